@@ -1,0 +1,36 @@
+//! Headwater's words and traits. Everything here is data or a seam: no I/O, no clock, no engine's name.
+//!
+//! - what a source says: [`Value`], [`Row`], [`Change`], [`Event`], [`Position`]
+//! - what a store is told: [`View`], [`ViewChange`], [`Held`]
+//! - the two seams: [`Source`] and [`Store`]
+//! - what can go wrong: [`Error`], by what the caller should do about it
+
+mod change;
+mod chunk;
+mod document;
+mod error;
+mod facts;
+pub mod file;
+mod key;
+mod position;
+mod secret;
+mod source;
+mod store;
+mod table;
+mod value;
+mod view;
+pub mod wire;
+
+pub use change::{Change, Event, Row};
+pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
+pub use document::{Names, Record};
+pub use error::{Error, ErrorKind, Result};
+pub use facts::{ColumnFacts, ForeignKey, RetainedLog, Risk, Severity, SourceFacts, TableFacts};
+pub use key::Key;
+pub use position::{Epoch, Offset, Position};
+pub use secret::Secret;
+pub use source::{Follow, Source};
+pub use store::{Apply, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};
+pub use table::{Column, ColumnType, Table, TableId, TableName};
+pub use value::Value;
+pub use view::{Embed, EmbedKind, Layout, Order, View, ViewId};

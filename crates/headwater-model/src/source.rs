@@ -1,0 +1,49 @@
+//! The seam to a transactional database.
+
+use async_trait::async_trait;
+
+use crate::{Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, TableName};
+
+/// A transactional database that can be followed.
+///
+/// One value serves one database; methods may be called concurrently.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Tables, keys, settings and risks. Reads only.
+    async fn inspect(&self) -> Result<SourceFacts>;
+
+    /// Makes the source ready to be followed for `tables`: creates what is missing (publication and slot, change table
+    /// and triggers). Idempotent. `Denied` with the exact SQL to run when the role may not.
+    async fn prepare(&self, tables: &[TableName]) -> Result<()>;
+
+    /// The log after `after`, or from the source's own retained start when `None`. Waits (bounded) and returns
+    /// `Transient` while another instance follows; `OutOfStep` when the log after `after` is gone or belongs to
+    /// another system.
+    async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>>;
+
+    /// Reads a chunk and the moment it shows, in one short read-only transaction.
+    async fn read_chunk(&self, range: &ChunkRange) -> Result<Chunk>;
+
+    /// Puts a mark into the log, after everything that is visible now: it comes back as [`Event::Mark`].
+    async fn mark(&self, chunk: ChunkId) -> Result<()>;
+
+    /// The source may forget its log up to and including `upto`. Cheap; takes effect soon.
+    async fn release(&self, upto: &Position) -> Result<()>;
+
+    /// Where the source is now, and the log it keeps for us.
+    async fn progress(&self) -> Result<(Position, RetainedLog)>;
+
+    /// Gives up following: removes what `prepare` made, so that the source keeps no log for us.
+    async fn forget(&self) -> Result<()>;
+
+    /// A position in the source's own notation (PostgreSQL: `0/16B3748`).
+    fn notation(&self, position: &Position) -> String;
+}
+
+/// A running read of the log.
+#[async_trait]
+pub trait Follow: Send {
+    /// The next events, in order, at least one: as many as have arrived, up to a bound of the engine's. Cancel safe:
+    /// dropping the future loses no event. Backpressure: what is not asked for is not read from the source.
+    async fn next(&mut self) -> Result<Vec<Event>>;
+}

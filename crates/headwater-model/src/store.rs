@@ -1,0 +1,138 @@
+//! The seam to an engine that holds views.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, Key, Offset, Position, Record, Result, View, ViewId};
+
+/// What a store shows of a source transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Promise {
+    /// All of it at once, together with the position.
+    Transaction,
+    /// Each key goes forward only; different keys of one transaction may appear one after the other.
+    Key,
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreFacts {
+    /// Product and version, for people: `Redis 7.0.15`.
+    pub server: String,
+    pub promise: Promise,
+    /// Whether a document with [`crate::Value::Unchanged`] fields can be put: the store keeps what it has for these.
+    /// Asked per layout of a view.
+    pub partial_hash: bool,
+    pub partial_json: bool,
+    /// Longest key and largest document the store takes, in bytes.
+    pub key_bytes_max: usize,
+    pub document_bytes_max: usize,
+}
+
+/// How far a store is, as the store itself holds it: written in the same atomic step as the data where the
+/// promise is [`Promise::Transaction`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub epoch: Epoch,
+    pub offset: Offset,
+    /// Of the newest source transaction applied; `None` before the first.
+    pub position: Option<Position>,
+    /// Commit time of that transaction, microseconds since 1970-01-01T00:00:00Z by the source's clock.
+    pub committed_at: i64,
+}
+
+/// One change of a view. Within a transaction each key appears at most once, in any order, after any `Clear`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ViewChange {
+    /// The document is now exactly this; fields that are [`crate::Value::Unchanged`] stay as the store holds them,
+    /// under `moved_from` if that is given (a changed key: the old key's document goes away).
+    Put {
+        view: Arc<View>,
+        key: Key,
+        moved_from: Option<Key>,
+        document: Record,
+    },
+    Delete {
+        view: Arc<View>,
+        key: Key,
+    },
+    /// The view is now empty.
+    Clear {
+        view: Arc<View>,
+    },
+}
+
+/// What a store would not take: the row is quarantined, the rest goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub view: ViewId,
+    pub key: String,
+    pub reason: String,
+}
+
+/// A stored document as it lies in the store, for verification and for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// [`Key::to_text`].
+    pub key: String,
+    pub body: StoredBody,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredBody {
+    Json(String),
+    /// Fields sorted by name; a field that is NULL in the source is not there.
+    Fields(Vec<(String, Vec<u8>)>),
+}
+
+/// An engine that holds views. One value serves one store of the file; methods may be called concurrently, but only
+/// one [`Apply`] is open at a time.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Connects and looks. Reads only.
+    async fn inspect(&self) -> Result<StoreFacts>;
+
+    /// Takes the store over: from now on every write of a lower epoch is refused. Returns what the store held before;
+    /// `None` for an empty store, in which case it now holds offset 0 of this epoch. `Fenced` if the store already knows
+    /// a higher epoch.
+    async fn claim(&self, epoch: Epoch) -> Result<Option<Held>>;
+
+    /// Makes room for a view: table, index, key space. Idempotent; keeps data.
+    async fn prepare(&self, view: &View) -> Result<()>;
+
+    /// What the store holds now, read from the store; `None` if it is empty.
+    async fn held(&self) -> Result<Option<Held>>;
+
+    /// Opens the next atomic step. `Fenced` if a higher epoch took over; `OutOfStep` if the store is empty or does not
+    /// hold `after` (it was flushed, or restored from an older copy): the caller then asks [`Store::held`] and heals.
+    async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn Apply>>;
+
+    /// The document of a key.
+    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>>;
+
+    /// Up to `limit` documents after the cursor a former call returned (`None`: from the start), in an order of the
+    /// store's own, and the next cursor; `None` at the end. With no writes going on, each document comes exactly once.
+    async fn scan(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Stored>, Option<String>)>;
+
+    /// How many documents the view has; may be an estimate while writes go on.
+    async fn rows(&self, view: &View) -> Result<u64>;
+}
+
+/// One atomic step: changes of whole transactions, then the position. Dropped without `commit`, it leaves nothing.
+#[async_trait]
+pub trait Apply: Send {
+    /// Adds changes in order. May be called often for one step that is larger than memory: a store with
+    /// [`Promise::Transaction`] holds them back from readers until `commit`.
+    async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>>;
+
+    /// Makes data and position visible and as durable as the engine is configured to be. An error may mean that it took
+    /// effect (a lost reply): the caller asks [`Store::held`] before it tries again; a replay changes nothing.
+    async fn commit(self: Box<Self>, held: &Held) -> Result<()>;
+}
