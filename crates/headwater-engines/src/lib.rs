@@ -1,1 +1,17 @@
+//! The engines: one folder each, one cargo feature each.
 //!
+//! This crate owns everything that knows a product's name, its protocol and its dialect. It deliberately does not
+//! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
+//! `headwater-model`. [`registry`] is the only list of engines.
+
+#[cfg(feature = "memory")]
+pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod registry;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use registry::{source, store};

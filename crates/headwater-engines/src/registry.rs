@@ -1,0 +1,53 @@
+//! The only list of engines: a URL's scheme names the engine.
+
+use std::sync::Arc;
+
+use headwater_model::file::{SourceSection, StoreSection};
+use headwater_model::{Error, Result, Source, Store};
+
+/// The source that `section.url` names. Parses settings, does not connect.
+pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Source::new(section)?)),
+        other => Err(unknown("source", other, SOURCES)),
+    }
+}
+
+/// The store that `section.url` names. Parses settings, does not connect.
+pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
+    #[allow(clippy::match_single_binding)]
+    match scheme(section.url.reveal()) {
+        other => Err(unknown("store", other, STORES)),
+    }
+}
+
+/// URL schemes of sources that this build knows.
+const SOURCES: &[&str] = &[
+    #[cfg(feature = "postgres")]
+    "postgres:",
+    #[cfg(feature = "sqlite")]
+    "sqlite:",
+];
+
+/// URL schemes of stores that this build knows.
+const STORES: &[&str] = &[
+    #[cfg(feature = "redis")]
+    "redis:",
+    #[cfg(feature = "redis")]
+    "rediss:",
+    #[cfg(feature = "sqlite")]
+    "sqlite:",
+    #[cfg(feature = "memory")]
+    "memory:",
+];
+
+/// The part before the first `:`. The rest of a URL may hold a password and is never repeated.
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+fn unknown(role: &str, scheme: &str, known: &[&str]) -> Error {
+    Error::misconfigured(format!("no engine for a {role} with the URL scheme \"{scheme}:\""))
+        .with_remedy(format!("use one of {}", known.join(", ")))
+}

@@ -1,0 +1,1 @@
+//! The engines against real servers; one module per engine.
