@@ -1,8 +1,10 @@
 //! The seam to a transactional database.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::{Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, TableName};
+use crate::{Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, Table, TableName};
 
 /// A transactional database that can be followed.
 ///
@@ -20,6 +22,10 @@ pub trait Source: Send + Sync {
     /// `Transient` while another instance follows; `OutOfStep` when the log after `after` is gone or belongs to
     /// another system.
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>>;
+
+    /// The shapes of `tables` as they are now, in the same order: the same ids and versions that the log and chunks
+    /// carry for these shapes. `Misconfigured` names a table that is not there.
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>>;
 
     /// Reads a chunk and the moment it shows, in one short read-only transaction.
     async fn read_chunk(&self, range: &ChunkRange) -> Result<Chunk>;
