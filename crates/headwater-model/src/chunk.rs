@@ -15,6 +15,8 @@ pub struct ChunkRange {
     pub after: Option<Key>,
     /// Rows per chunk, at least 1.
     pub limit: usize,
+    /// The engine stops after the row that passes this many bytes, so a chunk of wide rows stays small.
+    pub bytes_max: usize,
     /// When not empty: only these keys are read, and `after` is ignored.
     pub keys: Vec<Key>,
 }
