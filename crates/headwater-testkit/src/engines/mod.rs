@@ -1,0 +1,8 @@
+//! Real engines as child processes. One file per engine; what they share is the folder (removed whatever happens),
+//! the port and the process.
+
+pub mod folder;
+pub mod port;
+pub mod postgres;
+pub mod process;
+pub mod redis;

@@ -1,0 +1,114 @@
+//! How a [`Postgres`] is asked for.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use super::install::Install;
+use super::{Postgres, tls};
+use crate::{Folder, free_port};
+
+/// Small, and quick where a test does not care: the folder does not outlive the test, so nothing needs to reach the disk.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+wal_level = logical
+max_wal_senders = 16
+max_replication_slots = 16
+max_connections = 60
+shared_buffers = 32MB
+jit = off
+log_line_prefix = '%m [%p] %a '
+";
+
+#[derive(Debug, Default)]
+pub struct PostgresBuilder {
+    settings: Vec<(String, String)>,
+    hba: Vec<String>,
+    ssl: bool,
+    fsync: bool,
+}
+
+impl PostgresBuilder {
+    /// A line of `postgresql.conf`, after the kit's own.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// A line of `pg_hba.conf`. The first call replaces "trust everyone" for TCP; the kit's own way in, the unix
+    /// socket, stays trusted.
+    #[must_use]
+    pub fn hba(mut self, line: &str) -> Self {
+        self.hba.push(line.into());
+        self
+    }
+
+    /// TLS with a certificate for `localhost` and 127.0.0.1, signed by an authority of its own ([`Postgres::ca`]).
+    #[must_use]
+    pub fn ssl(mut self) -> Self {
+        self.ssl = true;
+        self
+    }
+
+    /// As in production: commits reach the disk.
+    #[must_use]
+    pub fn fsync(mut self) -> Self {
+        self.fsync = true;
+        self
+    }
+
+    #[track_caller]
+    pub fn start(self) -> Postgres {
+        let install = Install::find();
+        let folder = Folder::new("postgres");
+        let data = folder.join("data");
+        let status = Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .arg(install.template())
+            .arg(&data)
+            .status()
+            .expect("copy the template cluster");
+        assert!(status.success(), "copy the template cluster");
+
+        let ca = self.ssl.then(|| tls::certify(folder.path(), &data));
+        let port = free_port();
+        fs::write(data.join("pg_hba.conf"), self.pg_hba()).expect("write pg_hba.conf");
+        let config = data.join("postgresql.conf");
+        let mut text = fs::read_to_string(&config).expect("read postgresql.conf");
+        let _ = write!(
+            text,
+            "{SETTINGS}port = {port}\nunix_socket_directories = '{}'\n",
+            folder.path().display()
+        );
+        if !self.fsync {
+            text.push_str("fsync = off\nfull_page_writes = off\n");
+        }
+        if self.ssl {
+            text.push_str("ssl = on\nssl_cert_file = 'server.crt'\nssl_key_file = 'server.key'\n");
+        }
+        for (name, value) in &self.settings {
+            let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
+        }
+        fs::write(&config, text).expect("write postgresql.conf");
+        install.own(folder.path());
+        install.own(&data);
+
+        let postgres = Postgres { install, port, process: Default::default(), ca, folder };
+        postgres.launch();
+        postgres.wait_until_ready();
+        postgres
+    }
+
+    fn pg_hba(&self) -> String {
+        let mut text = String::from("local all all trust\nlocal replication all trust\n");
+        if self.hba.is_empty() {
+            text.push_str("host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n");
+        }
+        for line in &self.hba {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
