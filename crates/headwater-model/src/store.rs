@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Key, Offset, Position, Record, Result, View, ViewId};
+use crate::{Epoch, Key, Offset, Position, Record, Result, Risk, View, ViewId};
 
 /// What a store shows of a source transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct StoreFacts {
     /// Longest key and largest document the store takes, in bytes.
     pub key_bytes_max: usize,
     pub document_bytes_max: usize,
+    /// What may hurt this store or what it holds (eviction, no persistence, a read-only replica), with the exact remedy.
+    pub risks: Vec<Risk>,
 }
 
 /// How far a store is, as the store itself holds it: written in the same atomic step as the data where the
