@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod facts;
 pub mod file;
+pub mod filter;
 mod key;
 mod position;
 mod secret;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, Table, TableName};
+use crate::{
+    Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, Table, TableName,
+};
 
 /// A transactional database that can be followed.
 ///

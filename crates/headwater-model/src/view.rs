@@ -24,7 +24,7 @@ pub struct View {
     pub from: TableName,
     /// `(column, field)` pairs: which columns a document has and under which name. `None`: every column, as named.
     pub columns: Option<Vec<(Box<str>, Box<str>)>>,
-    /// A row filter: SQL's `WHERE` over this table's columns, in the subset that `expr` documents.
+    /// A row filter: SQL's `WHERE` over this table's columns, in the subset that [`crate::filter`] documents.
     pub filter: Option<Box<str>>,
     pub embeds: Vec<Embed>,
     /// Names of the stores that hold the view.
