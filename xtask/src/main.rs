@@ -1,1 +1,33 @@
-fn main() {}
+//! `cargo xtask …`: what a contributor runs. Nothing here is needed to build or use Headwater.
+
+mod bench;
+mod engines;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [filter…]   install missing engines, build, run every test (or those whose name holds a filter)
+cargo xtask engines          which engines are here, in which version, and what `test` would install
+cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
+";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    match command.as_str() {
+        "test" => test::run(&rest),
+        "engines" => engines::list(),
+        "bench" => bench::run(&rest),
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// The cargo that runs us.
+fn cargo() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}

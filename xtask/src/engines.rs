@@ -1,0 +1,149 @@
+//! The real engines that tests start: found on this machine, or installed with the distribution's packages.
+//!
+//! Tests start servers of their own in temporary folders. The packages' own services are never started or touched.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, bail};
+
+struct Engine {
+    name: &'static str,
+    used_for: &'static str,
+    /// Any of these programs will do.
+    programs: &'static [&'static str],
+    package: &'static str,
+}
+
+const ENGINES: &[Engine] = &[
+    Engine { name: "PostgreSQL", used_for: "source", programs: &["postgres"], package: "postgresql" },
+    Engine {
+        name: "Redis",
+        used_for: "store",
+        programs: &["redis-server", "valkey-server"],
+        package: "redis-server",
+    },
+    Engine {
+        name: "OpenSSL",
+        used_for: "certificates of TLS tests",
+        programs: &["openssl"],
+        package: "openssl",
+    },
+];
+
+impl Engine {
+    fn program(&self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        postgres_folders()
+            .into_iter()
+            .chain(std::env::split_paths(&path))
+            .flat_map(|folder| self.programs.iter().map(move |program| folder.join(program)))
+            .find(|program| program.is_file())
+    }
+}
+
+/// Where Debian keeps server programs, newest first; they are not in the PATH.
+fn postgres_folders() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    folders.sort();
+    folders.into_iter().rev().map(|(_, folder)| folder).collect()
+}
+
+fn version(program: &Path) -> String {
+    let flag = if program.ends_with("openssl") { "version" } else { "--version" };
+    let output = Command::new(program).arg(flag).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+pub fn list() -> anyhow::Result<ExitCode> {
+    for engine in ENGINES {
+        match engine.program() {
+            Some(program) => {
+                println!(
+                    "{:<12} {:<26} {}  ({})",
+                    engine.name,
+                    engine.used_for,
+                    version(&program),
+                    program.display()
+                );
+            }
+            None => {
+                println!("{:<12} {:<26} missing: package {}", engine.name, engine.used_for, engine.package)
+            }
+        }
+    }
+    println!("{:<12} {:<26} built in", "SQLite", "source and store");
+    let missing = missing();
+    if !missing.is_empty() {
+        println!("\n`cargo xtask test` would run: {}", apt(&missing));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn missing() -> Vec<&'static str> {
+    ENGINES.iter().filter(|engine| engine.program().is_none()).map(|engine| engine.package).collect()
+}
+
+fn apt(packages: &[&str]) -> String {
+    format!("apt-get install --yes --no-install-recommends {}", packages.join(" "))
+}
+
+/// Installs what is missing, or says the command that somebody else has to run.
+pub fn install() -> anyhow::Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = apt(&missing);
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "missing: {}. Install them with this system's package manager, then run again",
+            missing.join(", ")
+        );
+    }
+    let Some(mut shell) = root_shell() else {
+        bail!("missing: {}. Run this, then run again:\n\n    sudo {command}\n", missing.join(", "));
+    };
+    eprintln!("installing what the tests need: {command}");
+    // Without the policy file, installing would start servers on the usual ports. It is there only while we install,
+    // and one that the machine already has is left as it is.
+    let script = format!(
+        "set -e
+         export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+         policy=/usr/sbin/policy-rc.d
+         if [ ! -e $policy ]; then
+             trap 'rm -f '$policy EXIT
+             printf '#!/bin/sh\\nexit 101\\n' >$policy
+             chmod 755 $policy
+         fi
+         apt-get update --quiet
+         {command} --quiet"
+    );
+    let status = shell.arg(script).stdin(Stdio::null()).status().context("start apt-get")?;
+    if !status.success() {
+        bail!("could not install {}: run `sudo {command}` to see why", missing.join(", "));
+    }
+    eprintln!("installed; the packages' own services were not started, and tests do not use them");
+    Ok(())
+}
+
+/// `sh -c` as root, if that needs nobody to type a password.
+fn root_shell() -> Option<Command> {
+    let quietly = |command: &mut Command| command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
+    let id = quietly(Command::new("id").arg("-u"))?;
+    if id.stdout.trim_ascii() == b"0" {
+        let mut shell = Command::new("sh");
+        shell.arg("-c");
+        return Some(shell);
+    }
+    let may = quietly(Command::new("sudo").args(["-n", "true"]))?;
+    may.status.success().then(|| {
+        let mut shell = Command::new("sudo");
+        shell.args(["-n", "sh", "-c"]);
+        shell
+    })
+}
