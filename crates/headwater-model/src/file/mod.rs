@@ -1,0 +1,219 @@
+//! The file, `headwater.toml`, as data: what the rest of the program reads. Parsing and its located errors are in
+//! the submodules; whatever is here is complete and consistent in itself (names resolve, units are converted), but
+//! not yet compared with the live source: that is `check`.
+//!
+//! Invariant: a [`File`] exists only if nothing in its text is wrong; otherwise there are [`FileErrors`] with every
+//! mistake of the text, not the first alone.
+
+mod error;
+mod name;
+mod place;
+mod read;
+mod reference;
+mod sections;
+mod unit;
+mod views;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::{Secret, View};
+pub use error::{FileError, FileErrors, line_and_column};
+pub use name::{parse_table_name, show_table_name};
+pub use place::{Place, Places};
+pub use reference::{References, hide_password};
+pub use unit::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
+
+use read::{Reader, Section};
+
+/// What a section has where the file is silent.
+pub mod default {
+    use std::time::Duration;
+
+    pub const DATA: &str = "headwater-data";
+    pub const HOLD_FOR: Duration = Duration::from_secs(10);
+    pub const RETAINED_LOG_BYTES_MAX: u64 = 10 << 30;
+    pub const JOURNAL_BYTES_MAX: u64 = 10 << 30;
+    /// Bounds on disk are at least this.
+    pub const SIZE_MIN: u64 = 64 << 20;
+    pub const PARALLEL: usize = 2;
+    pub const CHUNK_ROWS: usize = 10_000;
+    pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+}
+
+/// The whole file.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Where Headwater keeps journal and local state. Relative paths are relative to the file.
+    pub data: PathBuf,
+    pub source: SourceSection,
+    pub stores: Vec<StoreSection>,
+    pub views: Vec<View>,
+    pub journal: JournalSection,
+    pub backfill: BackfillSection,
+    pub run: RunSection,
+    /// The text that this was read from, for pointing into it. It holds no secret.
+    pub text: Arc<str>,
+    /// Where things stand in `text`.
+    pub places: Places,
+}
+
+impl File {
+    /// Reads the text of a file. Environment and other files are reached through `references`.
+    pub fn load(text: &str, references: &dyn References) -> Result<File, FileErrors> {
+        // A byte-order mark is no mistake; it stays in the text so that spans fit.
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        let mut reader = Reader::new(text, references);
+        let mut root = Section::new(String::new(), 0..0, document.get_ref());
+
+        let data = match root.take(&mut reader, "data") {
+            Some(value) => match reader.expanded(value, "data") {
+                Some(path) if path.text.is_empty() => {
+                    reader.wrong(value.span(), "`data` is empty", "name a folder, or leave it out");
+                    None
+                }
+                path => path.map(|path| path.text),
+            },
+            None => Some(default::DATA.to_owned()),
+        };
+        let section = root.take_section(&mut reader, "source");
+        // A `source` of the wrong kind has been reported: not also as missing.
+        let source = if section.is_none() && root.has("source") {
+            None
+        } else {
+            sections::source(&mut reader, section)
+        };
+        let section = root.take_section(&mut reader, "stores");
+        let stores = sections::stores(&mut reader, section);
+        let names: Vec<&str> = stores.iter().map(|(name, _)| &**name).collect();
+        let section = root.take_section(&mut reader, "views");
+        let views = views::views(&mut reader, section, &names);
+        if !views.is_empty() && stores.is_empty() && !root.has("stores") {
+            reader.missing(
+                0..0,
+                "the file has no [stores]",
+                "add one: [stores] with local = { url = \"sqlite:derived.db\" }",
+            );
+        }
+        let section = root.take_section(&mut reader, "journal");
+        let journal = sections::journal(&mut reader, section);
+        let section = root.take_section(&mut reader, "backfill");
+        let backfill = sections::backfill(&mut reader, section);
+        let section = root.take_section(&mut reader, "run");
+        let run = sections::run(&mut reader, section);
+        root.finish(&mut reader);
+
+        match (source, data) {
+            (Some(source), Some(data)) if syntax.is_empty() && reader.is_fine() => Ok(File {
+                data: data.into(),
+                source,
+                stores: stores.into_iter().filter_map(|(_, store)| store).collect(),
+                views,
+                journal,
+                backfill,
+                run,
+                text: text.into(),
+                places: reader.places,
+            }),
+            _ => Err(reader.into_errors(&syntax)),
+        }
+    }
+
+    /// Where a dotted path (`views.book.embed.author.key`) stands in the file: its value, or the nearest part around it
+    /// that the file names; the file's start if there is none.
+    pub fn locate(&self, path: &str) -> FileError {
+        let span = self.places.nearest(path).map_or(0..0, |place| {
+            // The value of `[views.book]` is the whole section: its name is what to point at.
+            let many_lines = self.text.get(place.value.clone()).is_some_and(|text| text.contains('\n'));
+            if many_lines || place.value.is_empty() { place.key.clone() } else { place.value.clone() }
+        });
+        let (line, column) = line_and_column(&self.text, span.start);
+        FileError { line, column, span, message: String::new(), remedy: None }
+    }
+
+    /// The view of that name.
+    pub fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|view| *view.name == *name)
+    }
+}
+
+/// `[source]`
+#[derive(Clone, Debug)]
+pub struct SourceSection {
+    pub url: Secret,
+    /// What the engine itself understands; it refuses what it does not know.
+    pub settings: Settings,
+    /// How long a slow store may hold back the release of the source's log before the journal alone decides.
+    pub hold_for: Duration,
+    /// At this much log retained at the source, following is given up and the slot dropped: the source comes first.
+    pub retained_log_bytes_max: u64,
+}
+
+/// One entry of `[stores]`
+#[derive(Clone, Debug)]
+pub struct StoreSection {
+    pub name: Box<str>,
+    pub url: Secret,
+    pub settings: Settings,
+}
+
+/// Engine settings by name. Texts may have come from `${ENV}` or `file:` and so are secret.
+pub type Settings = BTreeMap<Box<str>, Setting>;
+
+#[derive(Clone, Debug)]
+pub enum Setting {
+    Text(Secret),
+    Int(i64),
+    Bool(bool),
+}
+
+/// `[journal]`
+#[derive(Clone, Debug)]
+pub struct JournalSection {
+    /// Past this, the slowest store is let go and rebuilt later; the journal never fills the disk.
+    pub bytes_max: u64,
+}
+
+impl Default for JournalSection {
+    fn default() -> Self {
+        JournalSection { bytes_max: default::JOURNAL_BYTES_MAX }
+    }
+}
+
+/// `[backfill]`
+#[derive(Clone, Debug)]
+pub struct BackfillSection {
+    /// Chunks in flight at once, 1 to 16.
+    pub parallel: usize,
+    /// Rows per chunk, 1 to 1,000,000.
+    pub chunk_rows: usize,
+    /// Rows per second over all tables; `None` is as fast as the stores take it.
+    pub rows_per_second_max: Option<u64>,
+}
+
+impl Default for BackfillSection {
+    fn default() -> Self {
+        BackfillSection {
+            parallel: default::PARALLEL,
+            chunk_rows: default::CHUNK_ROWS,
+            rows_per_second_max: None,
+        }
+    }
+}
+
+/// `[run]`
+#[derive(Clone, Debug)]
+pub struct RunSection {
+    /// How long a clean shutdown may take.
+    pub shutdown_within: Duration,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        RunSection { shutdown_within: default::SHUTDOWN_WITHIN }
+    }
+}

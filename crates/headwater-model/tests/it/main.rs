@@ -1,0 +1,6 @@
+//! Promises of the model that tests keep from the outside.
+#![allow(clippy::unwrap_used)]
+
+mod file_errors;
+mod file_reads;
+mod support;
