@@ -1,1 +1,3 @@
-//!
+//! The data plane: everything between a source and its stores.
+
+pub mod derive;

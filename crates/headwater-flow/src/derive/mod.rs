@@ -1,0 +1,83 @@
+//! Derive: turns row changes into view changes.
+//!
+//! - [`Stateless`] maps rows of one table to documents one by one and keeps nothing. [`collapse`] then leaves one
+//!   change per document and transaction.
+//! - [`needs_state`] says which views cannot be derived that way: documents that embed rows of other tables, and
+//!   views whose rows may arrive with cells missing that the filter or the store needs.
+//!
+//! Not here: reading the source, the journals, writing to stores. Derive never asks the source: a query would read
+//! another moment than the change it answers.
+//!
+//! The invariant: after a transaction's changes, a store that applied everything emitted so far holds exactly the
+//! documents that the views' SQL gives on the source at that transaction.
+
+mod collapse;
+mod projection;
+mod stateless;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_model::filter::Filter;
+use headwater_model::{Error, Result, Table, TableFacts, TableName, View, ViewId};
+
+pub use collapse::collapse;
+pub use stateless::Stateless;
+
+/// The shapes of the source's tables as last seen.
+pub type Tables = BTreeMap<TableName, Arc<Table>>;
+
+/// A view that can no longer be derived, because the source changed under it. It is derived no further; the rest is.
+#[derive(Debug)]
+pub struct Broken {
+    pub view: ViewId,
+    /// `Misconfigured` (the file must follow the source's change) or `Unsupported`, with the remedy.
+    pub error: Error,
+}
+
+/// Whether a view must be derived from local state. `facts` describes the view's table; `partial_puts` says that each
+/// store of the view can put a document some of whose fields stay as they are.
+pub fn needs_state(view: &View, facts: &TableFacts, partial_puts: bool) -> bool {
+    let may_be_unchanged = |name: &str| facts.columns.iter().any(|c| c.may_be_unchanged && &*c.name == name);
+    let in_document = |name: &str| match &view.columns {
+        Some(columns) => columns.iter().any(|(column, _)| &**column == name),
+        None => true,
+    };
+    if !view.embeds.is_empty() {
+        return true;
+    }
+    let filtered = view.filter.as_deref().and_then(|text| Filter::parse(text).ok());
+    let filter_may_lack = filtered.is_some_and(|filter| {
+        filter.columns().iter().any(|column| {
+            let found = column.find(facts.columns.iter().map(|c| &*c.name));
+            found.is_some_and(|i| facts.columns[i].may_be_unchanged)
+        })
+    });
+    filter_may_lack
+        || (!partial_puts && facts.columns.iter().any(|c| may_be_unchanged(&c.name) && in_document(&c.name)))
+}
+
+/// The table of that name; a name without a schema also finds the only table so named in any schema.
+fn find_table<'a>(tables: &'a Tables, name: &TableName) -> Option<&'a Arc<Table>> {
+    if let Some(table) = tables.get(name) {
+        return Some(table);
+    }
+    if name.schema.is_some() {
+        return None;
+    }
+    let mut alike = tables.iter().filter(|(known, _)| known.name == name.name);
+    match (alike.next(), alike.next()) {
+        (Some((_, table)), None) => Some(table),
+        _ => None,
+    }
+}
+
+fn table_of<'a>(tables: &'a Tables, name: &TableName, place: &str) -> Result<&'a Arc<Table>> {
+    find_table(tables, name).ok_or_else(|| {
+        Error::misconfigured(format!("{place}: the source has no table {name}")).with_remedy(
+            "name a table of the source, with its schema if several schemas have one of that name",
+        )
+    })
+}
