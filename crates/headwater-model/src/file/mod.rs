@@ -5,6 +5,7 @@
 //! Invariant: a [`File`] exists only if nothing in its text is wrong; otherwise there are [`FileErrors`] with every
 //! mistake of the text, not the first alone.
 
+mod config;
 mod error;
 mod name;
 mod place;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::{Secret, View};
+pub use config::{key as toml_key, string as toml_string};
 pub use error::{FileError, FileErrors, line_and_column};
 pub use name::{parse_table_name, show_table_name};
 pub use place::{Place, Places};

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
+use crate::filter::{Filter, FilterError};
 use crate::{Embed, EmbedKind, Layout, Order, TableName, View, nearest};
 
 /// Rows nest at most this deep in a document.
@@ -270,6 +271,13 @@ fn filter(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Box<str>> {
             "`where` is empty",
             "write a condition, as in \"price > 10\", or leave it out",
         );
+        return None;
+    }
+    if let Err(FilterError { offset, message }) = Filter::parse(text) {
+        // At the end of the text there is nothing to point at but the end.
+        let len = text[offset..].split_whitespace().next().map_or(1, str::len);
+        let span = reader.within(value, offset, len);
+        reader.wrong(span, message, "");
         return None;
     }
     Some(text.into())

@@ -1,0 +1,177 @@
+//! The effective file: everything that is in force, defaults filled in, secrets hidden. It reads back as the same
+//! file wherever nothing was hidden.
+
+use std::fmt::Write as _;
+
+use super::unit::{show_duration, show_rate, show_size};
+use super::{File, Setting, Settings, hide_password, show_table_name};
+use crate::{Embed, EmbedKind, Layout, Order};
+
+impl File {
+    /// As TOML, for people to read.
+    pub fn to_config(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "data = {}\n\n[source]", string(&self.data.to_string_lossy()));
+        let _ = writeln!(out, "url = {}", string(&self.shown_url("source.url", self.source.url.reveal())));
+        let _ = writeln!(out, "hold_for = {}", string(&show_duration(self.source.hold_for)));
+        let _ =
+            writeln!(out, "retained_log_max = {}", string(&show_size(self.source.retained_log_bytes_max)));
+        self.settings("source", &self.source.settings, &mut out);
+        for store in &self.stores {
+            let path = format!("stores.{}", store.name);
+            let url = self.shown_url(&format!("{path}.url"), store.url.reveal());
+            let _ = writeln!(out, "\n[{path}]\nurl = {}", string(&url));
+            self.settings(&path, &store.settings, &mut out);
+        }
+        let _ = writeln!(out, "\n[journal]\nmax = {}", string(&show_size(self.journal.bytes_max)));
+        let _ = writeln!(
+            out,
+            "\n[backfill]\nparallel = {}\nchunk_rows = {}",
+            self.backfill.parallel, self.backfill.chunk_rows
+        );
+        match self.backfill.rows_per_second_max {
+            Some(rate) => {
+                let _ = writeln!(out, "rate = {}", string(&show_rate(rate)));
+            }
+            None => out.push_str("# rate: as fast as the stores take it\n"),
+        }
+        let _ =
+            writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
+        for view in &self.views {
+            let path = format!("views.{}", view.name);
+            let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
+            shape(&view.columns, &view.filter, &mut out);
+            let layout = match view.layout() {
+                Layout::Hash => "hash",
+                Layout::Json => "json",
+            };
+            let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", list(&view.stores));
+            for inner in &view.embeds {
+                embed(&path, inner, &mut out);
+            }
+        }
+        out
+    }
+
+    /// A URL as it may be shown.
+    pub fn shown_url(&self, path: &str, url: &str) -> String {
+        match self.places.get(path).and_then(|place| place.shown.as_deref()) {
+            Some(shown) => shown.to_owned(),
+            None => hide_password(url),
+        }
+    }
+
+    fn settings(&self, path: &str, settings: &Settings, out: &mut String) {
+        for (name, setting) in settings {
+            let value = match setting {
+                Setting::Int(n) => n.to_string(),
+                Setting::Bool(b) => b.to_string(),
+                // What did not come from a text is not known to be harmless.
+                Setting::Text(_) => string(
+                    self.places
+                        .get(&format!("{path}.{name}"))
+                        .and_then(|place| place.shown.as_deref())
+                        .unwrap_or("***"),
+                ),
+            };
+            let _ = writeln!(out, "{} = {value}", key(name));
+        }
+    }
+}
+
+fn embed(path: &str, embed: &Embed, out: &mut String) {
+    let path = format!("{path}.embed.{}", key(&embed.field));
+    let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&embed.from)));
+    let (kind, columns, references) = match &embed.kind {
+        EmbedKind::One { columns, references } => ("key", columns, references),
+        EmbedKind::Many { columns, references } => ("many", columns, references),
+    };
+    let _ = writeln!(out, "{kind} = {}", list(columns));
+    match references {
+        Some(references) => {
+            let _ = writeln!(out, "references = {}", list(references));
+        }
+        None => out.push_str("# references: the primary key\n"),
+    }
+    shape(&embed.columns, &embed.filter, out);
+    if kind == "many" {
+        let order: Vec<Box<str>> = embed.order.iter().map(show_order).collect();
+        if order.is_empty() {
+            out.push_str("# order: the primary key\n");
+        } else {
+            let _ = writeln!(out, "order = {}", list(&order));
+        }
+        match embed.limit {
+            Some(limit) => {
+                let _ = writeln!(out, "limit = {limit}");
+            }
+            None => out.push_str("# limit: none\n"),
+        }
+    }
+    for inner in &embed.embeds {
+        self::embed(&path, inner, out);
+    }
+}
+
+fn shape(columns: &Option<Vec<(Box<str>, Box<str>)>>, filter: &Option<Box<str>>, out: &mut String) {
+    let _ = match columns {
+        None => writeln!(out, "columns = \"*\""),
+        Some(columns) if columns.iter().all(|(column, field)| column == field) => {
+            let names: Vec<Box<str>> = columns.iter().map(|(column, _)| column.clone()).collect();
+            writeln!(out, "columns = [{}]", names.iter().map(|n| string(n)).collect::<Vec<_>>().join(", "))
+        }
+        Some(columns) => {
+            let pairs: Vec<String> = columns
+                .iter()
+                .map(|(column, field)| format!("{} = {}", key(field), string(column)))
+                .collect();
+            writeln!(out, "columns = {{ {} }}", pairs.join(", "))
+        }
+    };
+    if let Some(filter) = filter {
+        let _ = writeln!(out, "where = {}", string(filter));
+    }
+}
+
+fn show_order(order: &Order) -> Box<str> {
+    let sign = if order.descending { "-" } else { "" };
+    let odd = order.column.starts_with(['-', '"']);
+    let name =
+        if odd { format!("\"{}\"", order.column.replace('"', "\"\"")) } else { order.column.to_string() };
+    format!("{sign}{name}").into()
+}
+
+/// One name as a string, several as a list.
+fn list(names: &[Box<str>]) -> String {
+    match names {
+        [one] => string(one),
+        names => format!("[{}]", names.iter().map(|name| string(name)).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A TOML string.
+pub fn string(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A TOML key, bare if it can be.
+pub fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { name.to_owned() } else { basic(name) }
+}
+
+/// A string in double quotes, which a key may always be.
+fn basic(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
