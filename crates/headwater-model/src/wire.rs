@@ -15,7 +15,7 @@ pub fn write_varint(mut n: u64, out: &mut Vec<u8>) {
     out.push(n as u8);
 }
 
-fn write_signed(n: i64, out: &mut Vec<u8>) {
+pub fn write_signed(n: i64, out: &mut Vec<u8>) {
     write_varint(((n << 1) ^ (n >> 63)) as u64, out);
 }
 
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt("a varint is longer than 64 bits"))
     }
 
-    fn signed(&mut self) -> Result<i64> {
+    pub fn signed(&mut self) -> Result<i64> {
         let n = self.varint()?;
         Ok((n >> 1) as i64 ^ -((n & 1) as i64))
     }
