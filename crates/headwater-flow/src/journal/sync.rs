@@ -1,0 +1,135 @@
+//! The thread that syncs. The writer asks and goes on; one sync covers everything written before it began.
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use headwater_model::{Error, Offset, Result};
+
+use super::{Durable, Shared};
+
+/// What becomes durable by the next sync.
+pub(super) struct Request {
+    pub file: Arc<File>,
+    pub segment: Offset,
+    pub durable: Durable,
+    /// All bytes that the writer ever wrote, uncommitted ones included.
+    pub written: u64,
+}
+
+pub(super) struct Syncer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    asked: Condvar,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest request replaces one that no sync has taken up yet: it covers it.
+    request: Option<Request>,
+    /// [`Request::written`] of the last sync that is done.
+    synced: u64,
+    /// After a failed sync the kernel may drop the bytes and report the next one as good. Never sync again then: opening
+    /// the journal anew writes what is not attested once more.
+    failed: Option<String>,
+    closing: bool,
+}
+
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Syncer {
+    pub fn start(shared: Arc<Shared>) -> Result<Syncer> {
+        let desk = Arc::new(Desk::default());
+        let thread = std::thread::Builder::new()
+            .name("journal-sync".into())
+            .spawn({
+                let desk = desk.clone();
+                move || run(&desk, &shared)
+            })
+            .map_err(|error| Error::transient("start the journal's sync thread").with_cause(error))?;
+        Ok(Syncer { desk, thread: Some(thread) })
+    }
+
+    /// Asks for a sync and returns at once.
+    pub fn ask(&self, request: Request) -> Result<()> {
+        let mut state = self.desk.state();
+        check(&state)?;
+        state.request = Some(request);
+        self.desk.asked.notify_one();
+        Ok(())
+    }
+
+    /// Bytes synced, by [`Request::written`].
+    pub fn synced(&self) -> Result<u64> {
+        let state = self.desk.state();
+        check(&state)?;
+        Ok(state.synced)
+    }
+
+    /// Waits until the first `written` bytes, which someone has asked for, are synced.
+    pub fn wait(&self, written: u64) -> Result<()> {
+        let mut state = self.desk.state();
+        while state.synced < written {
+            check(&state)?;
+            state = self.desk.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        check(&state)
+    }
+}
+
+fn check(state: &State) -> Result<()> {
+    match &state.failed {
+        None => Ok(()),
+        Some(message) => Err(Error::transient(message.as_str())
+            .with_remedy("Check the disk. The journal goes on when it is opened anew.")),
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.desk.state().closing = true;
+        self.desk.asked.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(desk: &Desk, shared: &Shared) {
+    loop {
+        let request = {
+            let mut state = desk.state();
+            loop {
+                match state.request.take() {
+                    Some(request) => break request,
+                    None if state.closing => return,
+                    None => state = desk.asked.wait(state).unwrap_or_else(PoisonError::into_inner),
+                }
+            }
+        };
+        let synced = request.file.sync_data();
+        shared.syncs.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = synced {
+            let dir = shared.options.dir.display();
+            desk.state().failed = Some(format!("sync the journal in {dir}: {error}"));
+            desk.answered.notify_all();
+            return;
+        }
+        // The mark only sharpens recovery: without it, a damaged tail may pass for a torn one.
+        let _ = shared.mark.write(request.segment, request.durable.len);
+        shared.publish(request.durable);
+        desk.state().synced = request.written;
+        desk.answered.notify_all();
+    }
+}
