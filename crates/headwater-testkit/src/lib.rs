@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod checker;
 mod engines;
 mod eventually;
 pub mod faults;

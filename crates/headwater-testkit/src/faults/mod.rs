@@ -1,1 +1,5 @@
 //! Faults that tests inject.
+
+mod proxy;
+
+pub use proxy::Proxy;

@@ -1,3 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
+mod checker;
 mod engines;
+mod proxy;

@@ -1,0 +1,107 @@
+//! The independent checker: does a store hold exactly what the source says?
+//!
+//! It shares no code with what it checks. What should be there is computed by the *source* itself, in plain SQL made from
+//! the views: correlated subqueries for embedded rows, the database's own JSON functions for documents. What is
+//! there is read with plain commands of the store. Keys are escaped and numbers compared by code of its own. Of the model
+//! it takes only the description of the views and, for stores without an outside, `Store::scan`.
+//!
+//! Not its job: saying *when* a store should be equal. The source must be at rest, or the caller polls with
+//! [`eventually_equal`].
+
+mod compare;
+mod found;
+mod key;
+mod number;
+mod postgres;
+mod sql;
+mod sqlite;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Store, View};
+use serde_json::Value as Json;
+
+pub use compare::{Report, compare};
+
+/// The database whose word counts.
+#[derive(Clone, Debug)]
+pub enum Truth {
+    /// By URL, without TLS.
+    Postgres(String),
+    Sqlite(PathBuf),
+}
+
+/// The store under suspicion.
+#[derive(Clone)]
+pub enum Copy {
+    /// Keys are `prefix`, the view's name, `:` and the key's text.
+    Redis { url: String, prefix: String },
+    /// A table per view, with the columns `key` and `document`.
+    Sqlite(PathBuf),
+    /// Through the store's own `scan`.
+    Store(Arc<dyn Store>),
+}
+
+/// A document as the source makes it.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub fields: serde_json::Map<String, Json>,
+    /// Fields of a JSON type: as a hash field they are JSON text, even if they are a JSON string.
+    pub json: Arc<[String]>,
+    /// Fields that hold JSON's own `null`, which is not SQL's.
+    pub json_nulls: Vec<String>,
+}
+
+/// A document as the store holds it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    Json(Vec<u8>),
+    Fields(BTreeMap<String, Vec<u8>>),
+}
+
+/// By view, by key text.
+pub type Expected = BTreeMap<String, BTreeMap<String, Document>>;
+/// By view, by key text.
+pub type Found = BTreeMap<String, BTreeMap<String, Body>>;
+
+/// What should be there, as one moment of the source.
+pub async fn expected(truth: &Truth, views: &[View]) -> Expected {
+    match truth {
+        Truth::Postgres(url) => postgres::expected(url, views).await,
+        Truth::Sqlite(path) => sqlite::expected(path, views),
+    }
+}
+
+/// What is there.
+pub async fn found(copy: &Copy, views: &[View]) -> Found {
+    match copy {
+        Copy::Redis { url, prefix } => found::redis(url, prefix, views).await,
+        Copy::Sqlite(path) => found::sqlite(path, views),
+        Copy::Store(store) => found::store(&**store, views).await,
+    }
+}
+
+/// Compares each of `views` document by document.
+pub async fn report(truth: &Truth, copy: &Copy, views: &[View]) -> Report {
+    let expected = expected(truth, views).await;
+    compare(&expected, &found(copy, views).await)
+}
+
+/// Panics with the first differences unless the store holds exactly what the source says.
+pub async fn assert_equal(truth: &Truth, copy: &Copy, views: &[View]) {
+    let report = report(truth, copy, views).await;
+    assert!(report.is_equal(), "the store differs from the source: {report}");
+}
+
+/// Waits for the store to catch up with a source that no longer changes.
+pub async fn eventually_equal(timeout: Duration, truth: &Truth, copy: &Copy, views: &[View]) -> Report {
+    let expected = expected(truth, views).await;
+    crate::eventually(timeout, "the store equals the source", async || {
+        let report = compare(&expected, &found(copy, views).await);
+        if report.is_equal() { Ok(report) } else { Err(report) }
+    })
+    .await
+}

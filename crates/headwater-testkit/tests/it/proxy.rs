@@ -1,0 +1,37 @@
+use std::time::{Duration, Instant};
+
+use headwater_testkit::Redis;
+use headwater_testkit::faults::Proxy;
+
+async fn ping(connection: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<String> {
+    redis::cmd("PING").query_async(connection).await
+}
+
+#[tokio::test]
+async fn a_proxy_delays_holds_cuts_and_mends() {
+    let engine = Redis::start();
+    let proxy = Proxy::to(engine.port()).await;
+    let client = redis::Client::open(proxy.url(&engine.url(), engine.port())).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    assert_eq!(ping(&mut connection).await.unwrap(), "PONG");
+    assert!(proxy.passed_bytes() > 0);
+
+    proxy.delay(Duration::from_millis(60));
+    let started = Instant::now();
+    ping(&mut connection).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(120), "there and back");
+
+    proxy.mend();
+    proxy.hold();
+    assert!(tokio::time::timeout(Duration::from_millis(200), ping(&mut connection)).await.is_err());
+    proxy.mend();
+    assert_eq!(ping(&mut connection).await.unwrap(), "PONG");
+
+    proxy.cut();
+    assert!(ping(&mut connection).await.is_err());
+    assert!(client.get_multiplexed_async_connection().await.is_ok());
+    proxy.refuse();
+    assert!(client.get_multiplexed_async_connection().await.is_err());
+    proxy.mend();
+    assert!(client.get_multiplexed_async_connection().await.is_ok());
+}
