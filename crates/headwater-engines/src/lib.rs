@@ -11,7 +11,10 @@ pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+mod settings;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+mod stored_json;
 
 pub use registry::{source, store};

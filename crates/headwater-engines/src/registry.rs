@@ -16,8 +16,11 @@ pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
 
 /// The store that `section.url` names. Parses settings, does not connect.
 pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
-    #[allow(clippy::match_single_binding)]
     match scheme(section.url.reveal()) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(crate::sqlite::Store::new(section)?)),
+        #[cfg(feature = "memory")]
+        "memory" => Ok(Arc::new(crate::memory::Store::new(section)?)),
         other => Err(unknown("store", other, STORES)),
     }
 }

@@ -1,1 +1,9 @@
 //! The engines against real servers; one module per engine.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(feature = "memory")]
+mod memory_store;
+#[cfg(feature = "sqlite")]
+mod sqlite_store;
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+mod store_promises;

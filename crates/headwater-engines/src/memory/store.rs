@@ -1,0 +1,155 @@
+//! The store: who owns it, what it holds, and the reads.
+
+use std::ops::Bound;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use headwater_model::file::StoreSection;
+use headwater_model::{
+    Epoch, Error, ErrorKind, Held, Key, Offset, Promise, Result, StoreFacts, Stored, StoredBody, View,
+};
+use tokio::sync::Mutex;
+
+use super::apply::Apply;
+use super::config::Options;
+use super::state::State;
+
+/// A store in memory. Clones share what it holds.
+#[derive(Clone)]
+pub struct Store {
+    state: Arc<RwLock<State>>,
+    turn: Arc<Mutex<()>>,
+    options: Options,
+}
+
+impl Store {
+    pub fn new(section: &StoreSection) -> Result<Store> {
+        Ok(Store::with_options(Options::parse(section)?))
+    }
+
+    pub fn with_options(options: Options) -> Store {
+        Store { state: Arc::default(), turn: Arc::default(), options }
+    }
+
+    /// Several documents as one moment shows them, in the order asked for.
+    pub fn read_many(&self, reads: &[(&View, &Key)]) -> Result<Vec<Option<StoredBody>>> {
+        let state = read(&self.state)?;
+        Ok(reads.iter().map(|(view, key)| document(&state, view, key)).collect())
+    }
+}
+
+fn document(state: &State, view: &View, key: &Key) -> Option<StoredBody> {
+    let json = state.views.get(&view.name)?.by_key.get(&*key.to_text())?;
+    Some(StoredBody::Json(json.to_string()))
+}
+
+#[async_trait]
+impl headwater_model::Store for Store {
+    async fn inspect(&self) -> Result<StoreFacts> {
+        Ok(StoreFacts {
+            server: format!("memory, at most {} MiB", self.options.bytes_max >> 20),
+            promise: Promise::Transaction,
+            partial_hash: true,
+            partial_json: true,
+            key_bytes_max: 1 << 20,
+            document_bytes_max: usize::try_from(self.options.bytes_max).unwrap_or(usize::MAX),
+            risks: Vec::new(),
+        })
+    }
+
+    async fn claim(&self, epoch: Epoch) -> Result<Option<Held>> {
+        let mut state = write(&self.state)?;
+        let before = state.held.clone();
+        match &mut state.held {
+            Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
+            Some(held) => held.epoch = epoch,
+            None => {
+                state.held = Some(Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 });
+            }
+        }
+        Ok(before)
+    }
+
+    async fn prepare(&self, view: &View) -> Result<()> {
+        write(&self.state)?.documents(&view.name);
+        Ok(())
+    }
+
+    async fn held(&self) -> Result<Option<Held>> {
+        Ok(read(&self.state)?.held.clone())
+    }
+
+    async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn headwater_model::Apply>> {
+        let turn = self.turn.clone().lock_owned().await;
+        match &read(&self.state)?.held {
+            None => return Err(Error::out_of_step("the store in memory is empty")),
+            Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
+            Some(held) if held.epoch < epoch => {
+                return Err(Error::out_of_step(format!(
+                    "the store in memory is owned by epoch {}, epoch {epoch} has not claimed it",
+                    held.epoch
+                )));
+            }
+            Some(held) if held.offset != after => {
+                return Err(Error::out_of_step(format!(
+                    "the store in memory holds offset {}, not {after}",
+                    held.offset
+                )));
+            }
+            Some(_) => {}
+        }
+        Ok(Box::new(Apply {
+            state: self.state.clone(),
+            bytes_max: self.options.bytes_max,
+            after,
+            _turn: turn,
+            staged: Vec::new(),
+            staged_bytes: 0,
+        }))
+    }
+
+    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
+        Ok(document(&*read(&self.state)?, view, key))
+    }
+
+    async fn scan(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Stored>, Option<String>)> {
+        let state = read(&self.state)?;
+        let Some(documents) = state.views.get(&view.name) else { return Ok((Vec::new(), None)) };
+        let from = cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let stored: Vec<Stored> = (documents.by_key.range::<str, _>((from, Bound::Unbounded)))
+            .take(limit.max(1))
+            .map(|(key, json)| Stored { key: key.to_string(), body: StoredBody::Json(json.to_string()) })
+            .collect();
+        let next = if stored.len() < limit.max(1) { None } else { stored.last().map(|s| s.key.clone()) };
+        Ok((stored, next))
+    }
+
+    async fn rows(&self, view: &View) -> Result<u64> {
+        Ok(read(&self.state)?.views.get(&view.name).map_or(0, |documents| documents.by_key.len() as u64))
+    }
+}
+
+pub(super) fn fenced(owner: Epoch, epoch: Epoch) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("the store in memory belongs to epoch {owner}, not to epoch {epoch}"),
+    )
+}
+
+pub(super) fn read(state: &RwLock<State>) -> Result<RwLockReadGuard<'_, State>> {
+    state.read().map_err(|_| poisoned())
+}
+
+pub(super) fn write(state: &RwLock<State>) -> Result<RwLockWriteGuard<'_, State>> {
+    state.write().map_err(|_| poisoned())
+}
+
+/// A thread panicked while it held the lock: what it left cannot be trusted.
+fn poisoned() -> Error {
+    Error::bug("the store in memory was left half-written by a panic")
+}

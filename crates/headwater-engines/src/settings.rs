@@ -1,0 +1,121 @@
+//! Reads an engine's own settings from its section of the file. An unknown setting is refused by name, with the
+//! nearest known one; nothing here prints a value, because any of them may be a secret.
+
+use headwater_model::file::{Setting, Settings};
+use headwater_model::{Error, Result};
+
+/// The settings of one section, taken one by one; [`Reader::finish`] refuses what is left.
+pub(crate) struct Reader<'a> {
+    settings: &'a Settings,
+    /// What the section is, for messages: `the store "near"`.
+    section: String,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(section: impl Into<String>, settings: &'a Settings) -> Reader<'a> {
+        Reader { settings, section: section.into(), known: Vec::new() }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<&'a Setting> {
+        self.known.push(name);
+        self.settings.get(name)
+    }
+
+    /// A size: a number of bytes, or text with a unit (`"64MiB"`, `"2GB"`).
+    pub(crate) fn bytes(&mut self, name: &'static str) -> Result<Option<u64>> {
+        let size = match self.take(name) {
+            None => return Ok(None),
+            Some(Setting::Int(n)) => u64::try_from(*n).ok(),
+            Some(Setting::Text(text)) => bytes_of(text.reveal()),
+            Some(Setting::Bool(_)) => None,
+        };
+        size.map(Some).ok_or_else(|| self.wrong(name, "a size such as \"256MiB\""))
+    }
+
+    /// A word out of `words`, given as text.
+    pub(crate) fn word(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<&'static str>> {
+        let word = match self.take(name) {
+            None => return Ok(None),
+            Some(Setting::Text(text)) => words.iter().find(|w| **w == text.reveal()),
+            Some(_) => None,
+        };
+        match word {
+            Some(word) => Ok(Some(word)),
+            None => Err(self.wrong(name, &format!("one of {}", words.join(", ")))),
+        }
+    }
+
+    fn wrong(&self, name: &str, expected: &str) -> Error {
+        Error::misconfigured(format!("setting \"{name}\" of {} is not {expected}", self.section))
+            .with_remedy(format!("give \"{name}\" as {expected}"))
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        let Some(unknown) = self.settings.keys().find(|name| !self.known.contains(&&***name)) else {
+            return Ok(());
+        };
+        let nearest = (self.known.iter())
+            .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
+            .filter(|name| strsim::jaro_winkler(name, unknown) > 0.7);
+        Err(Error::misconfigured(format!("{} has no setting \"{unknown}\"", self.section)).with_remedy(
+            match nearest {
+                Some(name) => format!("did you mean \"{name}\"?"),
+                None if self.known.is_empty() => "remove it: there are no settings here".to_owned(),
+                None => format!("known settings: {}", self.known.join(", ")),
+            },
+        ))
+    }
+}
+
+fn bytes_of(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1000 * 1000,
+        "GB" => 1000 * 1000 * 1000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use headwater_model::Secret;
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+        let settings: Settings = [("byte_max".into(), Setting::Int(1))].into();
+        let mut reader = Reader::new("the store \"near\"", &settings);
+        assert_eq!(reader.bytes("bytes_max").unwrap(), None);
+        let error = reader.finish().unwrap_err();
+        assert_eq!(error.to_string(), "the store \"near\" has no setting \"byte_max\"");
+        assert_eq!(error.remedy(), Some("did you mean \"bytes_max\"?"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let settings: Settings = [
+            ("a".into(), Setting::Text(Secret::new("64MiB"))),
+            ("b".into(), Setting::Int(5)),
+            ("c".into(), Setting::Text(Secret::new("many"))),
+        ]
+        .into();
+        let mut reader = Reader::new("the store", &settings);
+        assert_eq!(reader.bytes("a").unwrap(), Some(64 << 20));
+        assert_eq!(reader.bytes("b").unwrap(), Some(5));
+        assert!(reader.bytes("c").is_err());
+    }
+}
