@@ -1,1 +1,9 @@
-fn main() {}
+//! The `headwater` command: wiring and words. Everything it decides is decided in the crates below it.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

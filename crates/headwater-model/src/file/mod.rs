@@ -16,6 +16,7 @@ mod unit;
 mod views;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,20 @@ impl File {
             let many_lines = self.text.get(place.value.clone()).is_some_and(|text| text.contains('\n'));
             if many_lines || place.value.is_empty() { place.key.clone() } else { place.value.clone() }
         });
+        self.place(span)
+    }
+
+    /// Where the bytes `part` of the string at `path`, which reads as `text`, stand in the file.
+    pub fn locate_within(&self, path: &str, text: &str, part: Range<usize>) -> FileError {
+        match self.places.get(path) {
+            Some(place) => {
+                self.place(read::within(&self.text, place.value.clone(), text, part.start, part.len()))
+            }
+            None => self.locate(path),
+        }
+    }
+
+    fn place(&self, span: Range<usize>) -> FileError {
         let (line, column) = line_and_column(&self.text, span.start);
         FileError { line, column, span, message: String::new(), remedy: None }
     }

@@ -223,25 +223,30 @@ impl<'a> Reader<'a> {
 
     /// The bytes of the text for a part of a string; the whole string if escapes are in the way.
     pub fn within(&self, value: &Value<'_>, at: usize, len: usize) -> Range<usize> {
-        let span = value.span();
-        let Some(text) = value.get_ref().as_str() else { return span };
-        for quote in ["\"\"\"", "'''", "\"", "'"] {
-            let inner =
-                self.text.get(span.clone()).and_then(|raw| raw.strip_prefix(quote)?.strip_suffix(quote));
-            if let Some(inner) = inner {
-                // TOML drops a newline right after the opening of a multi-line string.
-                let dropped = inner.len() - inner.trim_start_matches(['\r', '\n']).len();
-                for skip in [0, dropped] {
-                    if inner.get(skip..) == Some(text) {
-                        let start = span.start + quote.len() + skip + at.min(text.len());
-                        return start..(start + len.max(1)).min(span.end);
-                    }
-                }
-                return span;
-            }
+        match value.get_ref().as_str() {
+            Some(text) => within(self.text, value.span(), text, at, len),
+            None => value.span(),
         }
-        span
     }
+}
+
+/// The bytes of `file` for the part of a string literal at `span`, which reads as `text`.
+pub(super) fn within(file: &str, span: Range<usize>, text: &str, at: usize, len: usize) -> Range<usize> {
+    for quote in ["\"\"\"", "'''", "\"", "'"] {
+        let inner = file.get(span.clone()).and_then(|raw| raw.strip_prefix(quote)?.strip_suffix(quote));
+        if let Some(inner) = inner {
+            // TOML drops a newline right after the opening of a multi-line string.
+            let dropped = inner.len() - inner.trim_start_matches(['\r', '\n']).len();
+            for skip in [0, dropped] {
+                if inner.get(skip..) == Some(text) {
+                    let start = span.start + quote.len() + skip + at.min(text.len());
+                    return start..(start + len.max(1)).min(span.end);
+                }
+            }
+            return span;
+        }
+    }
+    span
 }
 
 /// Passwords in anything that looks like a URL, also where the text could not be read.

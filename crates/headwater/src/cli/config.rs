@@ -1,0 +1,12 @@
+//! `headwater config`: the effective file.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::failure::Failure;
+use super::file;
+
+pub fn run(path: &Path) -> Result<ExitCode, Failure> {
+    print!("{}", file::load(path)?.to_config());
+    Ok(ExitCode::SUCCESS)
+}

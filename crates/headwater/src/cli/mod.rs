@@ -1,0 +1,55 @@
+//! The command line: one file per command.
+//!
+//! Exit codes, for every command: 0 fine, 1 something is wrong and has been said, 2 could not even look (wrong usage,
+//! unreadable file).
+
+mod config;
+mod failure;
+mod file;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Keeps the shapes your application reads in the stores it reads them from, exactly in step with its database.
+#[derive(Parser)]
+#[command(name = "headwater", version, arg_required_else_help = true)]
+struct Args {
+    /// The file that says what to follow and where to keep it.
+    #[arg(short, long, global = true, default_value = "headwater.toml", env = "HEADWATER_FILE")]
+    file: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the effective file: defaults filled in, secrets hidden.
+    Config,
+}
+
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = runtime.block_on(run(args));
+    // Whatever still runs in the background must not keep the command from ending.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+async fn run(args: Args) -> Result<ExitCode, Failure> {
+    match args.command {
+        Command::Config => config::run(&args.file),
+    }
+}
