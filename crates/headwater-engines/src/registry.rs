@@ -21,6 +21,10 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "sqlite" => Ok(Arc::new(crate::sqlite::Store::new(section)?)),
         #[cfg(feature = "memory")]
         "memory" => Ok(Arc::new(crate::memory::Store::new(section)?)),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => {
+            Ok(Arc::new(crate::redis::Store::new(section)?))
+        }
         other => Err(unknown("store", other, STORES)),
     }
 }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "memory")]
 mod memory_store;
+#[cfg(feature = "redis")]
+mod redis_store;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
 #[cfg(any(feature = "memory", feature = "sqlite"))]

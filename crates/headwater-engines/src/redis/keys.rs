@@ -1,0 +1,72 @@
+//! What our keys are called.
+//!
+//! `prefix + view + ":" + key`, where the view's name and the key's parts are escaped so that `:` only separates: the
+//! keys of the view `a` can never be taken for those of a view `a:b`. Our own state is in `prefix + "headwater"`,
+//! which no document's key equals, because that has a `:` after the prefix.
+
+use headwater_model::{Key, Value, View};
+
+/// The hash that holds epoch, offset, position and what must be known about each view.
+pub(super) fn meta(prefix: &str) -> Vec<u8> {
+    format!("{prefix}headwater").into_bytes()
+}
+
+/// What all keys of a view start with.
+pub(super) fn of_view(prefix: &str, view: &str) -> Vec<u8> {
+    let mut out = prefix.as_bytes().to_vec();
+    Key(vec![Value::text(view)]).write_text(&mut out);
+    out.push(b':');
+    out
+}
+
+pub(super) fn document(prefix: &str, view: &View, key: &Key) -> Vec<u8> {
+    let mut out = of_view(prefix, &view.name);
+    key.write_text(&mut out);
+    out
+}
+
+/// A MATCH pattern for exactly the keys that start with `start`.
+pub(super) fn pattern(start: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(start.len() + 8);
+    for &byte in start {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'*');
+    out
+}
+
+/// The part of `prefix` that alone decides a key's cluster slot, if it has one.
+pub(super) fn hash_tag(prefix: &str) -> Option<&str> {
+    let (_, rest) = prefix.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_never_takes_another_views_keys() {
+        assert_eq!(of_view("p:", "a"), b"p:a:");
+        assert_eq!(of_view("p:", "a:b"), b"p:a%3Ab:");
+        assert!(!of_view("", "a:b").starts_with(&of_view("", "a")));
+        assert_eq!(of_view("", ""), b"%E:");
+    }
+
+    #[test]
+    fn a_pattern_takes_no_character_for_a_wildcard() {
+        assert_eq!(pattern(b"a*[b]\\?:"), b"a\\*\\[b\\]\\\\\\?:*");
+    }
+
+    #[test]
+    fn only_a_closed_filled_tag_is_a_hash_tag() {
+        assert_eq!(hash_tag("{shop}:"), Some("shop"));
+        assert_eq!(hash_tag("a{b}{c}"), Some("b"));
+        assert_eq!(hash_tag("{}{c}"), None);
+        assert_eq!(hash_tag("{shop:"), None);
+    }
+}

@@ -1,0 +1,363 @@
+//! One atomic step: MULTI, the commands of its changes, the position, EXEC.
+//!
+//! A small step is one write to the socket and one wait. A large one is sent while it is still being encoded, and its
+//! replies are read while it is being sent; the server holds it back until EXEC. EXEC carries the WATCH and the
+//! question for the next step, so fencing costs no round trip of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use headwater_model::{Apply, Epoch, Error, Held, Layout, Refusal, Result, View, ViewChange};
+
+use super::resp::{self, Token};
+use super::store::Shared;
+use super::tape::{Expect, Tally, Tape};
+use super::writer::{Writer, outrun};
+use super::{failure, foreign, meta, scan};
+
+/// Encoded bytes that are sent without waiting for more.
+const SEND_BYTES: usize = 64 << 10;
+
+/// Keys in one UNLINK of a cleared view.
+const UNLINK_KEYS: usize = 128;
+
+pub(super) struct Step {
+    shared: Arc<Shared>,
+    /// `None` once the step is over, or its connection is of no more use.
+    writer: Option<Writer>,
+    epoch: Epoch,
+    before: Held,
+    tape: Tape,
+    /// Replies to MULTI and to queued commands read so far.
+    answered: usize,
+    sent: bool,
+    /// The first error reply to a queued command: the step cannot be committed.
+    refused: Option<String>,
+    /// The view whose JSON puts stand after a DBSIZE, if any.
+    counting: Option<u16>,
+}
+
+impl Step {
+    pub(super) fn new(shared: Arc<Shared>, mut writer: Writer, epoch: Epoch, before: Held) -> Step {
+        writer.views.iter_mut().for_each(|view| view.forget_put_keys());
+        resp::whole(&[b"MULTI"], &mut writer.connection.out);
+        Step {
+            shared,
+            writer: Some(writer),
+            epoch,
+            before,
+            tape: Tape::default(),
+            answered: 0,
+            sent: false,
+            refused: None,
+            counting: None,
+        }
+    }
+
+    async fn apply(&mut self, change: ViewChange, refusals: &mut Vec<Refusal>) -> Result<()> {
+        match change {
+            ViewChange::Clear { view } => self.clear(&view).await,
+            change => {
+                refusals.extend(self.encode(change)?);
+                self.send_if_large().await
+            }
+        }
+    }
+
+    fn view_number(&mut self, view: &Arc<View>) -> Result<u16> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        let at = writer.view(view, &self.shared.config.prefix)?;
+        Ok(writer.views[at].number)
+    }
+
+    fn encode(&mut self, change: ViewChange) -> Result<Option<Refusal>> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        let (ViewChange::Put { view, .. } | ViewChange::Delete { view, .. } | ViewChange::Clear { view }) =
+            &change;
+        let at = writer.view(view, &self.shared.config.prefix)?;
+        let Writer { connection, views, .. } = writer;
+        let (state, out) = (&mut views[at], &mut connection.out);
+        if let Some(other) = self.counting
+            && other != state.number
+        {
+            stop_counting(&mut self.counting, out, &mut self.tape);
+        }
+        match change {
+            ViewChange::Put { view, key, moved_from, document } => {
+                if state.layout() == Layout::Json && self.counting.is_none() {
+                    resp::whole(&[b"DBSIZE"], out);
+                    self.tape.push(Expect::CountBefore);
+                    self.counting = Some(state.number);
+                }
+                let refused = state.put(&key, moved_from.as_ref(), &document, out, &mut self.tape)?;
+                Ok(refused.map(|reason| Refusal { view: view.name.clone(), key: key.to_text(), reason }))
+            }
+            ViewChange::Delete { key, .. } => {
+                state.delete(&key, out);
+                let counted = self.counting == Some(state.number);
+                self.tape.push(if counted { Expect::Nothing } else { Expect::Gone { view: state.number } });
+                Ok(None)
+            }
+            ViewChange::Clear { .. } => Err(Error::bug("a clear is not one command")),
+        }
+    }
+
+    /// Empties a view: the keys that readers see now, found on another connection (this one only queues), and those that
+    /// this very step has put. Nobody else writes, so that is all of them; if somebody does, EXEC fails.
+    async fn clear(&mut self, view: &Arc<View>) -> Result<()> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        stop_counting(&mut self.counting, &mut writer.connection.out, &mut self.tape);
+        let at = writer.view(view, &self.shared.config.prefix)?;
+        let number = writer.views[at].number;
+        let put: Vec<Vec<u8>> = writer.views[at].put_keys().map(<[u8]>::to_vec).collect();
+        writer.views[at].forget_put_keys();
+        for keys in put.chunks(UNLINK_KEYS) {
+            self.unlink(number, keys).await?;
+        }
+        drop(put);
+        let mut reader = self.shared.reader().await?;
+        let mut walk = scan::Walk::new(&self.shared.config.prefix, &view.name);
+        while let Some(keys) = walk.next(&mut reader).await? {
+            for keys in keys.chunks(UNLINK_KEYS) {
+                self.unlink(number, keys).await?;
+            }
+        }
+        self.shared.give_back(reader);
+        Ok(())
+    }
+
+    async fn unlink(&mut self, view: u16, keys: &[Vec<u8>]) -> Result<()> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        let out = &mut writer.connection.out;
+        resp::command(1 + keys.len(), out);
+        resp::arg(b"UNLINK", out);
+        keys.iter().for_each(|key| resp::arg(key, out));
+        self.tape.push(Expect::Gone { view });
+        self.send_if_large().await
+    }
+
+    async fn send_if_large(&mut self) -> Result<()> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        if writer.connection.out.len() < SEND_BYTES {
+            return Ok(());
+        }
+        self.sent = true;
+        if let Err(e) = writer.connection.send().await {
+            self.writer = None;
+            return Err(e);
+        }
+        self.take_answers()?;
+        match &self.refused {
+            Some(text) => Err(failure::from_reply(text)),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the answers to queued commands that have already arrived.
+    fn take_answers(&mut self) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        // MULTI itself is answered too.
+        let asked = 1 + self.tape.len();
+        loop {
+            self.answered += writer.connection.skip_queued(asked - self.answered);
+            if self.answered == asked {
+                return Ok(());
+            }
+            match writer.connection.token_now()? {
+                None => return Ok(()),
+                Some(token) => note(token, writer, &mut self.refused)?,
+            }
+            self.answered += 1;
+        }
+    }
+
+    /// Sends the rest and EXEC, and reads everything up to EXEC's answer and the new WATCH.
+    async fn execute(&mut self, held: &Held) -> Result<Outcome> {
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        stop_counting(&mut self.counting, &mut writer.connection.out, &mut self.tape);
+        let mut more = Vec::new();
+        for view in writer.views.iter().filter(|view| view.unsaved) {
+            more.extend(view.meta().as_fields(&view.view.name));
+        }
+        meta::write(&writer.meta_key, held, &more, &mut writer.connection.out);
+        self.tape.push(Expect::Nothing);
+        resp::whole(&[b"EXEC"], &mut writer.connection.out);
+        writer.ask_again();
+        writer.distrust();
+        self.sent = true;
+        writer.connection.send().await?;
+        self.take_answers()?;
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        while self.answered < 1 + self.tape.len() {
+            let token = writer.connection.token().await?;
+            note(token, writer, &mut self.refused)?;
+            self.answered += 1;
+            self.answered += writer.connection.skip_queued(1 + self.tape.len() - self.answered);
+        }
+        let outcome = match writer.connection.token().await? {
+            Token::Array(Some(items)) if items == self.tape.len() => {
+                let (mut tally, mut failed) = (Tally::default(), Vec::new());
+                for expect in self.tape.expectations() {
+                    match writer.connection.token().await? {
+                        Token::Int(reply) => tally.see(expect, reply),
+                        Token::Error(text) => {
+                            tally.see(expect, 0);
+                            failed.push(String::from_utf8_lossy(writer.connection.text(text)).into_owned());
+                            // One tells the kind; a step of millions must not keep millions.
+                            failed.truncate(1);
+                        }
+                        _ => {}
+                    }
+                }
+                match failed.pop() {
+                    None => Outcome::Done(tally),
+                    Some(text) => Outcome::Damaged(text),
+                }
+            }
+            Token::Array(None) => Outcome::Outrun,
+            Token::Error(text) => {
+                let text = String::from_utf8_lossy(writer.connection.text(text)).into_owned();
+                Outcome::Refused(self.refused.take().unwrap_or(text))
+            }
+            _ => return Err(failure::unexpected("EXEC")),
+        };
+        writer.read_answer().await?;
+        Ok(outcome)
+    }
+
+    /// EXEC took effect, position included, but some commands met a foreign value under our name. The position is put
+    /// back, so that the step is applied again, and then with a look at each key's type.
+    async fn undo_position(&mut self, text: &str) -> Error {
+        let before = self.before.clone();
+        let Some(writer) = &mut self.writer else { return over() };
+        self.shared.wary();
+        match writer.move_to(&before).await {
+            Ok(true) => {
+                writer.held = Some(before);
+                Error::transient(format!(
+                    "a foreign value lies under a key of ours ({text}): it will be replaced"
+                ))
+            }
+            Ok(false) => outrun(writer.held.as_ref(), self.epoch, self.before.offset),
+            Err(e) => {
+                self.writer = None;
+                e.while_doing(
+                    "put the position back after a foreign value was met; verify will find what is missing",
+                )
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Done(Tally),
+    /// Somebody else wrote the meta key: nothing took effect.
+    Outrun,
+    /// A command was refused before EXEC: nothing took effect.
+    Refused(String),
+    /// Everything took effect but the commands that answered like this.
+    Damaged(String),
+}
+
+#[async_trait]
+impl Apply for Step {
+    async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
+        if let Some(text) = &self.refused {
+            return Err(failure::from_reply(text));
+        }
+        let mut refusals = Vec::new();
+        if self.shared.is_wary() {
+            for (change, in_the_way) in foreign::look(&self.shared, changes, &mut refusals).await? {
+                if let ViewChange::Put { view, .. } = &change
+                    && !in_the_way.is_empty()
+                {
+                    let number = self.view_number(view)?;
+                    self.unlink(number, &in_the_way).await?;
+                }
+                self.apply(change, &mut refusals).await?;
+            }
+        } else {
+            for change in changes {
+                self.apply(change, &mut refusals).await?;
+            }
+        }
+        Ok(refusals)
+    }
+
+    async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let quiet = shared.rows.commit_begins();
+        let outcome = match self.execute(held).await {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                // Whether it took effect is not known, so neither is the number of rows.
+                self.writer = None;
+                self.shared.rows.forget();
+                return Err(e.while_doing("commit a step"));
+            }
+        };
+        let result = match outcome {
+            Outcome::Done(tally) => {
+                if let Some(writer) = &mut self.writer {
+                    writer.views.iter_mut().for_each(|view| view.unsaved = false);
+                    let deltas = tally.delta.iter().zip(&writer.views).filter(|(delta, _)| **delta != 0);
+                    deltas.for_each(|(delta, view)| self.shared.rows.add(&view.view.name, *delta));
+                }
+                self.shared.unwary();
+                Ok(())
+            }
+            Outcome::Outrun => {
+                self.shared.rows.forget();
+                let found = self.writer.as_ref().and_then(|writer| writer.held.as_ref());
+                Err(outrun(found, self.epoch, self.before.offset))
+            }
+            Outcome::Refused(text) => Err(failure::from_reply(&text).while_doing("commit a step")),
+            Outcome::Damaged(text) => {
+                self.shared.rows.forget();
+                Err(self.undo_position(&text).await)
+            }
+        };
+        drop(quiet);
+        if let Some(writer) = self.writer.take() {
+            self.shared.rest(writer);
+        }
+        result
+    }
+}
+
+impl Drop for Step {
+    /// What was sent is forgotten by the server with the connection; what was not, here.
+    fn drop(&mut self) {
+        if let Some(mut writer) = self.writer.take()
+            && !self.sent
+        {
+            writer.connection.out.clear();
+            self.shared.rest(writer);
+        }
+        self.shared.step_over();
+    }
+}
+
+fn stop_counting(counting: &mut Option<u16>, out: &mut Vec<u8>, tape: &mut Tape) {
+    if let Some(view) = counting.take() {
+        resp::whole(&[b"DBSIZE"], out);
+        tape.push(Expect::CountAfter { view });
+    }
+}
+
+/// Takes the answer to MULTI or to a queued command.
+fn note(token: Token, writer: &Writer, refused: &mut Option<String>) -> Result<()> {
+    match token {
+        Token::Simple(_) => Ok(()),
+        Token::Error(text) => {
+            let text = String::from_utf8_lossy(writer.connection.text(text)).into_owned();
+            refused.get_or_insert(text);
+            Ok(())
+        }
+        _ => Err(failure::unexpected("a queued command")),
+    }
+}
+
+fn over() -> Error {
+    Error::bug("the step has already failed")
+}
