@@ -17,5 +17,6 @@ pub mod faults;
 pub use engines::folder::Folder;
 pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};
+pub use engines::process::{Process, log_tail};
 pub use engines::redis::{Redis, RedisBuilder};
 pub use eventually::eventually;

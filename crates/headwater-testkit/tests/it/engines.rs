@@ -1,4 +1,6 @@
-use headwater_testkit::{Postgres, Redis};
+use std::time::Duration;
+
+use headwater_testkit::{Postgres, Redis, eventually};
 
 #[tokio::test]
 async fn postgres_starts_crashes_and_comes_back_with_its_data() {
@@ -55,4 +57,40 @@ fn redis_starts_pauses_and_restarts() {
     redis.resume();
     let redis = Redis::builder().cluster().start();
     assert!(redis.try_cli(&["MSET", "a", "1", "b", "2"]).unwrap_err().contains("CROSSSLOT"));
+}
+
+/// Not a test of its own: what `nothing_outlives_a_killed_run` kills.
+#[test]
+#[ignore = "hangs on purpose"]
+fn hang_with_engines() {
+    let (postgres, redis) = (Postgres::start(), Redis::start());
+    println!("ports {} {}", postgres.port(), redis.port());
+    postgres.pause();
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_killed_run() {
+    let mut run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "engines::hang_with_engines", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = std::io::BufReader::new(run.stdout.take().unwrap());
+    let ports: Vec<u16> = std::io::BufRead::lines(output)
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let (_, ports) = line.split_once("ports ")?;
+            Some(ports.split(' ').map(|port| port.parse().unwrap()).collect())
+        })
+        .unwrap();
+    let open = |port: &u16| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok();
+    assert!(ports.iter().all(open));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    eventually(Duration::from_secs(10), "the engines are gone", async || {
+        let left: Vec<_> = ports.iter().filter(|port| open(port)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("listening: {left:?}")) }
+    })
+    .await;
 }

@@ -1,0 +1,72 @@
+//! Measures Headwater against what the machine can do at all: each bench first measures its limits (the source read into
+//! nothing, the store fed by its own bulk loader), then the released program on the same engines, in the same run.
+//!
+//! Engines are started with the settings of production (commits reach the disk). Figures of a busy machine mean little;
+//! ratios mean more.
+
+mod backfill;
+mod engines;
+mod follow;
+mod headwater;
+mod latency;
+mod memory;
+mod report;
+mod sqlite;
+mod wire;
+
+use anyhow::{Context, bail};
+
+const USAGE: &str = "\
+cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
+
+names: follow backfill latency memory sqlite (all of them if none is given)
+";
+
+/// How much work a bench does.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    rows: u64,
+    transactions: u64,
+    /// How long each phase of the latency bench lasts.
+    seconds: u64,
+    /// How often a measurement is taken; the median counts.
+    repeat: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut size = Size { rows: 1_000_000, transactions: 200_000, seconds: 20, repeat: 3 };
+    let mut names = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || -> anyhow::Result<u64> {
+            let text = args.next().with_context(|| format!("{arg} needs a number"))?;
+            text.replace('_', "").parse().with_context(|| format!("{arg} {text}"))
+        };
+        match arg.as_str() {
+            "--rows" => size.rows = number()?,
+            "--transactions" => size.transactions = number()?,
+            "--seconds" => size.seconds = number()?,
+            "--repeat" => size.repeat = number()?.max(1) as usize,
+            "--help" | "-h" => {
+                print!("{USAGE}");
+                return Ok(());
+            }
+            _ => names.push(arg),
+        }
+    }
+    if names.is_empty() {
+        names = ["backfill", "follow", "latency", "memory", "sqlite"].map(String::from).to_vec();
+    }
+    for name in &names {
+        match name.as_str() {
+            "backfill" => backfill::run(size),
+            "follow" => follow::run(size),
+            "latency" => latency::run(size),
+            "memory" => memory::run(size),
+            "sqlite" => sqlite::run(size),
+            _ => bail!("no bench is called {name}\n\n{USAGE}"),
+        }
+        .with_context(|| format!("bench {name}"))?;
+    }
+    Ok(())
+}
