@@ -1,4 +1,28 @@
 //! The data plane: everything between a source and its stores.
+//!
+//! ```text
+//! Source ─► capture ─► journal ─► mapping ─► apply ─► Store        one task each, per store from mapping on
+//!    ▲         ▲          └─► deriving ─► derived journal ─┘       documents with embedded rows
+//!    └─ backfill (chunks) ┘
+//! ```
+//!
+//! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true; `upkeep` frees
+//! journal and source; `state` remembers what must survive a restart.
 
+mod apply;
+mod backfill;
+mod board;
+mod capture;
 pub mod derive;
+mod deriving;
 pub mod journal;
+mod landing;
+mod lock;
+mod mapping;
+mod retry;
+mod service;
+mod state;
+pub mod status;
+mod upkeep;
+
+pub use service::{Handle, NamedStore, Options, Service};

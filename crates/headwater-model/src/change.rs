@@ -34,8 +34,7 @@ pub enum Change {
     Truncate {
         tables: Vec<Arc<Table>>,
     },
-    /// A row of a chunk, as it is at this place in the stream. Cells that are [`Value::Unchanged`] are already
-    /// known from later changes: only the others are news.
+    /// A row of a chunk, whole, as it is at this place in the stream.
     Snapshot {
         table: Arc<Table>,
         row: Row,

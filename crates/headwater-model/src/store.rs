@@ -66,6 +66,16 @@ pub enum ViewChange {
     },
 }
 
+impl ViewChange {
+    pub fn view(&self) -> &Arc<View> {
+        match self {
+            ViewChange::Put { view, .. } | ViewChange::Delete { view, .. } | ViewChange::Clear { view } => {
+                view
+            }
+        }
+    }
+}
+
 /// What a store would not take: the row is quarantined, the rest goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

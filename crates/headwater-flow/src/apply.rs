@@ -1,0 +1,264 @@
+//! From the journal into one store.
+//!
+//! Owns: the store's session (claim, prepare, clear what cannot be relied on), the size of its atomic steps, and what is
+//! done about its errors. Does not own: what a change means for a view ([`crate::mapping`]).
+//!
+//! Invariant: a step ends only where a transaction ends, and carries the offset of that end; the store's own record of
+//! the offset, never our memory of it, says where to go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{
+    Apply, Epoch, Error, ErrorKind, Held, Offset, Position, Refusal, Result, Store, ViewChange,
+};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::backfill::{Request, ViewPlan};
+use crate::board::Board;
+use crate::journal::{Item, Journal};
+use crate::mapping::{Mapper, Piece};
+use crate::retry::Backoff;
+use crate::state::{Consumer, Fill, State};
+
+/// Pieces that wait for the store: mapping goes on while the store works, but not far ahead.
+const PIECES_AHEAD: usize = 2;
+
+/// A position that moved over changes which do not concern the store is stored this often.
+const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// A store that needs someone to change something is looked at again this often.
+const PAUSED_RETRY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Applier {
+    pub name: Box<str>,
+    pub store: Arc<dyn Store>,
+    pub epoch: Epoch,
+    pub plans: Vec<ViewPlan>,
+    pub journal: Journal,
+    pub mapper: Mapper,
+    pub state: Arc<State>,
+    pub board: Arc<Board>,
+    pub backfill: mpsc::Sender<Request>,
+}
+
+impl Applier {
+    /// Keeps the store in step until cancelled. Returns an error only when the store belongs to a successor.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
+        let mut backoff = Backoff::new();
+        loop {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                ended = self.session(&cancel) => ended,
+            };
+            let Err(error) = ended else { return Ok(()) };
+            self.board.store_failed(&self.name, &error);
+            if error.kind() == ErrorKind::Fenced {
+                return Err(error.while_doing(format_args!("write to store `{}`", self.name)));
+            }
+            warn!(store = %self.name, %error, "the store is not in step; trying again");
+            if began.elapsed() > Duration::from_secs(30) {
+                backoff.reset();
+            }
+            let pause = async {
+                match error.kind() {
+                    ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::OutOfStep => {
+                        backoff.pause().await
+                    }
+                    _ => tokio::time::sleep(PAUSED_RETRY).await,
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = pause => {}
+            }
+        }
+    }
+
+    /// One connection's life: ends with the first error, or when cancelled (between steps).
+    async fn session(&mut self, cancel: &CancellationToken) -> Result<()> {
+        let facts = self.store.inspect().await?;
+        let held = self.store.claim(self.epoch).await?;
+        for plan in &self.plans {
+            self.store.prepare(&plan.view).await?;
+        }
+        let (held, wanted) = self.starting_point(held).await?;
+        self.board.store_connected(&self.name, &facts.server, facts.promise, &held);
+        for plan in &self.plans {
+            let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
+            self.board.view_ready(&self.consumer(plan), ready);
+        }
+        if !wanted.is_empty() {
+            info!(store = %self.name, views = wanted.len(), "views are filled from the source");
+            // A backfill that is gone is the end of the service, which cancels us.
+            let _ = self.backfill.send(wanted).await;
+        }
+        self.pump(held, cancel).await
+    }
+
+    fn consumer(&self, plan: &ViewPlan) -> Consumer {
+        Consumer { store: self.name.clone(), view: plan.view.name.clone() }
+    }
+
+    /// Where to go on, and the views that must be filled: all of them when the store's position is not one of this
+    /// journal's. Those are cleared here, in a step of their own, before anything else is written.
+    async fn starting_point(&self, held: Option<Held>) -> Result<(Held, Vec<Consumer>)> {
+        let before = held.clone().unwrap_or(Held {
+            epoch: self.epoch,
+            offset: Offset::ZERO,
+            position: None,
+            committed_at: 0,
+        });
+        let continues = match &held {
+            Some(held) => self.is_ours(held).await?,
+            None => false,
+        };
+        let mut wanted = Vec::new();
+        let mut cleared = Vec::new();
+        for plan in &self.plans {
+            let consumer = self.consumer(plan);
+            let fill = self.state.fill(&consumer, &plan.fingerprint)?;
+            if continues && fill == Fill::Stale {
+                wanted.push(consumer);
+            } else if !continues || fill == Fill::Wanted {
+                self.state.want_fill(&consumer, &plan.fingerprint)?;
+                self.state.release_quarantine(&consumer)?;
+                wanted.push(consumer);
+                cleared.push(ViewChange::Clear { view: Arc::clone(&plan.view) });
+            }
+        }
+        let mut now = Held { epoch: self.epoch, ..before.clone() };
+        if !continues {
+            now.offset = self.journal.durable();
+            now.position = self.journal.last_position();
+            now.committed_at = self.journal.last_committed_at().unwrap_or(0);
+        }
+        if !cleared.is_empty() || now.offset != before.offset {
+            let mut step = self.store.begin(self.epoch, before.offset).await?;
+            step.write(cleared).await?;
+            step.commit(&now).await?;
+        }
+        self.board.quarantined(&self.name, self.state.quarantined(&self.name)?);
+        Ok((now, wanted))
+    }
+
+    /// Whether what the store holds is a place in this journal: the offset is there, and it is the same transaction.
+    async fn is_ours(&self, held: &Held) -> Result<bool> {
+        let durable = self.journal.durable();
+        if held.offset == durable {
+            return Ok(held.position == self.journal.last_position());
+        }
+        if held.offset > durable || held.offset < self.journal.first() {
+            let (store, first) = (&self.name, self.journal.first());
+            warn!(%store, offset = %held.offset, %first, %durable, "the store is at a place the journal does not have");
+            return Ok(false);
+        }
+        Ok(held.position == self.position_at(held.offset)?)
+    }
+
+    fn position_at(&self, offset: Offset) -> Result<Option<Position>> {
+        let mut reader = self.journal.read(Offset(offset.0 - 1))?;
+        loop {
+            let items = reader.try_next(1 << 20)?;
+            if items.is_empty() {
+                return Ok(None);
+            }
+            for item in items {
+                if let Item::Commit { offset: at, position, .. } = item {
+                    return Ok((at == offset).then_some(position));
+                }
+            }
+        }
+    }
+
+    /// Maps and writes until an error or cancellation. Mapping runs ahead in a task of its own.
+    async fn pump(&mut self, held: Held, cancel: &CancellationToken) -> Result<()> {
+        let (send, mut pieces) = mpsc::channel(PIECES_AHEAD);
+        let mapping = tokio::spawn(self.mapper.clone().run(held.offset, send));
+        let written = self.write(held, &mut pieces, cancel).await;
+        pieces.close();
+        mapping.abort();
+        match (written, mapping.await) {
+            (Ok(Ended::Cancelled), _) => Ok(()),
+            (Ok(Ended::PiecesStopped), Ok(result)) => result,
+            (Ok(Ended::PiecesStopped), Err(error)) => Err(Error::bug("mapping panicked").with_cause(error)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn write(
+        &self,
+        mut held: Held,
+        pieces: &mut mpsc::Receiver<Piece>,
+        cancel: &CancellationToken,
+    ) -> Result<Ended> {
+        let mut step: Option<Box<dyn Apply>> = None;
+        let mut counts: BTreeMap<Box<str>, u64> = BTreeMap::new();
+        let mut stored = held.offset;
+        let mut store_by = Instant::now() + IDLE_COMMIT_EVERY;
+        loop {
+            let piece = tokio::select! {
+                biased;
+                // A transaction larger than memory is under way: it is finished or dropped as a whole.
+                () = cancel.cancelled() => None,
+                piece = pieces.recv() => match piece {
+                    Some(piece) => Some(piece),
+                    None => return Ok(Ended::PiecesStopped),
+                },
+                () = tokio::time::sleep_until(store_by), if step.is_none() && stored < held.offset => {
+                    self.store.begin(self.epoch, stored).await?.commit(&held).await?;
+                    stored = held.offset;
+                    continue;
+                }
+            };
+            let Some(piece) = piece else {
+                if step.is_none() && stored < held.offset {
+                    self.store.begin(self.epoch, stored).await?.commit(&held).await?;
+                }
+                return Ok(Ended::Cancelled);
+            };
+            for change in &piece.changes {
+                *counts.entry(change.view().name.clone()).or_default() += 1;
+            }
+            if !piece.changes.is_empty() {
+                let open = match &mut step {
+                    Some(open) => open,
+                    None => step.insert(self.store.begin(self.epoch, stored).await?),
+                };
+                let refusals = open.write(piece.changes).await?;
+                self.quarantine(&refusals, piece.end.as_ref().map_or(held.offset, |end| end.offset))?;
+            }
+            let Some(end) = piece.end else { continue };
+            held = Held { epoch: self.epoch, ..end };
+            if let Some(open) = step.take() {
+                open.commit(&held).await?;
+                stored = held.offset;
+                store_by = Instant::now() + IDLE_COMMIT_EVERY;
+            }
+            self.board.applied(&self.name, &held, &std::mem::take(&mut counts));
+        }
+    }
+
+    /// What the store would not take is recorded before the step that goes on without it commits.
+    fn quarantine(&self, refusals: &[Refusal], offset: Offset) -> Result<()> {
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        for refusal in refusals {
+            warn!(store = %self.name, view = %refusal.view, key = %refusal.key, reason = %refusal.reason, "a row is quarantined");
+        }
+        self.state.quarantine(&self.name, refusals, offset)?;
+        self.board.quarantined(&self.name, self.state.quarantined(&self.name)?);
+        Ok(())
+    }
+}
+
+enum Ended {
+    Cancelled,
+    PiecesStopped,
+}

@@ -1,0 +1,431 @@
+//! Fills views from the source: whole tables, chunk by chunk, while writes go on.
+//!
+//! Owns: which tables are read for which views, how far each read has come, when a view in a store is ready. Does not
+//! own: whether a chunk's row is still true ([`crate::landing`]), or clearing a view before it is filled
+//! ([`crate::apply`] does that, then asks here).
+//!
+//! Invariant: a read is remembered as far as its chunks have landed durably, in order; after a crash it goes on there.
+//! A view is ready when its store has applied the last chunk of every table that the view was waiting for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_model::{
+    Chunk, ChunkId, ChunkRange, Epoch, Error, Key, Offset, Result, Source, TableId, TableName, View,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::board::Board;
+use crate::journal::{EntryKind, Item, Journal};
+use crate::landing::{Delivered, Outcome, Windows, touches, unknown_transaction};
+use crate::retry::Backoff;
+use crate::state::{Consumer, Fingerprint, Job, State};
+
+/// A chunk is read in pieces of about this many bytes.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Reading pauses while the slowest of the waiting stores has this much journal before it.
+const AHEAD_BYTES: u64 = 64 << 20;
+
+/// Rows of the first chunk of a read, before it is known how wide rows are.
+const FIRST_ROWS: usize = 1_000;
+
+/// Views asked for within this time are filled by the same reads.
+const GATHER_FOR: Duration = Duration::from_millis(200);
+
+/// How long a mark may take to come by before its chunk is read again.
+const MARK_WITHIN: Duration = Duration::from_secs(60);
+
+/// Times that keys which could not be settled are read again before the whole range is.
+const REREADS_MAX: usize = 20;
+
+/// What backfill has to know about a view.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewPlan {
+    pub view: Arc<View>,
+    /// The root table first, then the tables of embedded rows.
+    pub tables: Vec<TableName>,
+    pub stateful: bool,
+    pub fingerprint: Fingerprint,
+}
+
+pub(crate) struct Backfill {
+    pub source: Arc<dyn Source>,
+    pub windows: Arc<Windows>,
+    pub state: Arc<State>,
+    pub board: Arc<Board>,
+    pub journal: Journal,
+    pub epoch: Epoch,
+    pub plans: BTreeMap<Box<str>, ViewPlan>,
+    pub estimates: BTreeMap<TableName, u64>,
+    /// Tables whose rows the mirror holds completely.
+    pub mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+    pub parallel: usize,
+    pub chunk_rows: usize,
+    pub rows_per_second_max: Option<u64>,
+}
+
+/// Asks for views to be filled: they hold nothing, or documents of an older shape.
+pub(crate) type Request = Vec<Consumer>;
+
+impl Backfill {
+    pub async fn run(self, mut requests: mpsc::Receiver<Request>, cancel: CancellationToken) -> Result<()> {
+        let reads = Arc::new(Reads {
+            chunks: AtomicU64::new(0),
+            permits: Semaphore::new(self.parallel),
+            backfill: self,
+            retired: Mutex::new(BTreeSet::new()),
+        });
+        let mut running = JoinSet::new();
+        let mut started = BTreeSet::new();
+        reads.start_new(&mut running, &mut started)?;
+        let mut settle = tokio::time::interval(Duration::from_millis(100));
+        let mut wanted: Vec<Request> = Vec::new();
+        let mut gathered_at = None;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                request = requests.recv() => {
+                    let Some(request) = request else { break };
+                    gathered_at.get_or_insert_with(|| Instant::now() + GATHER_FOR);
+                    wanted.push(request);
+                }
+                Some(ended) = running.join_next() => match ended {
+                    Ok(result) => result?,
+                    Err(error) => return Err(Error::bug("a table read panicked").with_cause(error)),
+                },
+                _ = settle.tick() => {
+                    reads.settle()?;
+                    if gathered_at.is_some_and(|at| at <= Instant::now()) {
+                        gathered_at = None;
+                        reads.backfill.plan(&std::mem::take(&mut wanted))?;
+                        reads.start_new(&mut running, &mut started)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns requests into jobs: each table is read once for all that wait for it.
+    fn plan(&self, requests: &[Request]) -> Result<()> {
+        let mut tables: BTreeMap<TableName, (bool, BTreeSet<Consumer>)> = BTreeMap::new();
+        let mut filling = BTreeMap::new();
+        let mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for consumer in requests.iter().flatten() {
+            let Some(plan) = self.plans.get(&consumer.view) else { continue };
+            filling.insert(consumer.clone(), plan.fingerprint.clone());
+            for (i, table) in plan.tables.iter().enumerate() {
+                let is_root = i == 0;
+                if is_root || (plan.stateful && !mirrored.contains(table)) {
+                    let entry = tables.entry(table.clone()).or_default();
+                    entry.0 |= is_root;
+                    entry.1.insert(consumer.clone());
+                }
+            }
+        }
+        for consumer in filling.keys() {
+            self.board.view_ready(consumer, false);
+        }
+        // Embedded rows first: a root document made before its children are here would only be made again.
+        let mut jobs: Vec<_> = tables.into_iter().collect();
+        jobs.sort_by_key(|(_, (is_root, _))| *is_root);
+        let jobs: Vec<_> =
+            jobs.into_iter().map(|(t, (_, consumers))| (t, consumers.into_iter().collect())).collect();
+        self.state.start_jobs(&jobs, &filling.into_iter().collect::<Vec<_>>())
+    }
+
+    fn journal_ahead(&self, job: &Job) -> u64 {
+        job.consumers
+            .iter()
+            .map(|consumer| self.journal.bytes_after(self.board.offset(&consumer.store)))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The reads under way.
+struct Reads {
+    backfill: Backfill,
+    chunks: AtomicU64,
+    permits: Semaphore,
+    /// Jobs whose last chunk has landed, until every view that waited for them is ready.
+    retired: Mutex<BTreeSet<u64>>,
+}
+
+/// A chunk that was read and waits for its mark to come by.
+struct InFlight {
+    from: Option<Key>,
+    upto: Option<Key>,
+    last: bool,
+    read: u64,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Reads {
+    fn start_new(
+        self: &Arc<Self>,
+        running: &mut JoinSet<Result<()>>,
+        started: &mut BTreeSet<u64>,
+    ) -> Result<()> {
+        for job in self.backfill.state.jobs()? {
+            if !started.insert(job.id) {
+                continue;
+            }
+            let views = job.consumers.iter().map(|c| format!("{}/{}", c.store, c.view)).collect();
+            let estimate = self.backfill.estimates.get(&job.table).copied().unwrap_or(0);
+            self.backfill.board.backfill_begins(job.id, job.table.to_string(), job.rows, estimate, views);
+            if job.done.is_some() {
+                self.retire(job.id);
+                continue;
+            }
+            let reads = Arc::clone(self);
+            running.spawn(async move {
+                let Ok(_permit) = reads.permits.acquire().await else { return Ok(()) };
+                reads.read_table(job).await
+            });
+        }
+        Ok(())
+    }
+
+    fn retire(&self, job: u64) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+    }
+
+    /// Views whose reads have all landed and been applied are ready.
+    fn settle(&self) -> Result<()> {
+        if self.retired.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Ok(());
+        }
+        let backfill = &self.backfill;
+        let jobs = backfill.state.jobs()?;
+        let mut waiting: BTreeMap<&Consumer, bool> = BTreeMap::new();
+        for job in &jobs {
+            for consumer in &job.consumers {
+                let arrived = job.done.is_some_and(|done| backfill.board.offset(&consumer.store) >= done);
+                *waiting.entry(consumer).or_insert(true) &= arrived;
+            }
+        }
+        for (consumer, arrived) in waiting {
+            let Some(plan) = backfill.plans.get(&consumer.view) else { continue };
+            if arrived {
+                backfill.state.finish_fill(consumer, &plan.fingerprint)?;
+                backfill.board.view_ready(consumer, true);
+                info!(view = %consumer.view, store = %consumer.store, "the view is complete");
+            }
+        }
+        let left: BTreeSet<u64> = backfill.state.jobs()?.into_iter().map(|job| job.id).collect();
+        for job in jobs.iter().filter(|job| !left.contains(&job.id)) {
+            backfill.board.backfill_ends(job.id);
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
+        }
+        Ok(())
+    }
+
+    /// Reads one table to its end. Several chunks are in flight: the next is read while the last waits for its mark.
+    async fn read_table(&self, job: Job) -> Result<()> {
+        let backfill = &self.backfill;
+        let table = self.table_id(&job.table).await?;
+        let mut after = job.after.clone();
+        let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
+        let mut in_flight: VecDeque<InFlight> = VecDeque::new();
+        let mut ended = false;
+        let began = Instant::now();
+        let mut read = 0u64;
+        info!(table = %job.table, resumed = job.after.is_some(), "reading the table");
+        loop {
+            while !ended && in_flight.len() < backfill.parallel.max(2) {
+                while backfill.journal_ahead(&job) > AHEAD_BYTES {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                if let Some(rate) = backfill.rows_per_second_max {
+                    let due = Duration::from_secs_f64(read as f64 / rate as f64);
+                    sleep(due.saturating_sub(began.elapsed())).await;
+                }
+                let range = ChunkRange {
+                    table: job.table.clone(),
+                    after: after.clone(),
+                    limit,
+                    bytes_max: CHUNK_BYTES,
+                    keys: Vec::new(),
+                };
+                let chunk = self.start_chunk(&range, table).await?;
+                limit = backfill.chunk_rows;
+                read += chunk.read;
+                ended = chunk.last;
+                after = chunk.upto.clone().or(after);
+                in_flight.push_back(chunk);
+            }
+            let Some(chunk) = in_flight.pop_front() else { break };
+            match tokio::time::timeout(MARK_WITHIN, chunk.outcome).await {
+                Ok(Ok(Outcome::Landed(landed))) => {
+                    let mut offset = landed.offset;
+                    if !landed.reread.is_empty() {
+                        offset = self.reread(&job.table, table, landed.reread).await?;
+                    }
+                    self.wait_durable(offset).await?;
+                    let done = chunk.last.then_some(offset);
+                    if !backfill.state.advance_job(job.id, chunk.upto.as_ref(), chunk.read, done)? {
+                        info!(table = %job.table, "the read is no longer needed");
+                        backfill.board.backfill_ends(job.id);
+                        return Ok(());
+                    }
+                    backfill.board.backfill_rows(job.id, chunk.read);
+                    if chunk.last {
+                        self.retire(job.id);
+                        let mut mirrored = backfill.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+                        mirrored.insert(job.table.clone());
+                    }
+                }
+                again => {
+                    let why = match again {
+                        Ok(Ok(Outcome::Again(why))) => why,
+                        Ok(_) => "capture began anew",
+                        Err(_) => "its mark did not come by in time",
+                    };
+                    warn!(table = %job.table, why, "a chunk is read again");
+                    // What was read behind it may land meanwhile: rows that land twice are the same rows.
+                    in_flight.clear();
+                    (after, ended) = (chunk.from, false);
+                    limit = (limit / 4).max(1);
+                }
+            }
+        }
+        info!(table = %job.table, rows = job.rows + read, "the table is read");
+        Ok(())
+    }
+
+    async fn table_id(&self, table: &TableName) -> Result<TableId> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.backfill.source.shapes(std::slice::from_ref(table)).await {
+                Ok(shapes) => {
+                    let shape = shapes.first().ok_or_else(|| Error::bug("the source gave no shape"))?;
+                    return Ok(shape.id);
+                }
+                Err(error) if error.is_retryable() => {
+                    warn!(%error, %table, "the table's shape is asked again")
+                }
+                Err(error) => return Err(error),
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Reads a range and sends its mark on its way.
+    async fn start_chunk(&self, range: &ChunkRange, table: TableId) -> Result<InFlight> {
+        let mut backoff = Backoff::new();
+        loop {
+            let id = self.next_chunk();
+            self.backfill.windows.open(id, table).await;
+            match self.try_chunk(id, range, table).await {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => {
+                    self.backfill.windows.close(id);
+                    if !error.is_retryable() {
+                        return Err(error.while_doing(format_args!("read table {}", range.table)));
+                    }
+                    warn!(%error, table = %range.table, "a chunk is read again");
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+
+    async fn try_chunk(&self, id: ChunkId, range: &ChunkRange, table: TableId) -> Result<InFlight> {
+        let backfill = &self.backfill;
+        let chunk = backfill.source.read_chunk(range).await?;
+        let passed = backfill.windows.passed_before(&chunk.moment).map_err(unknown_transaction)?;
+        let earlier = self.look_up(&passed, &chunk, table)?;
+        let read = chunk.rows.len() as u64;
+        let upto = chunk.rows.last().map(|row| row.key(&chunk.table));
+        let last = chunk.last;
+        let outcome = backfill.windows.fill(id, chunk, earlier);
+        backfill.source.mark(id).await?;
+        Ok(InFlight { from: range.after.clone(), upto, last, read, outcome })
+    }
+
+    /// The keys that transactions touched which came by before the window opened, from the journal.
+    fn look_up(&self, offsets: &[Offset], chunk: &Chunk, table: TableId) -> Result<Vec<Delivered>> {
+        let mut found = Vec::new();
+        for offset in offsets {
+            let mut reader = match self.backfill.journal.read(Offset(offset.0 - 1)) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    return Err(Error::transient(
+                        "a transaction that readers do not see yet left the journal",
+                    )
+                    .with_cause(error));
+                }
+            };
+            let (mut xid, mut seen) = (None, Vec::new());
+            'entry: loop {
+                let items = reader.try_next(1 << 20)?;
+                if items.is_empty() {
+                    return Err(Error::transient("a transaction is not durable yet"));
+                }
+                for item in items {
+                    match item {
+                        Item::Begin { kind: EntryKind::Transaction { xid: number }, .. } => xid = number,
+                        Item::Begin { .. } => {}
+                        Item::Changes(changes) => {
+                            changes.iter().for_each(|change| touches(change, &mut seen))
+                        }
+                        Item::Commit { position, .. } => {
+                            seen.retain(|(id, _)| *id == table);
+                            if !chunk.moment.sees(xid, &position) {
+                                found.push(Delivered { xid, position, touches: std::mem::take(&mut seen) });
+                            }
+                            break 'entry;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads single keys until each is settled; the offset at which the last of them landed.
+    async fn reread(&self, name: &TableName, table: TableId, mut keys: Vec<Key>) -> Result<Offset> {
+        let mut offset = Offset::ZERO;
+        for _ in 0..REREADS_MAX {
+            let range = ChunkRange {
+                table: name.clone(),
+                after: None,
+                limit: keys.len(),
+                bytes_max: usize::MAX,
+                keys: std::mem::take(&mut keys),
+            };
+            let chunk = self.start_chunk(&range, table).await?;
+            match chunk.outcome.await {
+                Ok(Outcome::Landed(landed)) => {
+                    offset = offset.max(landed.offset);
+                    if landed.reread.is_empty() {
+                        return Ok(offset);
+                    }
+                    keys = landed.reread;
+                }
+                _ => keys = range.keys,
+            }
+        }
+        Err(Error::transient(format!("rows of {name} change their keys faster than they can be read")))
+    }
+
+    fn next_chunk(&self) -> ChunkId {
+        (self.backfill.epoch.0 << 32) | (self.chunks.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff)
+    }
+
+    async fn wait_durable(&self, offset: Offset) -> Result<()> {
+        let mut durable = self.backfill.journal.durable_changed();
+        match durable.wait_for(|known| *known >= offset).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::transient("the journal was closed")),
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! The live state of every part, in one place: the tasks write it, release and truncation decide by it, `status`
+//! reads it. Held only for moments; nothing waits while it is locked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use headwater_model::{Error, ErrorKind, Held, Offset, Position, Promise};
+
+use crate::state::Consumer;
+use crate::status::{BackfillStatus, PartState, SourceStatus, Status, StoreStatus, ViewStatus};
+
+/// A store that is behind by more than this is shown as lagging.
+const LAGGING_MS: u64 = 5_000;
+
+/// Rates are averages over about this long.
+const RATE_OVER: Duration = Duration::from_secs(3);
+
+/// Commit times are remembered at this distance, and this many of them: a quarter of an hour.
+const COMMITS_APART_MICROS: i64 = 50_000;
+const COMMITS_MAX: usize = 18_000;
+
+/// A counter and its recent history.
+#[derive(Debug, Default)]
+struct Meter {
+    total: u64,
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Meter {
+    fn add(&mut self, n: u64) {
+        self.total += n;
+    }
+
+    fn sample(&mut self, now: Instant) {
+        self.samples.push_back((now, self.total));
+        while self.samples.len() > 2 && now.duration_since(self.samples[1].0) >= RATE_OVER {
+            self.samples.pop_front();
+        }
+    }
+
+    fn per_second(&self) -> f64 {
+        match (self.samples.front(), self.samples.back()) {
+            (Some((from, before)), Some((to, after))) if to > from => {
+                (after - before) as f64 / to.duration_since(*from).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct ViewPart {
+    ready: bool,
+    rows: Option<u64>,
+    changes: Meter,
+    /// Set when a shape no longer fits the view's definition.
+    error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct StorePart {
+    server: String,
+    promise: Option<Promise>,
+    failure: Option<(PartState, String)>,
+    connected: bool,
+    offset: Offset,
+    position: Option<Position>,
+    behind_since: Option<Instant>,
+    let_go: bool,
+    /// Of the newest transaction applied; 0 before the first.
+    committed_at: i64,
+    changes: Meter,
+    quarantined: u64,
+    views: BTreeMap<Box<str>, ViewPart>,
+}
+
+#[derive(Debug)]
+struct BackfillPart {
+    table: String,
+    rows: Meter,
+    rows_before: u64,
+    rows_estimate: u64,
+    views: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    epoch: u64,
+    server: String,
+    source_state: PartState,
+    source_error: Option<String>,
+    committed_at: Option<i64>,
+    /// Offsets with their commit times, thinned out: how old the first change is that a store has not applied.
+    commits: VecDeque<(Offset, i64)>,
+    transactions: Meter,
+    changes: Meter,
+    retained: Option<u64>,
+    stores: BTreeMap<Box<str>, StorePart>,
+    backfills: BTreeMap<u64, BackfillPart>,
+}
+
+pub struct Board {
+    hold_for: Duration,
+    started: Instant,
+    inner: Mutex<Inner>,
+}
+
+impl Board {
+    pub fn new(hold_for: Duration, consumers: impl IntoIterator<Item = Consumer>) -> Board {
+        let mut inner = Inner::default();
+        for consumer in consumers {
+            let store = inner.stores.entry(consumer.store).or_default();
+            store.views.entry(consumer.view).or_default();
+        }
+        Board { hold_for, started: Instant::now(), inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Only numbers and texts behind it: a panic elsewhere cannot leave them half written in a harmful way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The source.
+
+    pub fn leading(&self, epoch: u64, server: &str) {
+        let mut inner = self.lock();
+        (inner.epoch, inner.server) = (epoch, server.to_owned());
+        (inner.source_state, inner.source_error) = (PartState::Healthy, None);
+    }
+
+    pub fn standby(&self, why: &str) {
+        let mut inner = self.lock();
+        (inner.source_state, inner.source_error) = (PartState::Standby, Some(why.to_owned()));
+    }
+
+    pub fn source_failed(&self, error: &Error) {
+        let mut inner = self.lock();
+        inner.source_state = state_after(error);
+        inner.source_error = Some(told(error));
+    }
+
+    pub fn source_healthy(&self) {
+        let mut inner = self.lock();
+        (inner.source_state, inner.source_error) = (PartState::Healthy, None);
+    }
+
+    pub fn captured(&self, offset: Offset, committed_at: i64, changes: u64) {
+        let mut inner = self.lock();
+        if inner.commits.back().is_none_or(|(_, at)| committed_at - at > COMMITS_APART_MICROS) {
+            if inner.commits.len() == COMMITS_MAX {
+                inner.commits.pop_front();
+            }
+            inner.commits.push_back((offset, committed_at));
+        }
+        inner.committed_at = Some(committed_at);
+        inner.transactions.add(1);
+        inner.changes.add(changes);
+    }
+
+    pub fn retained(&self, bytes: u64) {
+        self.lock().retained = Some(bytes);
+    }
+
+    // Stores.
+
+    pub fn store_connected(&self, store: &str, server: &str, promise: Promise, held: &Held) {
+        self.store(store, |part| {
+            part.server = server.to_owned();
+            part.promise = Some(promise);
+            part.failure = None;
+            part.connected = true;
+            part.let_go = false;
+            part.offset = held.offset;
+            part.position = held.position.clone();
+        });
+    }
+
+    pub fn store_failed(&self, store: &str, error: &Error) {
+        self.store(store, |part| {
+            part.failure = Some((state_after(error), told(error)));
+            part.connected = false;
+        });
+    }
+
+    pub fn applied(&self, store: &str, held: &Held, changes: &BTreeMap<Box<str>, u64>) {
+        self.store(store, |part| {
+            part.failure = None;
+            part.offset = held.offset;
+            part.committed_at = held.committed_at;
+            if held.position.is_some() {
+                part.position = held.position.clone();
+            }
+            for (view, count) in changes {
+                part.changes.add(*count);
+                if let Some(view) = part.views.get_mut(view) {
+                    view.changes.add(*count);
+                }
+            }
+        });
+    }
+
+    pub fn quarantined(&self, store: &str, rows: u64) {
+        self.store(store, |part| part.quarantined = rows);
+    }
+
+    pub fn view_ready(&self, consumer: &Consumer, ready: bool) {
+        self.view(consumer, |view| view.ready = ready);
+    }
+
+    pub fn view_rows(&self, consumer: &Consumer, rows: Option<u64>) {
+        self.view(consumer, |view| view.rows = rows);
+    }
+
+    pub fn view_failed(&self, view: &str, error: Option<String>) {
+        for store in self.lock().stores.values_mut() {
+            if let Some(part) = store.views.get_mut(view) {
+                part.error.clone_from(&error);
+            }
+        }
+    }
+
+    fn store(&self, name: &str, change: impl FnOnce(&mut StorePart)) {
+        if let Some(part) = self.lock().stores.get_mut(name) {
+            change(part);
+        }
+    }
+
+    fn view(&self, consumer: &Consumer, change: impl FnOnce(&mut ViewPart)) {
+        self.store(&consumer.store, |part| {
+            if let Some(view) = part.views.get_mut(&consumer.view) {
+                change(view);
+            }
+        });
+    }
+
+    pub fn offset(&self, store: &str) -> Offset {
+        self.lock().stores.get(store).map_or(Offset::ZERO, |part| part.offset)
+    }
+
+    /// The slowest store that the journal keeps entries for, and its offset.
+    pub fn slowest(&self) -> Option<(Box<str>, Offset)> {
+        let inner = self.lock();
+        let kept = inner.stores.iter().filter(|(_, part)| !part.let_go);
+        kept.map(|(name, part)| (name.clone(), part.offset)).min_by_key(|(_, offset)| *offset)
+    }
+
+    /// The journal keeps nothing for this store any more, until it connects again.
+    pub fn let_go(&self, store: &str) {
+        self.store(store, |part| part.let_go = true);
+    }
+
+    // What the source may forget.
+
+    /// `durable` and `position` are of the journal's newest durable entry. A store that is behind holds the release back
+    /// to its own position, but only for `hold_for`: after that the journal alone keeps its changes.
+    pub fn releasable(&self, durable: Offset, position: Option<Position>) -> Option<Position> {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        let mut release = position;
+        for part in inner.stores.values_mut() {
+            if part.let_go || part.offset >= durable {
+                part.behind_since = None;
+                continue;
+            }
+            let behind = now.duration_since(*part.behind_since.get_or_insert(now));
+            if !part.connected || behind > self.hold_for {
+                continue;
+            }
+            let earlier = match (&release, &part.position) {
+                (Some(release), Some(position)) => position < release,
+                _ => true,
+            };
+            if earlier {
+                release.clone_from(&part.position);
+            }
+        }
+        release
+    }
+
+    pub fn everything_applied(&self, durable: Offset) -> bool {
+        self.lock().stores.values().all(|part| part.let_go || part.offset >= durable)
+    }
+
+    // Backfills.
+
+    pub fn backfill_begins(
+        &self,
+        job: u64,
+        table: String,
+        rows_before: u64,
+        rows_estimate: u64,
+        views: Vec<String>,
+    ) {
+        let mut part = BackfillPart { table, rows: Meter::default(), rows_before, rows_estimate, views };
+        part.rows.sample(Instant::now());
+        self.lock().backfills.insert(job, part);
+    }
+
+    pub fn backfill_rows(&self, job: u64, rows: u64) {
+        if let Some(part) = self.lock().backfills.get_mut(&job) {
+            part.rows.add(rows);
+        }
+    }
+
+    pub fn backfill_ends(&self, job: u64) {
+        self.lock().backfills.remove(&job);
+    }
+
+    // Looking.
+
+    /// Takes one sample of every counter; called about once a second.
+    pub fn sample(&self) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.transactions.sample(now);
+        inner.changes.sample(now);
+        for store in inner.stores.values_mut() {
+            store.changes.sample(now);
+            store.views.values_mut().for_each(|view| view.changes.sample(now));
+        }
+        inner.backfills.values_mut().for_each(|part| part.rows.sample(now));
+    }
+
+    /// Everything the board knows. `now_micros` is the wall clock; `durable` the journal's end.
+    pub fn status(&self, now_micros: i64, durable: Offset, notation: impl Fn(&Position) -> String) -> Status {
+        let inner = self.lock();
+        let stores = inner.stores.iter().map(|(name, part)| {
+            let first_not_applied = inner.commits.partition_point(|(offset, _)| *offset <= part.offset);
+            let waiting_since = match (first_not_applied, inner.commits.get(first_not_applied)) {
+                // Older than what is remembered: at least as old as the last that was applied.
+                (0, _) | (_, None) => part.committed_at,
+                (_, Some((_, at))) => *at,
+            };
+            let lag_ms = match durable.0.saturating_sub(part.offset.0) {
+                _ if waiting_since == 0 => 0,
+                0 => 0,
+                _ => u64::try_from((now_micros - waiting_since) / 1000).unwrap_or(0),
+            };
+            store_status(name, part, lag_ms, durable, &notation)
+        });
+        let backfills = inner.backfills.values().map(|part| {
+            let rows = part.rows_before + part.rows.total;
+            let rate = part.rows.per_second();
+            let left = part.rows_estimate.saturating_sub(rows);
+            BackfillStatus {
+                table: part.table.clone(),
+                rows,
+                rows_estimate: part.rows_estimate.max(rows),
+                rows_per_second: rate,
+                eta_seconds: (rate > 0.0).then(|| (left as f64 / rate).ceil() as u64),
+                views: part.views.clone(),
+            }
+        });
+        Status {
+            epoch: inner.epoch,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            source: SourceStatus {
+                server: inner.server.clone(),
+                state: inner.source_state,
+                error: inner.source_error.clone(),
+                position: None,
+                committed_at_micros: inner.committed_at,
+                transactions_per_second: inner.transactions.per_second(),
+                changes_per_second: inner.changes.per_second(),
+                retained_log_bytes: inner.retained,
+                retained_log_bytes_max: 0,
+            },
+            stores: stores.collect(),
+            backfills: backfills.collect(),
+            ..Status::default()
+        }
+    }
+}
+
+fn store_status(
+    name: &str,
+    part: &StorePart,
+    lag_ms: u64,
+    durable: Offset,
+    notation: impl Fn(&Position) -> String,
+) -> StoreStatus {
+    let behind = durable.0.saturating_sub(part.offset.0);
+    let state = match &part.failure {
+        Some((state, _)) => *state,
+        None if !part.connected => PartState::Starting,
+        None if part.views.values().any(|view| !view.ready) => PartState::Rebuilding,
+        None if lag_ms > LAGGING_MS => PartState::Lagging,
+        None => PartState::Healthy,
+    };
+    let views = part.views.iter().map(|(name, view)| ViewStatus {
+        name: name.to_string(),
+        state: match (&view.error, view.ready) {
+            (Some(_), _) => PartState::Paused,
+            (None, true) => state_of_view(state),
+            (None, false) => PartState::Rebuilding,
+        },
+        error: view.error.clone(),
+        rows: view.rows,
+        changes_per_second: view.changes.per_second(),
+        changes_total: view.changes.total,
+    });
+    StoreStatus {
+        name: name.to_owned(),
+        server: part.server.clone(),
+        state,
+        error: part.failure.as_ref().map(|(_, error)| error.clone()),
+        promise: part.promise.map(|promise| match promise {
+            Promise::Transaction => "transaction".to_owned(),
+            Promise::Key => "key".to_owned(),
+        }),
+        offset: part.offset.0,
+        position: part.position.as_ref().map(notation),
+        lag_ms,
+        lag_transactions: behind,
+        lag_bytes: 0,
+        changes_per_second: part.changes.per_second(),
+        changes_total: part.changes.total,
+        quarantined_rows: part.quarantined,
+        views: views.collect(),
+    }
+}
+
+/// A filled view is as well as its store, except that other views being filled do not concern it.
+fn state_of_view(store: PartState) -> PartState {
+    match store {
+        PartState::Rebuilding => PartState::Healthy,
+        other => other,
+    }
+}
+
+fn state_after(error: &Error) -> PartState {
+    match error.kind() {
+        ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::OutOfStep => PartState::Failed,
+        ErrorKind::Fenced => PartState::Standby,
+        _ => PartState::Paused,
+    }
+}
+
+fn told(error: &Error) -> String {
+    match error.remedy() {
+        Some(remedy) => format!("{error} ({remedy})"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,235 @@
+//! From the source's log into the journal.
+//!
+//! Owns: the running read of the log, the order of entries, and what the source is told it may forget. Does not own:
+//! what the entries mean ([`crate::derive`]) or when chunks are read ([`crate::backfill`]).
+//!
+//! Invariant: journal order is the source's commit order, and chunk rows stand where their mark came by. A transaction
+//! is in the journal once, however often the source sends it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Change, Error, Event, Follow, Offset, Position, Result, Source, Table, TableId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::board::Board;
+use crate::derive::Tables;
+use crate::journal::{EntryKind, Journal, Writer};
+use crate::landing::{Delivered, Landed, Outcome, Windows, touches};
+use crate::retry::Backoff;
+
+/// How often the source is told what it may forget.
+const RELEASE_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) struct Capture {
+    pub source: Arc<dyn Source>,
+    pub journal: Journal,
+    pub writer: Writer<Change>,
+    pub windows: Arc<Windows>,
+    pub board: Arc<Board>,
+    /// The tables' shapes when this term began.
+    pub shapes: Arc<Tables>,
+    /// Cancelled when a table takes a shape it did not have: the term ends, and the views are looked at again.
+    pub reshaped: CancellationToken,
+    /// The newest entry handed to the writer: what a reconnected stream may repeat is skipped.
+    pub last: Option<Position>,
+    pub last_offset: Offset,
+    pub last_committed_at: i64,
+}
+
+impl Capture {
+    /// Follows until cancelled. Reconnects when the source goes away; returns other errors, such as a log that is gone.
+    pub async fn run(mut self, first: Box<dyn Follow>, cancel: CancellationToken) -> Result<()> {
+        let mut stream = first;
+        loop {
+            let error = tokio::select! {
+                () = cancel.cancelled() => break,
+                result = self.drain(&mut *stream) => match result {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+            };
+            self.abandon_transaction();
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            warn!(%error, "the source's log broke off; connecting again");
+            self.board.source_failed(&error);
+            drop(stream);
+            stream = tokio::select! {
+                () = cancel.cancelled() => break,
+                stream = self.reconnect() => stream?,
+            };
+            self.board.source_healthy();
+            info!("following the source again");
+        }
+        self.abandon_transaction();
+        self.writer.flush()
+    }
+
+    async fn reconnect(&mut self) -> Result<Box<dyn Follow>> {
+        let mut backoff = Backoff::new();
+        loop {
+            backoff.pause().await;
+            match self.source.follow(self.last.as_ref()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.is_retryable() => {
+                    warn!(%error, "the source cannot be followed yet");
+                    self.board.source_failed(&error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes events until something fails. Ends with `Ok` only between events, so that the caller can look around.
+    async fn drain(&mut self, stream: &mut dyn Follow) -> Result<()> {
+        let mut touched = Vec::new();
+        let mut transaction = None;
+        let mut changes = 0;
+        let mut seen = SeenShapes::default();
+        let mut idle: Option<Position> = None;
+        let mut release_at = Instant::now() + RELEASE_EVERY;
+        loop {
+            let events = tokio::select! {
+                events = stream.next() => events?,
+                () = tokio::time::sleep_until(release_at) => Vec::new(),
+            };
+            let mut grew = false;
+            for event in events {
+                match event {
+                    Event::Begin { xid } => {
+                        self.writer.begin(EntryKind::Transaction { xid })?;
+                        transaction = Some((xid, self.windows.transaction_begins()));
+                    }
+                    Event::Change(change) => {
+                        if let Some((_, true)) = transaction {
+                            touches(&change, &mut touched);
+                        }
+                        if seen.is_news(&change, &self.shapes) {
+                            info!("a table has a new shape: views are looked at again");
+                            self.reshaped.cancel();
+                        }
+                        self.writer.change(&change)?;
+                        changes += 1;
+                    }
+                    Event::Commit { position, committed_at } => {
+                        let Some((xid, _)) = transaction.take() else {
+                            return Err(Error::bug("the source sent a commit without a beginning"));
+                        };
+                        let touches = std::mem::take(&mut touched);
+                        if self.is_old(&position)? {
+                            changes = 0;
+                            self.writer.abort();
+                            self.windows.transaction_dropped();
+                            continue;
+                        }
+                        let offset = self.writer.commit(position.clone(), committed_at)?;
+                        self.windows
+                            .transaction_ends(offset, Delivered { xid, position: position.clone(), touches });
+                        (self.last, self.last_offset) = (Some(position), offset);
+                        self.last_committed_at = committed_at;
+                        self.board.captured(offset, committed_at, std::mem::take(&mut changes));
+                        (grew, idle) = (true, None);
+                    }
+                    Event::Mark { chunk, position } => {
+                        if !self.is_old(&position)? {
+                            grew |= self.land(chunk, position)?;
+                        }
+                    }
+                    Event::Idle { position } => idle = Some(position),
+                }
+            }
+            if grew {
+                self.writer.flush()?;
+            }
+            if Instant::now() >= release_at {
+                release_at = Instant::now() + RELEASE_EVERY;
+                self.release(&mut idle).await?;
+            }
+        }
+    }
+
+    /// Whether the journal has this already. Positions of another system are an error, never a silent restart.
+    fn is_old(&self, position: &Position) -> Result<bool> {
+        let Some(last) = &self.last else { return Ok(false) };
+        match position.partial_cmp(last) {
+            Some(order) => Ok(order != std::cmp::Ordering::Greater),
+            None => Err(Error::out_of_step(format!(
+                "the source is now system {}, the journal follows {}",
+                position.system, last.system
+            ))),
+        }
+    }
+
+    /// Puts what is still true of a chunk into the journal, here. Whether anything was written.
+    fn land(&mut self, id: u64, position: Position) -> Result<bool> {
+        let Some((chunk, landing, tell)) = self.windows.land(id) else { return Ok(false) };
+        let landing = match landing {
+            Ok(landing) => landing,
+            Err(why) => {
+                let _ = tell.send(Outcome::Again(why));
+                return Ok(false);
+            }
+        };
+        self.writer.begin(EntryKind::Chunk { chunk: id })?;
+        for row in landing.rows {
+            self.writer.change(&Change::Snapshot { table: Arc::clone(&chunk.table), row })?;
+        }
+        let offset = self.writer.commit(position.clone(), self.last_committed_at)?;
+        (self.last, self.last_offset) = (Some(position), offset);
+        // The reader is told when the entry is durable; it waits for that itself.
+        let _ = tell.send(Outcome::Landed(Landed { offset, reread: landing.reread }));
+        Ok(true)
+    }
+
+    fn abandon_transaction(&mut self) {
+        self.writer.abort();
+        self.windows.transaction_dropped();
+    }
+
+    /// The source may forget what every store holds; what a slow store lacks, the journal keeps for it.
+    async fn release(&self, idle: &mut Option<Position>) -> Result<()> {
+        let durable = self.journal.durable();
+        if let Some(position) = self.board.releasable(durable, self.journal.last_position()) {
+            self.source.release(&position).await?;
+        }
+        if durable == self.last_offset
+            && self.board.everything_applied(durable)
+            && let Some(position) = idle.take()
+        {
+            self.source.release(&position).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The shapes that rows came with, to notice the first row of a new one.
+#[derive(Default)]
+struct SeenShapes {
+    last: Option<Arc<Table>>,
+    by_table: HashMap<TableId, Arc<Table>>,
+}
+
+impl SeenShapes {
+    /// Whether the change has a shape that its table had not before and that nobody has planned for. The shape that
+    /// a table had when the term began is planned for, and so are older ones that the log still shows.
+    fn is_news(&mut self, change: &Change, planned: &Tables) -> bool {
+        let table = match change {
+            Change::Insert { table, .. } | Change::Update { table, .. } | Change::Delete { table, .. } => {
+                table
+            }
+            Change::Truncate { .. } | Change::Snapshot { .. } => return false,
+        };
+        if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, table)) {
+            return false;
+        }
+        self.last = Some(Arc::clone(table));
+        let before = self.by_table.insert(table.id, Arc::clone(table));
+        let same = |other: &Table| other.columns == table.columns && other.key == table.key;
+        before.is_some_and(|before| !same(&before)) && planned.get(&table.name).is_none_or(|now| !same(now))
+    }
+}

@@ -1,0 +1,470 @@
+//! Which rows of a chunk are still true where its mark comes by in the stream.
+//!
+//! A chunk is read at one moment and put into the journal later, at its mark. Between the two, and on PostgreSQL even
+//! before the read, the stream carries transactions that the read did not see (visibility order is not log order: a
+//! commit that waits for a synchronous standby is decoded while readers still see the old row). The keys that such
+//! transactions touched are news that the chunk must not overwrite.
+//!
+//! Owns: the record of touched keys while chunks are in flight, and the decision per row. Does not own: reading
+//! chunks ([`crate::backfill`]) or writing them ([`crate::capture`]).
+//!
+//! Invariant: a row lands iff no transaction that precedes the mark in the stream and is invisible to the read touched
+//! its key. Windows open and close between transactions only, so a window has seen each transaction whole.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use headwater_model::{
+    Change, Chunk, ChunkId, Error, Key, Moment, Offset, Position, Result, Row, TableId, Value,
+};
+use tokio::sync::oneshot;
+
+/// Touches a window remembers before it gives the chunk up to be read again, smaller.
+const TOUCHES_MAX: usize = 1_000_000;
+
+/// Transactions whose place in the journal is remembered by number.
+const RECENT_MAX: usize = 1_000_000;
+
+/// What a transaction did to a key of a watched table, as far as chunks care.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Touch {
+    /// The stream has the whole new state of the row: the chunk's row is old.
+    Settled(Vec<u8>),
+    /// The stream has the row except for its [`Value::Unchanged`] cells: these the chunk must still give.
+    Kept { key: Vec<u8>, row: Row, version: u32 },
+    /// A row changed its key and kept columns the stream does not show: it is read again under its new key.
+    Moved { from: Vec<u8>, to: Key },
+    /// The table was truncated.
+    Emptied,
+}
+
+/// One transaction's touches, in order.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    pub xid: Option<u64>,
+    pub position: Position,
+    pub touches: Vec<(TableId, Touch)>,
+}
+
+/// The touches of one change, for every table it concerns.
+pub fn touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
+    match change {
+        Change::Insert { table, row } => out.push((table.id, Touch::Settled(row.key(table).to_bytes()))),
+        Change::Update { table, old_key, row } => {
+            let key = row.key(table);
+            let touch = match (old_key, row.0.iter().any(Value::is_unchanged)) {
+                (Some(from), true) => Touch::Moved { from: from.to_bytes(), to: key },
+                (None, true) => Touch::Kept { key: key.to_bytes(), row: row.clone(), version: table.version },
+                (Some(from), false) => {
+                    out.push((table.id, Touch::Settled(from.to_bytes())));
+                    Touch::Settled(key.to_bytes())
+                }
+                (None, false) => Touch::Settled(key.to_bytes()),
+            };
+            out.push((table.id, touch));
+        }
+        Change::Delete { table, key } => out.push((table.id, Touch::Settled(key.to_bytes()))),
+        Change::Truncate { tables } => out.extend(tables.iter().map(|table| (table.id, Touch::Emptied))),
+        // Rows of other chunks are not changes: both chunks show what the source had.
+        Change::Snapshot { .. } => {}
+    }
+}
+
+/// What of a chunk goes into the journal at its mark.
+#[derive(Debug, Default)]
+pub struct Landing {
+    pub rows: Vec<Row>,
+    /// Keys to read again: their rows can be told neither from the chunk nor from the stream.
+    pub reread: Vec<Key>,
+}
+
+/// Decides a chunk's rows against the touches of the transactions it did not see, in stream order.
+pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> Landing {
+    enum State {
+        Settled,
+        Kept(Row),
+    }
+    let mut emptied = false;
+    let mut states: HashMap<&[u8], State> = HashMap::new();
+    let mut reread = Vec::new();
+    for touch in unseen {
+        match touch {
+            Touch::Settled(key) => {
+                states.insert(key, State::Settled);
+            }
+            Touch::Kept { key, row, .. } => {
+                match states.entry(key).or_insert_with(|| State::Kept(row.clone())) {
+                    State::Settled => {}
+                    // A cell is the chunk's only if every later change left it alone.
+                    State::Kept(known) => overlay(known, row),
+                }
+            }
+            Touch::Moved { from, to } => {
+                states.insert(from, State::Settled);
+                reread.push(to.clone());
+            }
+            Touch::Emptied => {
+                emptied = true;
+                states.clear();
+                reread.clear();
+            }
+        }
+    }
+    if emptied {
+        return Landing { rows: Vec::new(), reread };
+    }
+    if states.is_empty() {
+        return Landing { rows: std::mem::take(&mut chunk.rows), reread };
+    }
+    let mut rows = Vec::with_capacity(chunk.rows.len());
+    for mut row in std::mem::take(&mut chunk.rows) {
+        match states.get(row.key(&chunk.table).to_bytes().as_slice()) {
+            None => rows.push(row),
+            Some(State::Settled) => {}
+            Some(State::Kept(known)) => {
+                overlay(&mut row, known);
+                rows.push(row);
+            }
+        }
+    }
+    Landing { rows, reread }
+}
+
+/// Puts the cells that `newer` has over those of `row`.
+fn overlay(row: &mut Row, newer: &Row) {
+    for (cell, newer) in row.0.iter_mut().zip(&newer.0) {
+        if !newer.is_unchanged() {
+            cell.clone_from(newer);
+        }
+    }
+}
+
+/// Where a chunk landed.
+#[derive(Debug)]
+pub struct Landed {
+    pub offset: Offset,
+    pub reread: Vec<Key>,
+}
+
+/// How a chunk's landing ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Landed(Landed),
+    /// Read it again: too many changes came by, or the table changed its shape.
+    Again(&'static str),
+}
+
+struct Window {
+    table: TableId,
+    delivered: Vec<Arc<Delivered>>,
+    touches: usize,
+    chunk: Option<(Chunk, oneshot::Sender<Outcome>)>,
+}
+
+#[derive(Default)]
+struct Inner {
+    in_transaction: bool,
+    open: HashMap<ChunkId, Window>,
+    /// Windows that wait for the transaction in flight to end.
+    waiting: Vec<(ChunkId, TableId, oneshot::Sender<()>)>,
+    recent: VecDeque<(u64, Offset)>,
+    /// Transactions with lower numbers may have come by without being in `recent`.
+    known_from: Option<u64>,
+}
+
+/// The windows of all chunks in flight, shared by capture and backfill.
+#[derive(Default)]
+pub struct Windows {
+    inner: Mutex<Inner>,
+}
+
+impl Windows {
+    /// `complete`: nothing was ever captured before, so nothing can have been forgotten.
+    pub fn new(complete: bool) -> Windows {
+        let inner = Inner { known_from: complete.then_some(0), ..Inner::default() };
+        Windows { inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every critical section below leaves the state whole, so a panic elsewhere does not spoil it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts recording for a chunk of `table` that is about to be read. Returns when recording has begun.
+    pub async fn open(&self, chunk: ChunkId, table: TableId) {
+        let begun = {
+            let mut inner = self.lock();
+            if !inner.in_transaction {
+                inner.open_window(chunk, table);
+                return;
+            }
+            let (tell, begun) = oneshot::channel();
+            inner.waiting.push((chunk, table, tell));
+            begun
+        };
+        // The sender is dropped without a word only when capture is gone for good.
+        let _ = begun.await;
+    }
+
+    /// Of the transactions that the read saw as in progress, those that had come by before: their keys must be
+    /// looked up at these offsets. `Err` with a number when that cannot be told: read again when it has ended.
+    pub fn passed_before(&self, moment: &Moment) -> Result<Vec<Offset>, u64> {
+        let Moment::Snapshot { xmin, xmax, in_progress } = moment else { return Ok(Vec::new()) };
+        let mut inner = self.lock();
+        let known_from = *inner.known_from.get_or_insert(*xmax);
+        // Numbers below every snapshot's xmin have ended for all later reads too.
+        while inner.recent.front().is_some_and(|(xid, _)| xid < xmin) {
+            inner.recent.pop_front();
+        }
+        let recent: HashMap<u64, Offset> = inner.recent.iter().copied().collect();
+        let mut passed = Vec::new();
+        for xid in in_progress {
+            match recent.get(xid) {
+                Some(offset) => passed.push(*offset),
+                None if *xid < known_from => return Err(*xid),
+                None => {}
+            }
+        }
+        passed.sort_unstable();
+        Ok(passed)
+    }
+
+    /// Hands over the rows that were read, and `earlier`: transactions that passed before the window opened and that
+    /// the read did not see. The receiver tells the outcome after the mark.
+    pub fn fill(&self, id: ChunkId, chunk: Chunk, earlier: Vec<Delivered>) -> oneshot::Receiver<Outcome> {
+        let (tell, outcome) = oneshot::channel();
+        if let Some(window) = self.lock().open.get_mut(&id) {
+            let mut delivered: Vec<_> = earlier.into_iter().map(Arc::new).collect();
+            delivered.append(&mut window.delivered);
+            window.delivered = delivered;
+            window.chunk = Some((chunk, tell));
+        }
+        outcome
+    }
+
+    /// Stops recording for a chunk that will not be landed.
+    pub fn close(&self, id: ChunkId) {
+        self.lock().open.remove(&id);
+    }
+
+    /// Capture: a transaction begins. Whether its changes are to be recorded.
+    pub fn transaction_begins(&self) -> bool {
+        let mut inner = self.lock();
+        inner.in_transaction = true;
+        !inner.open.is_empty()
+    }
+
+    /// Capture: the transaction is in the journal at `offset`.
+    pub fn transaction_ends(&self, offset: Offset, delivered: Delivered) {
+        let mut inner = self.lock();
+        if let Some(xid) = delivered.xid {
+            if inner.recent.len() == RECENT_MAX {
+                let forgotten = inner.recent.pop_front().map_or(0, |(xid, _)| xid);
+                inner.known_from = inner.known_from.max(Some(forgotten + 1));
+            }
+            inner.recent.push_back((xid, offset));
+        }
+        if !delivered.touches.is_empty() {
+            let delivered = Arc::new(delivered);
+            for window in inner.open.values_mut() {
+                let touches = delivered.touches.iter().filter(|(table, _)| *table == window.table).count();
+                if touches > 0 {
+                    window.touches += touches;
+                    if window.touches <= TOUCHES_MAX {
+                        window.delivered.push(Arc::clone(&delivered));
+                    } else {
+                        window.delivered.clear();
+                    }
+                }
+            }
+        }
+        inner.end_transaction();
+    }
+
+    /// Capture: the transaction was dropped (seen before, or the stream broke).
+    pub fn transaction_dropped(&self) {
+        self.lock().end_transaction();
+    }
+
+    /// Capture: the mark of `id` came by. The chunk, what lands of it, and whom to tell; `None` for a mark of an
+    /// earlier run.
+    pub fn land(
+        &self,
+        id: ChunkId,
+    ) -> Option<(Chunk, Result<Landing, &'static str>, oneshot::Sender<Outcome>)> {
+        let window = self.lock().open.remove(&id)?;
+        let (mut chunk, tell) = window.chunk?;
+        if window.touches > TOUCHES_MAX {
+            return Some((chunk, Err("too many changes while the chunk was read"), tell));
+        }
+        let moment = chunk.moment.clone();
+        let reshaped = window.delivered.iter().flat_map(|d| &d.touches).any(|(table, touch)| {
+            *table == window.table
+                && matches!(touch, Touch::Kept { version, .. } if *version != chunk.table.version)
+        });
+        if reshaped {
+            return Some((chunk, Err("the table changed its shape while the chunk was read"), tell));
+        }
+        let unseen = window.delivered.iter().filter(|d| !moment.sees(d.xid, &d.position)).flat_map(|d| {
+            d.touches.iter().filter(|(table, _)| *table == window.table).map(|(_, touch)| touch)
+        });
+        let landing = land(&mut chunk, unseen);
+        Some((chunk, Ok(landing), tell))
+    }
+}
+
+impl Inner {
+    fn open_window(&mut self, chunk: ChunkId, table: TableId) {
+        self.open.insert(chunk, Window { table, delivered: Vec::new(), touches: 0, chunk: None });
+    }
+
+    fn end_transaction(&mut self) {
+        self.in_transaction = false;
+        for (chunk, table, tell) in std::mem::take(&mut self.waiting) {
+            self.open_window(chunk, table);
+            let _ = tell.send(());
+        }
+    }
+}
+
+/// Turns a failed lookup into the error that is logged while waiting.
+pub(crate) fn unknown_transaction(xid: u64) -> Error {
+    Error::transient(format!(
+        "transaction {xid} was open before this start and has not ended: the chunk is read again"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{Column, ColumnType, Table, TableName};
+
+    use super::*;
+
+    fn table() -> Arc<Table> {
+        let column = |name: &str| Column { name: name.into(), kind: ColumnType::Int };
+        Arc::new(Table {
+            id: 7,
+            version: 1,
+            name: TableName::new(None, "t"),
+            columns: vec![column("id"), column("a"), column("b")],
+            key: vec![0],
+        })
+    }
+
+    fn row(values: [i64; 3]) -> Row {
+        Row(values.map(Value::Int).to_vec())
+    }
+
+    fn key(id: i64) -> Key {
+        Key(vec![Value::Int(id)])
+    }
+
+    fn chunk(moment: Moment) -> Chunk {
+        Chunk {
+            table: table(),
+            rows: (1..=4).map(|i| row([i, i * 10, i * 100])).collect(),
+            moment,
+            last: false,
+        }
+    }
+
+    fn snapshot() -> Moment {
+        Moment::Snapshot { xmin: 10, xmax: 20, in_progress: vec![10, 12] }
+    }
+
+    fn delivered(xid: u64, change: Change) -> Delivered {
+        let mut found = Vec::new();
+        touches(&change, &mut found);
+        Delivered { xid: Some(xid), position: Position::new("s", xid), touches: found }
+    }
+
+    #[tokio::test]
+    async fn rows_touched_by_transactions_the_read_did_not_see_do_not_land() {
+        let windows = Windows::new(true);
+        windows.open(1, 7).await;
+        for (xid, id) in [(11, 1), (12, 2), (21, 3)] {
+            windows.transaction_begins();
+            let change = Change::Update { table: table(), old_key: None, row: row([id, 0, 0]) };
+            windows.transaction_ends(Offset(xid), delivered(xid, change));
+        }
+        let _outcome = windows.fill(1, chunk(snapshot()), Vec::new());
+        let (_, landing, _) = windows.land(1).expect("the window is open");
+        // 11 was visible; 12 was in progress; 21 had not begun.
+        assert_eq!(landing.expect("landed").rows, vec![row([1, 10, 100]), row([4, 40, 400])]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_passed_before_the_window_is_found_by_its_number() {
+        let windows = Windows::new(true);
+        windows.transaction_begins();
+        let hanging = delivered(12, Change::Delete { table: table(), key: key(2) });
+        windows.transaction_ends(Offset(5), hanging.clone());
+        windows.open(1, 7).await;
+        assert_eq!(windows.passed_before(&snapshot()), Ok(vec![Offset(5)]));
+        let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
+        let (_, landing, _) = windows.land(1).expect("the window is open");
+        assert_eq!(landing.expect("landed").rows.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_an_open_transaction_is_waited_for() {
+        let windows = Windows::new(false);
+        assert_eq!(windows.passed_before(&snapshot()), Err(10));
+        let later = Moment::Snapshot { xmin: 25, xmax: 30, in_progress: vec![26] };
+        assert_eq!(windows.passed_before(&later), Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_window_asked_for_inside_a_transaction_opens_after_it() {
+        let windows = Arc::new(Windows::new(true));
+        assert!(!windows.transaction_begins());
+        let opening = tokio::spawn({
+            let windows = Arc::clone(&windows);
+            async move { windows.open(1, 7).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!opening.is_finished());
+        windows.transaction_dropped();
+        opening.await.expect("opened");
+        assert!(windows.transaction_begins());
+    }
+
+    #[test]
+    fn columns_the_stream_did_not_show_are_taken_from_the_chunk() {
+        let kept = Change::Update {
+            table: table(),
+            old_key: None,
+            row: Row(vec![Value::Int(2), Value::Int(9), Value::Unchanged]),
+        };
+        let both = Change::Update {
+            table: table(),
+            old_key: None,
+            row: Row(vec![Value::Int(3), Value::Unchanged, Value::Unchanged]),
+        };
+        let mut found = Vec::new();
+        touches(&kept, &mut found);
+        touches(&both, &mut found);
+        touches(&Change::Delete { table: table(), key: key(1) }, &mut found);
+        let landing = land(&mut chunk(snapshot()), found.iter().map(|(_, t)| t));
+        assert_eq!(landing.rows[0], row([2, 9, 200]));
+        assert_eq!(landing.rows[1], row([3, 30, 300]));
+        assert_eq!(landing.rows[2], row([4, 40, 400]));
+    }
+
+    #[test]
+    fn truncate_empties_the_chunk_and_a_moved_row_is_read_again() {
+        let mut found = Vec::new();
+        let moved = Change::Update {
+            table: table(),
+            old_key: Some(key(1)),
+            row: Row(vec![Value::Int(50), Value::Int(0), Value::Unchanged]),
+        };
+        touches(&moved, &mut found);
+        let landing = land(&mut chunk(snapshot()), found.iter().map(|(_, t)| t));
+        assert_eq!((landing.rows.len(), landing.reread), (3, vec![key(50)]));
+
+        touches(&Change::Truncate { tables: vec![table()] }, &mut found);
+        let landing = land(&mut chunk(snapshot()), found.iter().map(|(_, t)| t));
+        assert!(landing.rows.is_empty() && landing.reread.is_empty());
+    }
+}

@@ -1,0 +1,174 @@
+//! From journal entries to the changes of one store's views, in pieces that fit one atomic step.
+//!
+//! Rows of flat views are mapped here, one by one. Documents with embedded rows come ready from the derived journal, under
+//! the same offsets; the two are merged by offset, so a source transaction reaches the store whole.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use headwater_model::{Epoch, Error, Held, Offset, Result, View, ViewChange};
+use tokio::sync::{mpsc, watch};
+
+use tracing::error;
+
+use crate::board::Board;
+use crate::derive::{Stateless, Tables, collapse};
+use crate::journal::{Item, Journal, Reader};
+
+/// Journal bytes that are read for one step, about.
+const READ_BYTES: usize = 256 << 10;
+
+/// Changes of one step, unless a single transaction has more.
+const STEP_CHANGES: usize = 2_000;
+
+/// A part of an atomic step; the last one of a step has an `end`.
+pub(crate) struct Piece {
+    pub changes: Vec<ViewChange>,
+    /// The place of the last transaction that is whole with this piece.
+    pub end: Option<Held>,
+}
+
+/// The derived journal, as far as it is made.
+#[derive(Clone)]
+pub(crate) struct Derived {
+    pub journal: Journal<ViewChange>,
+    /// Source offsets up to here have their derived entries in the journal, durably.
+    pub upto: watch::Receiver<Offset>,
+    /// The views of this store that come from there.
+    pub views: BTreeSet<Box<str>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Mapper {
+    pub journal: Journal,
+    /// The store's flat views, and the tables as they are now.
+    pub flat: Vec<Arc<View>>,
+    pub tables: Arc<Tables>,
+    pub derived: Option<Derived>,
+    pub board: Arc<Board>,
+}
+
+impl Mapper {
+    /// Maps everything after `after`, until the receiver goes away.
+    pub async fn run(mut self, after: Offset, out: mpsc::Sender<Piece>) -> Result<()> {
+        let mut flat = Stateless::new(&self.flat, &self.tables)?;
+        let mut source = self.journal.read(after)?;
+        let mut derived = match self.derived.take() {
+            Some(derived) => Some(Merge::new(derived, after)?),
+            None => None,
+        };
+        // Changes of whole transactions, and of the transaction under way.
+        let mut whole: Vec<ViewChange> = Vec::new();
+        let mut end: Option<Held> = None;
+        let mut current: Vec<ViewChange> = Vec::new();
+        loop {
+            for item in source.next(READ_BYTES).await? {
+                match item {
+                    Item::Begin { .. } => {}
+                    Item::Changes(changes) => {
+                        for change in changes {
+                            flat.map(change, &mut current);
+                        }
+                        self.report(&mut flat);
+                    }
+                    Item::Commit { offset, position, committed_at } => {
+                        collapse(&mut current, 0);
+                        whole.append(&mut current);
+                        if let Some(derived) = &mut derived {
+                            derived.wait(offset).await?;
+                            while let Some(mut changes) = derived.take(offset)? {
+                                whole.append(&mut changes);
+                                if whole.len() >= STEP_CHANGES
+                                    && !send(&out, Piece { changes: std::mem::take(&mut whole), end: None })
+                                        .await
+                                {
+                                    return Ok(());
+                                }
+                            }
+                        }
+                        end = Some(Held {
+                            epoch: Epoch::default(),
+                            offset,
+                            position: Some(position),
+                            committed_at,
+                        });
+                        if whole.len() >= STEP_CHANGES
+                            && !send(&out, Piece { changes: std::mem::take(&mut whole), end: end.take() })
+                                .await
+                        {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            if end.is_some()
+                && !send(&out, Piece { changes: std::mem::take(&mut whole), end: end.take() }).await
+            {
+                return Ok(());
+            }
+            // What is left belongs to a transaction larger than one read: it goes ahead in pieces.
+            if current.len() >= STEP_CHANGES {
+                collapse(&mut current, 0);
+                if !send(&out, Piece { changes: std::mem::take(&mut current), end: None }).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A view that the source's change broke is derived no further; the others are.
+    fn report(&self, flat: &mut Stateless) {
+        for broken in flat.take_broken() {
+            error!(view = %broken.view, error = %broken.error, "the view can no longer be derived");
+            self.board.view_failed(&broken.view, Some(broken.error.to_string()));
+        }
+    }
+}
+
+async fn send(out: &mpsc::Sender<Piece>, piece: Piece) -> bool {
+    out.send(piece).await.is_ok()
+}
+
+/// Reads the derived journal in step with the source journal.
+struct Merge {
+    derived: Derived,
+    reader: Reader<ViewChange>,
+    items: VecDeque<Item<ViewChange>>,
+}
+
+impl Merge {
+    fn new(derived: Derived, after: Offset) -> Result<Merge> {
+        let reader = derived.journal.read(after)?;
+        Ok(Merge { derived, reader, items: VecDeque::new() })
+    }
+
+    async fn wait(&mut self, offset: Offset) -> Result<()> {
+        match self.derived.upto.wait_for(|upto| *upto >= offset).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::transient("documents are not derived any more")),
+        }
+    }
+
+    /// The next changes at or before `offset`; `None` when there are no more.
+    fn take(&mut self, offset: Offset) -> Result<Option<Vec<ViewChange>>> {
+        loop {
+            match self.items.pop_front() {
+                None => {
+                    self.items = self.reader.try_next(READ_BYTES)?.into();
+                    if self.items.is_empty() {
+                        return Ok(None);
+                    }
+                }
+                Some(Item::Begin { offset: at, kind }) if at > offset => {
+                    self.items.push_front(Item::Begin { offset: at, kind });
+                    return Ok(None);
+                }
+                Some(Item::Changes(mut changes)) => {
+                    changes.retain(|change| self.derived.views.contains(&*change.view().name));
+                    return Ok(Some(changes));
+                }
+                Some(Item::Begin { .. } | Item::Commit { .. }) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The data plane as one long-running part: takes the lead, starts the tasks, stops them, and says how they are.
+//!
+//! Owns: leadership (the folder's lock, the source's one reader, the epoch), the lives of the tasks, what the journal may
+//! forget, and the bounds that protect the source. Does not own: any step of the data's way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use headwater_model::{
+    Embed, Epoch, Error, ErrorKind, Follow, Layout, Offset, Position, Result, Source, Store, TableFacts,
+    TableName, View,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::apply::Applier;
+use crate::backfill::{Backfill, ViewPlan};
+use crate::board::Board;
+use crate::capture::Capture;
+use crate::derive::{self, Tables};
+use crate::deriving;
+use crate::journal::{self, Journal};
+use crate::landing::Windows;
+use crate::lock::FolderLock;
+use crate::mapping::{Derived, Mapper};
+use crate::retry::Backoff;
+use crate::state::{Consumer, Fingerprint, State};
+use crate::status::Status;
+use crate::upkeep::Upkeep;
+
+/// How long a store may take to say what it holds before it is left for later.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the service needs to know, all from the file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of journal and state; created if it is not there.
+    pub data: PathBuf,
+    pub journal_bytes_max: u64,
+    /// How long a slow store may hold back the release of the source's log.
+    pub hold_for: Duration,
+    pub retained_log_bytes_max: u64,
+    /// Chunks in flight, and tables read at once: 1 to 16.
+    pub backfill_parallel: usize,
+    pub backfill_chunk_rows: usize,
+    pub backfill_rows_per_second_max: Option<u64>,
+}
+
+/// A store of the file, with its name.
+#[derive(Clone)]
+pub struct NamedStore {
+    pub name: Box<str>,
+    pub store: Arc<dyn Store>,
+}
+
+pub struct Service {
+    options: Options,
+    source: Arc<dyn Source>,
+    stores: Vec<NamedStore>,
+    views: Vec<Arc<View>>,
+    board: Arc<Board>,
+    journal: Arc<Mutex<Option<Journal>>>,
+}
+
+/// A view of a running service: cheap to clone, usable from anywhere.
+#[derive(Clone)]
+pub struct Handle {
+    source: Arc<dyn Source>,
+    board: Arc<Board>,
+    journal: Arc<Mutex<Option<Journal>>>,
+    journal_bytes_max: u64,
+    retained_log_bytes_max: u64,
+}
+
+impl Handle {
+    /// Whether this instance leads: it follows the source, and others wait for it.
+    pub fn is_leading(&self) -> bool {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub fn status(&self) -> Status {
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
+        let notation = |position: &_| self.source.notation(position);
+        let mut status = self.board.status(now_micros(), durable, notation);
+        status.source.retained_log_bytes_max = self.retained_log_bytes_max;
+        status.journal.bytes_max = self.journal_bytes_max;
+        if let Some(journal) = journal {
+            status.source.position = journal.last_position().map(|position| self.source.notation(&position));
+            status.journal.first_offset = journal.first().0;
+            status.journal.durable_offset = durable.0;
+            status.journal.bytes = journal.bytes();
+            for store in &mut status.stores {
+                store.lag_bytes = journal.bytes_after(Offset(store.offset));
+            }
+        }
+        status
+    }
+}
+
+/// Why leading ended.
+enum Ended {
+    Cancelled,
+    /// A successor took over: wait for the next turn.
+    Fenced(Error),
+    /// A table's shape changed: everything is planned again.
+    Reshaped,
+    /// The log between the journal and the source has a gap: views are filled again.
+    Gap(Error),
+}
+
+impl Service {
+    /// `views` have their table names resolved. Nothing is touched before [`Service::run`].
+    pub fn new(
+        options: Options,
+        source: Arc<dyn Source>,
+        stores: Vec<NamedStore>,
+        views: Vec<Arc<View>>,
+    ) -> Result<Service> {
+        let consumers: Vec<Consumer> = consumers(&views);
+        for consumer in &consumers {
+            if !stores.iter().any(|store| store.name == consumer.store) {
+                return Err(Error::misconfigured(format!(
+                    "view `{}` names store `{}`, which is not in the file",
+                    consumer.view, consumer.store
+                )));
+            }
+        }
+        let board = Arc::new(Board::new(options.hold_for, consumers));
+        Ok(Service { options, source, stores, views, board, journal: Arc::default() })
+    }
+
+    pub fn handle(&self) -> Handle {
+        Handle {
+            source: Arc::clone(&self.source),
+            board: Arc::clone(&self.board),
+            journal: Arc::clone(&self.journal),
+            journal_bytes_max: self.options.journal_bytes_max,
+            retained_log_bytes_max: self.options.retained_log_bytes_max,
+        }
+    }
+
+    /// Leads, or waits to lead, until cancelled. An error is one that waiting does not mend.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        std::fs::create_dir_all(&self.options.data).map_err(|error| {
+            Error::misconfigured(format!("create the data folder {}", self.options.data.display()))
+                .with_cause(error)
+        })?;
+        let mut gap = false;
+        while !cancel.is_cancelled() {
+            match self.lead(&cancel, std::mem::take(&mut gap)).await? {
+                Ended::Cancelled => break,
+                Ended::Reshaped => {}
+                Ended::Fenced(why) => {
+                    warn!(error = %why, "another instance took over; waiting");
+                    self.board.standby(&why.to_string());
+                    tokio::select! {
+                        () = cancel.cancelled() => break,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
+                Ended::Gap(why) => {
+                    error!(error = %why, "the log has a gap: every view is filled again from the source");
+                    self.board.source_failed(&why);
+                    gap = true;
+                }
+            }
+            *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(())
+    }
+
+    /// One term of leadership, from taking the folder's lock to the end of all tasks.
+    async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
+        let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
+        let state = Arc::new(State::open(&self.options.data.join("state.db"))?);
+        let tables = self.tables();
+        let held = self.greatest_held().await;
+        let (journal, writer) = {
+            let mut options = journal::Options::new(self.options.data.join("journal"));
+            options.bytes_max = self.options.journal_bytes_max;
+            options.after = held.1;
+            Journal::open(options)?
+        };
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
+        let fresh = journal.last_position().is_none();
+        if gap {
+            self.source.forget().await?;
+        }
+        let after = if gap { None } else { journal.last_position() };
+        let Some(stream) = self.take_source(&tables, after.as_ref(), cancel).await? else {
+            return Ok(Ended::Cancelled);
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(why) => return self.judge_gap(&journal, why).await,
+        };
+        let epoch = Epoch(state.epoch()?.max(held.0).0 + 1);
+        state.set_epoch(epoch)?;
+        let server = self.source.inspect().await?;
+        self.board.leading(epoch.0, &server.server);
+        info!(%epoch, server = %server.server, "leading");
+
+        let facts: BTreeMap<_, _> = server.tables.iter().map(|table| (table.name.clone(), table)).collect();
+        let shapes = self.source.shapes(&tables).await?;
+        let shapes: Tables = shapes.into_iter().map(|shape| (shape.name.clone(), shape)).collect();
+        let shapes = Arc::new(shapes);
+        let plans = self.plans(&facts, &shapes)?;
+        if gap {
+            self.want_everything(&state, &plans)?;
+        }
+        let tasks = CancellationToken::new();
+        let reshaped = CancellationToken::new();
+        let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
+
+        let windows = Arc::new(Windows::new(fresh));
+        let (requests, asked) = mpsc::channel(64);
+        let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
+        let derived = deriving::start(&plans)?;
+        let capture = Capture {
+            source: Arc::clone(&self.source),
+            journal: journal.clone(),
+            writer,
+            windows: Arc::clone(&windows),
+            board: Arc::clone(&self.board),
+            shapes: Arc::clone(&shapes),
+            reshaped: reshaped.clone(),
+            last: after,
+            last_offset: journal.durable(),
+            last_committed_at: journal.last_committed_at().unwrap_or(0),
+        };
+        running.spawn(named("capture", capture.run(stream, tasks.clone())));
+        let backfill = Backfill {
+            source: Arc::clone(&self.source),
+            windows,
+            state: Arc::clone(&state),
+            board: Arc::clone(&self.board),
+            journal: journal.clone(),
+            epoch,
+            plans: plans.iter().map(|plan| (plan.view.name.clone(), plan.clone())).collect(),
+            estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
+            mirrored,
+            parallel: self.options.backfill_parallel.clamp(1, 16),
+            chunk_rows: self.options.backfill_chunk_rows.max(1),
+            rows_per_second_max: self.options.backfill_rows_per_second_max,
+        };
+        running.spawn(named("backfill", backfill.run(asked, tasks.clone())));
+        for NamedStore { name, store } in &self.stores {
+            let held_here: Vec<ViewPlan> =
+                plans.iter().filter(|plan| plan.view.stores.contains(name)).cloned().collect();
+            if held_here.is_empty() {
+                continue;
+            }
+            let flat: Vec<_> =
+                held_here.iter().filter(|plan| !plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
+            let stateful: BTreeSet<_> =
+                held_here.iter().filter(|plan| plan.stateful).map(|plan| plan.view.name.clone()).collect();
+            let mapper = Mapper {
+                journal: journal.clone(),
+                flat,
+                tables: Arc::clone(&shapes),
+                board: Arc::clone(&self.board),
+                derived: match &derived {
+                    Some(made) if !stateful.is_empty() => Some(Derived {
+                        journal: made.journal.clone(),
+                        upto: made.upto.clone(),
+                        views: stateful,
+                    }),
+                    _ => None,
+                },
+            };
+            let applier = Applier {
+                name: name.clone(),
+                store: Arc::clone(store),
+                epoch,
+                plans: held_here,
+                journal: journal.clone(),
+                mapper,
+                state: Arc::clone(&state),
+                board: Arc::clone(&self.board),
+                backfill: requests.clone(),
+            };
+            running.spawn(named("apply", applier.run(tasks.clone())));
+        }
+        let upkeep = Upkeep {
+            source: Arc::clone(&self.source),
+            stores: self.stores.clone(),
+            views: self.views.clone(),
+            journal: journal.clone(),
+            derived: derived.clone(),
+            board: Arc::clone(&self.board),
+            state: Arc::clone(&state),
+            plans,
+            retained_log_bytes_max: self.options.retained_log_bytes_max,
+        };
+        running.spawn(named("upkeep", upkeep.run(tasks.clone())));
+
+        let ended = tokio::select! {
+            () = cancel.cancelled() => Ok(Ended::Cancelled),
+            () = reshaped.cancelled() => Ok(Ended::Reshaped),
+            Some(ended) = running.join_next() => sort_out(ended),
+        };
+        tasks.cancel();
+        while running.join_next().await.is_some() {}
+        ended
+    }
+
+    async fn take_folder(&self, cancel: &CancellationToken) -> Result<Option<FolderLock>> {
+        let mut told = false;
+        loop {
+            if let Some(lock) = FolderLock::try_take(&self.options.data)? {
+                return Ok(Some(lock));
+            }
+            if !std::mem::replace(&mut told, true) {
+                info!(folder = %self.options.data.display(), "another instance uses the data folder; standing by");
+                self.board.standby("another instance uses the data folder");
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(None),
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+
+    /// Waits for the source and for its one place for a reader. The inner error is a gap.
+    async fn take_source(
+        &self,
+        tables: &[TableName],
+        after: Option<&Position>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Result<Box<dyn Follow>>>> {
+        let mut backoff = Backoff::new();
+        let mut told = String::new();
+        loop {
+            let tried = async {
+                self.source.prepare(tables).await?;
+                self.source.follow(after).await
+            };
+            let error = match tried.await {
+                Ok(stream) => return Ok(Some(Ok(stream))),
+                Err(error) if error.kind() == ErrorKind::OutOfStep => return Ok(Some(Err(error))),
+                Err(error) if error.is_retryable() => error,
+                Err(error) => return Err(error.while_doing("follow the source")),
+            };
+            if error.to_string() != told {
+                told = error.to_string();
+                info!(%error, "the source cannot be followed yet; standing by");
+                self.board.standby(&told);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(None),
+                () = backoff.pause() => {}
+            }
+        }
+    }
+
+    /// A gap within one system is closed by filling again; another system is refused.
+    async fn judge_gap(&self, journal: &Journal, why: Error) -> Result<Ended> {
+        let (now, _) = self.source.progress().await?;
+        match journal.last_position() {
+            Some(last) if last.system != now.system => Err(Error::misconfigured(format!(
+                "the journal follows system {}, but the source is now system {}",
+                last.system, now.system
+            ))
+            .with_cause(why)
+            .with_remedy(
+                "check the source's url; if the change is meant, delete the data folder and every view is filled again",
+            )),
+            _ => Ok(Ended::Gap(why)),
+        }
+    }
+
+    /// The greatest epoch and offset that a store within reach holds.
+    async fn greatest_held(&self) -> (Epoch, Offset) {
+        let mut greatest = (Epoch(0), Offset::ZERO);
+        for NamedStore { name, store } in &self.stores {
+            match tokio::time::timeout(ASK_WITHIN, store.held()).await {
+                Ok(Ok(Some(held))) => greatest = (greatest.0.max(held.epoch), greatest.1.max(held.offset)),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => warn!(store = %name, %error, "the store does not say how far it is"),
+                Err(_) => warn!(store = %name, "the store does not answer"),
+            }
+        }
+        greatest
+    }
+
+    fn tables(&self) -> Vec<TableName> {
+        let tables: BTreeSet<TableName> = self.views.iter().flat_map(|view| tables_of(view)).collect();
+        tables.into_iter().collect()
+    }
+
+    fn plans(&self, facts: &BTreeMap<TableName, &TableFacts>, shapes: &Tables) -> Result<Vec<ViewPlan>> {
+        let mut plans = Vec::with_capacity(self.views.len());
+        for view in &self.views {
+            let Some(root) = facts.get(&view.from) else {
+                return Err(Error::misconfigured(format!(
+                    "view `{}`: the source has no table {}",
+                    view.name, view.from
+                ))
+                .with_remedy("run `headwater check`"));
+            };
+            // Flat documents can be put in part; JSON texts cannot everywhere.
+            let stateful = derive::needs_state(view, root, view.layout() == Layout::Hash);
+            let tables = tables_of(view);
+            let columns = |table| shapes.get(table).map(|shape| (&shape.columns, &shape.key));
+            let known: Vec<_> = tables.iter().map(|table| (table, columns(table))).collect();
+            let described = |error| Error::bug("a view cannot be described").with_cause(error);
+            let fingerprint = Fingerprint {
+                definition: serde_json::to_string(&(&**view, stateful)).map_err(described)?,
+                shapes: serde_json::to_string(&known).map_err(described)?,
+            };
+            plans.push(ViewPlan { view: Arc::clone(view), tables, stateful, fingerprint });
+        }
+        Ok(plans)
+    }
+
+    fn want_everything(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {
+        for plan in plans {
+            for store in &plan.view.stores {
+                let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
+                state.want_fill(&consumer, &plan.fingerprint)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The view's table, then those of embedded rows, each once.
+fn tables_of(view: &View) -> Vec<TableName> {
+    fn add(embeds: &[Embed], tables: &mut Vec<TableName>) {
+        for embed in embeds {
+            if !tables.contains(&embed.from) {
+                tables.push(embed.from.clone());
+            }
+            add(&embed.embeds, tables);
+        }
+    }
+    let mut tables = vec![view.from.clone()];
+    add(&view.embeds, &mut tables);
+    tables
+}
+
+fn consumers(views: &[Arc<View>]) -> Vec<Consumer> {
+    let of = |view: &Arc<View>| {
+        let view = Arc::clone(view);
+        (0..view.stores.len())
+            .map(move |i| Consumer { store: view.stores[i].clone(), view: view.name.clone() })
+    };
+    views.iter().flat_map(of).collect()
+}
+
+async fn named(name: &'static str, task: impl Future<Output = Result<()>>) -> (&'static str, Result<()>) {
+    (name, task.await)
+}
+
+/// What the end of a task means for the whole.
+fn sort_out(ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>) -> Result<Ended> {
+    match ended {
+        Ok((_, Err(error))) if error.kind() == ErrorKind::Fenced => Ok(Ended::Fenced(error)),
+        Ok((_, Err(error))) if error.kind() == ErrorKind::OutOfStep => Ok(Ended::Gap(error)),
+        Ok((task, Err(error))) => Err(error.while_doing(task)),
+        Ok((task, Ok(()))) => Err(Error::bug(format!("{task} ended by itself"))),
+        Err(error) => Err(Error::bug("a task panicked").with_cause(error)),
+    }
+}
+
+fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,373 @@
+//! What one instance remembers between starts, besides the journal: its epoch, which views are filled, how far the
+//! reads of tables have come, and what is quarantined. A small SQLite file, every write durable before it returns.
+//!
+//! Losing it loses no data: views are filled again from the source.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use headwater_model::{Epoch, Error, Key, Offset, Refusal, Result, TableName, wire};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// One read of a whole table, chunk by chunk, on behalf of some views.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub id: u64,
+    pub table: TableName,
+    /// Everything up to this key has landed.
+    pub after: Option<Key>,
+    pub rows: u64,
+    /// Offset at which the last chunk landed; `None` while reading.
+    pub done: Option<Offset>,
+    pub consumers: Vec<Consumer>,
+}
+
+/// What a view's documents depend on: its definition, and the shapes of its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub definition: String,
+    pub shapes: String,
+}
+
+/// A view in a store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Consumer {
+    pub store: Box<str>,
+    pub view: Box<str>,
+}
+
+/// How a view in a store stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Holds nothing that can be relied on: to be cleared, then read.
+    Wanted,
+    /// Holds the whole view as its tables were shaped before: to be read again, over what is there.
+    Stale,
+    /// Cleared; its jobs are running.
+    Filling,
+    /// Holds the whole view.
+    Ready,
+}
+
+pub struct State {
+    connection: Mutex<Connection>,
+}
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS fill (
+    store TEXT NOT NULL, view TEXT NOT NULL, definition TEXT NOT NULL, shapes TEXT NOT NULL, state TEXT NOT NULL,
+    PRIMARY KEY (store, view));
+CREATE TABLE IF NOT EXISTS job (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, schema_name TEXT, table_name TEXT NOT NULL,
+    after BLOB, rows INTEGER NOT NULL DEFAULT 0, done INTEGER);
+CREATE TABLE IF NOT EXISTS consumer (
+    job INTEGER NOT NULL REFERENCES job (id) ON DELETE CASCADE, store TEXT NOT NULL, view TEXT NOT NULL,
+    PRIMARY KEY (job, store, view));
+CREATE TABLE IF NOT EXISTS quarantine (
+    id INTEGER PRIMARY KEY, store TEXT NOT NULL, view TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
+    at_offset INTEGER NOT NULL, UNIQUE (store, view, key));
+";
+
+/// Rows of the quarantine, at most; past it a store is stopped instead, for then not rows are bad but something else.
+pub const QUARANTINE_MAX: u64 = 10_000;
+
+impl State {
+    pub fn open(path: &Path) -> Result<State> {
+        let connection = Connection::open(path).map_err(|e| failed("open", path, e))?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+            .and_then(|()| connection.execute_batch(SCHEMA))
+            .map_err(|e| failed("prepare", path, e))?;
+        Ok(State { connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // SQLite rolls an interrupted transaction back, so a panic elsewhere leaves nothing half done.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn epoch(&self) -> Result<Epoch> {
+        let epoch: Option<i64> = self
+            .lock()
+            .query_row("SELECT epoch FROM owner", [], |row| row.get(0))
+            .optional()
+            .map_err(broken)?;
+        Ok(Epoch(epoch.unwrap_or(0).unsigned_abs()))
+    }
+
+    pub fn set_epoch(&self, epoch: Epoch) -> Result<()> {
+        self.lock()
+            .execute(
+                "INSERT INTO owner VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET epoch = ?1",
+                [epoch.0 as i64],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+
+    /// A view in a store is complete: no read needs to go on for it.
+    pub fn finish_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<()> {
+        self.replace_fill(consumer, fingerprint, "ready")
+    }
+
+    /// A view in a store holds nothing that can be relied on: reads that began before do not serve it.
+    pub fn want_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<()> {
+        self.replace_fill(consumer, fingerprint, "wanted")
+    }
+
+    /// How a view in a store stands. A view whose definition changed since is wanted again.
+    pub fn fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<Fill> {
+        let found: Option<(String, String, String)> = self
+            .lock()
+            .query_row(
+                "SELECT definition, shapes, state FROM fill WHERE store = ?1 AND view = ?2",
+                params![consumer.store, consumer.view],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .optional()
+            .map_err(broken)?;
+        Ok(match found {
+            Some((definition, shapes, state)) if definition == fingerprint.definition => match state.as_str()
+            {
+                "ready" if shapes == fingerprint.shapes => Fill::Ready,
+                "filling" if shapes == fingerprint.shapes => Fill::Filling,
+                "ready" => Fill::Stale,
+                _ => Fill::Wanted,
+            },
+            _ => Fill::Wanted,
+        })
+    }
+
+    fn replace_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint, state: &str) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        transaction
+            .execute(
+                "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = ?5",
+                params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes, state],
+            )
+            .map_err(broken)?;
+        transaction
+            .execute(
+                "DELETE FROM consumer WHERE store = ?1 AND view = ?2",
+                params![consumer.store, consumer.view],
+            )
+            .map_err(broken)?;
+        transaction
+            .execute("DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)", [])
+            .map_err(broken)?;
+        transaction.commit().map_err(broken)
+    }
+
+    /// Starts the reads that fill `consumers`, and marks them as filling, in one step.
+    pub fn start_jobs(
+        &self,
+        jobs: &[(TableName, Vec<Consumer>)],
+        filling: &[(Consumer, Fingerprint)],
+    ) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        for (table, consumers) in jobs {
+            transaction
+                .execute(
+                    "INSERT INTO job (schema_name, table_name) VALUES (?1, ?2)",
+                    params![table.schema, table.name],
+                )
+                .map_err(broken)?;
+            let job = transaction.last_insert_rowid();
+            for consumer in consumers {
+                transaction
+                    .execute(
+                        "INSERT INTO consumer VALUES (?1, ?2, ?3)",
+                        params![job, consumer.store, consumer.view],
+                    )
+                    .map_err(broken)?;
+            }
+        }
+        for (consumer, fingerprint) in filling {
+            transaction
+                .execute(
+                    "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, 'filling')
+                     ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = 'filling'",
+                    params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes],
+                )
+                .map_err(broken)?;
+        }
+        transaction.commit().map_err(broken)
+    }
+
+    /// All jobs whose consumers still need them, oldest first.
+    pub fn jobs(&self) -> Result<Vec<Job>> {
+        let connection = self.lock();
+        let mut jobs = Vec::new();
+        let mut select = connection
+            .prepare("SELECT id, schema_name, table_name, after, rows, done FROM job ORDER BY id")
+            .map_err(broken)?;
+        let mut consumers =
+            connection.prepare("SELECT store, view FROM consumer WHERE job = ?1").map_err(broken)?;
+        let mut rows = select.query([]).map_err(broken)?;
+        while let Some(row) = rows.next().map_err(broken)? {
+            let id: i64 = row.get(0).map_err(broken)?;
+            let schema: Option<String> = row.get(1).map_err(broken)?;
+            let name: String = row.get(2).map_err(broken)?;
+            let after: Option<Vec<u8>> = row.get(3).map_err(broken)?;
+            let done: Option<i64> = row.get(5).map_err(broken)?;
+            let found = consumers
+                .query_map([id], |row| {
+                    Ok(Consumer {
+                        store: row.get::<_, String>(0)?.into(),
+                        view: row.get::<_, String>(1)?.into(),
+                    })
+                })
+                .and_then(Iterator::collect)
+                .map_err(broken)?;
+            jobs.push(Job {
+                id: id.unsigned_abs(),
+                table: TableName::new(schema.as_deref(), &name),
+                after: after.map(|bytes| wire::Reader::new(&bytes).key()).transpose()?,
+                rows: row.get::<_, i64>(4).map_err(broken)?.unsigned_abs(),
+                done: done.map(|offset| Offset(offset.unsigned_abs())),
+                consumers: found,
+            });
+        }
+        Ok(jobs)
+    }
+
+    /// A chunk landed durably: the read goes on behind `after`. Whether anything still waits for the job.
+    pub fn advance_job(
+        &self,
+        job: u64,
+        after: Option<&Key>,
+        rows: u64,
+        done: Option<Offset>,
+    ) -> Result<bool> {
+        let after = after.map(|key| {
+            let mut bytes = Vec::new();
+            wire::write_key(key, &mut bytes);
+            bytes
+        });
+        let updated = self
+            .lock()
+            .execute(
+                "UPDATE job SET after = coalesce(?2, after), rows = rows + ?3, done = ?4 WHERE id = ?1",
+                params![job as i64, after, rows as i64, done.map(|offset| offset.0 as i64)],
+            )
+            .map_err(broken)?;
+        Ok(updated > 0)
+    }
+
+    /// Records what a store refused. `Unsupported` when the quarantine is full.
+    pub fn quarantine(&self, store: &str, refusals: &[Refusal], offset: Offset) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        for refusal in refusals {
+            transaction
+                .execute(
+                    "INSERT INTO quarantine (store, view, key, reason, at_offset) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (store, view, key) DO UPDATE SET reason = ?4, at_offset = ?5",
+                    params![store, refusal.view, refusal.key, refusal.reason, offset.0 as i64],
+                )
+                .map_err(broken)?;
+        }
+        let count: i64 = transaction
+            .query_row("SELECT count(*) FROM quarantine WHERE store = ?1", [store], |row| row.get(0))
+            .map_err(broken)?;
+        if count.unsigned_abs() > QUARANTINE_MAX {
+            return Err(Error::unsupported(format!(
+                "store `{store}` refused more than {QUARANTINE_MAX} rows"
+            ))
+            .with_remedy("look at `headwater status` for the reason of the last refusals"));
+        }
+        transaction.commit().map_err(broken)
+    }
+
+    pub fn quarantined(&self, store: &str) -> Result<u64> {
+        let count: i64 = self
+            .lock()
+            .query_row("SELECT count(*) FROM quarantine WHERE store = ?1", [store], |row| row.get(0))
+            .map_err(broken)?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// A view is empty again: so is its quarantine.
+    pub fn release_quarantine(&self, consumer: &Consumer) -> Result<()> {
+        self.lock()
+            .execute(
+                "DELETE FROM quarantine WHERE store = ?1 AND view = ?2",
+                params![consumer.store, consumer.view],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+}
+
+fn failed(doing: &str, path: &Path, error: rusqlite::Error) -> Error {
+    Error::misconfigured(format!("{doing} the state file {}", path.display())).with_cause(error).with_remedy(
+        "make the data folder writable; a damaged state.db may be deleted, views are then filled again",
+    )
+}
+
+fn broken(error: rusqlite::Error) -> Error {
+    Error::transient("read or write the state file").with_cause(error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use headwater_model::Value;
+
+    use super::*;
+
+    fn fingerprint(definition: &str, shapes: &str) -> Fingerprint {
+        Fingerprint { definition: definition.into(), shapes: shapes.into() }
+    }
+
+    fn consumer(view: &str) -> Consumer {
+        Consumer { store: "near".into(), view: view.into() }
+    }
+
+    #[test]
+    fn a_read_resumes_where_its_last_chunk_landed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let table = TableName::new(Some("public"), "books");
+        {
+            let state = State::open(&path).unwrap();
+            state
+                .start_jobs(
+                    &[(table.clone(), vec![consumer("book")])],
+                    &[(consumer("book"), fingerprint("f1", "s1"))],
+                )
+                .unwrap();
+            let key = Key(vec![Value::Int(500), Value::text("x")]);
+            state.advance_job(1, Some(&key), 500, None).unwrap();
+        }
+        let state = State::open(&path).unwrap();
+        let jobs = state.jobs().unwrap();
+        assert_eq!(jobs.len(), 1);
+        assert_eq!((jobs[0].rows, jobs[0].done, &jobs[0].table), (500, None, &table));
+        assert_eq!(jobs[0].after, Some(Key(vec![Value::Int(500), Value::text("x")])));
+        assert_eq!(state.fill(&consumer("book"), &fingerprint("f1", "s1")).unwrap(), Fill::Filling);
+        assert_eq!(state.fill(&consumer("book"), &fingerprint("f2", "s1")).unwrap(), Fill::Wanted);
+    }
+
+    #[test]
+    fn jobs_without_a_view_that_needs_them_go_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let table = TableName::new(None, "t");
+        let both = vec![consumer("a"), consumer("b")];
+        state
+            .start_jobs(
+                &[(table, both)],
+                &[(consumer("a"), fingerprint("f", "s")), (consumer("b"), fingerprint("f", "s"))],
+            )
+            .unwrap();
+        state.want_fill(&consumer("a"), &fingerprint("f", "s")).unwrap();
+        assert_eq!(state.jobs().unwrap()[0].consumers, vec![consumer("b")]);
+        state.want_fill(&consumer("b"), &fingerprint("f", "s")).unwrap();
+        assert!(state.jobs().unwrap().is_empty());
+    }
+}

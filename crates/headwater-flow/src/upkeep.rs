@@ -1,0 +1,130 @@
+//! The slow rhythm beside the data's way: what the journal may forget, the bounds that protect source and disk, and the
+//! figures that only engines can tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Error, Offset, Result, Source, View, ViewChange};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use crate::backfill::ViewPlan;
+use crate::board::Board;
+use crate::journal::Journal;
+use crate::service::NamedStore;
+use crate::state::{Consumer, State};
+
+/// How often counters are sampled and the journal is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often stores and source are asked for sizes.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+
+/// How long one question may take before it is left for the next time.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+
+pub(crate) struct Upkeep {
+    pub source: Arc<dyn Source>,
+    pub stores: Vec<NamedStore>,
+    pub views: Vec<Arc<View>>,
+    pub journal: Journal,
+    pub derived: Option<DerivedJournal>,
+    pub board: Arc<Board>,
+    pub state: Arc<State>,
+    pub plans: Vec<ViewPlan>,
+    pub retained_log_bytes_max: u64,
+}
+
+/// The derived journal, and how far the mirror has moved durably.
+#[derive(Clone)]
+pub(crate) struct DerivedJournal {
+    pub journal: Journal<ViewChange>,
+    pub upto: watch::Receiver<Offset>,
+    pub saved: watch::Receiver<Offset>,
+}
+
+impl Upkeep {
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut ask_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = look.tick() => {}
+            }
+            self.board.sample();
+            self.truncate()?;
+            if Instant::now() >= ask_at {
+                tokio::select! {
+                    () = cancel.cancelled() => return Ok(()),
+                    asked = self.ask() => asked?,
+                }
+                ask_at = Instant::now() + ASK_EVERY;
+            }
+        }
+    }
+
+    /// Forgets what every store has applied. Past its bound the journal lets go of the slowest store, which is filled
+    /// again later, rather than fill the disk or hold the source's log.
+    fn truncate(&self) -> Result<()> {
+        let durable = self.journal.durable();
+        let slowest = self.board.slowest();
+        let mut upto = slowest.as_ref().map_or(durable, |(_, offset)| *offset);
+        if let Some((store, offset)) = slowest
+            && self.journal.over_bound()
+            && upto < durable
+        {
+            upto = self.let_go(&store, offset)?;
+        }
+        if let Some(derived) = &self.derived {
+            derived.journal.truncate(upto)?;
+            upto = upto.min(*derived.saved.borrow());
+        }
+        self.journal.truncate(upto)
+    }
+
+    fn let_go(&self, store: &str, offset: Offset) -> Result<Offset> {
+        error!(
+            store,
+            behind_transactions = self.journal.durable().0 - offset.0,
+            "the journal is at its bound: the store is let go and will be filled again"
+        );
+        for plan in self.plans.iter().filter(|plan| plan.view.stores.iter().any(|name| **name == *store)) {
+            let consumer = Consumer { store: store.into(), view: plan.view.name.clone() };
+            self.state.want_fill(&consumer, &plan.fingerprint)?;
+            self.board.view_ready(&consumer, false);
+        }
+        self.board.let_go(store);
+        Ok(self.board.slowest().map_or(self.journal.durable(), |(_, offset)| offset))
+    }
+
+    /// Sizes that only the engines know. A source that keeps too much log for us is set free.
+    async fn ask(&self) -> Result<()> {
+        match timeout(ASK_WITHIN, self.source.progress()).await {
+            Ok(Ok((_, retained))) => {
+                self.board.retained(retained.bytes);
+                if retained.bytes > self.retained_log_bytes_max {
+                    return Err(Error::out_of_step(format!(
+                        "the source keeps {} bytes of log for us, more than retained_log_max allows: it is set free",
+                        retained.bytes
+                    )));
+                }
+            }
+            Ok(Err(error)) => debug!(%error, "the source does not say how far it is"),
+            Err(_) => debug!("the source does not say in time how far it is"),
+        }
+        for NamedStore { name, store } in &self.stores {
+            for view in self.views.iter().filter(|view| view.stores.contains(name)) {
+                let consumer = Consumer { store: name.clone(), view: view.name.clone() };
+                let rows = match timeout(ASK_WITHIN, store.rows(view)).await {
+                    Ok(Ok(rows)) => Some(rows),
+                    _ => None,
+                };
+                self.board.view_rows(&consumer, rows);
+            }
+        }
+        Ok(())
+    }
+}
