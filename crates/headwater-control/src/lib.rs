@@ -1,7 +1,13 @@
 //! The control plane: facts in, conclusions out. Everything here is pure: no I/O, no clock; whoever calls has looked.
 //!
 //! - [`Finding`]: what is wrong, where in the file, and what to do
+//! - [`check`]: the file against the live source and stores
+//! - [`init`]: a first file for a database
+//! - [`resolve`]: the views as the flow needs them, with every table's schema
 
+pub mod check;
 mod finding;
+pub mod init;
 
+pub use check::resolve;
 pub use finding::Finding;

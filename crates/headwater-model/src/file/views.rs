@@ -228,6 +228,8 @@ fn columns(reader: &mut Reader<'_>, section: &Section<'_>, value: &Value<'_>) ->
                 } else if columns.iter().any(|(column, _)| **column == *name) {
                     reader.wrong(item.span(), format!("column `{name}` is named twice"), "name it once");
                 } else {
+                    let path = join(&join(&section.path, "columns"), name);
+                    reader.places.put(&path, item.span(), item.span());
                     columns.push((name.into(), name.into()));
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use headwater_model::file::{File, References};
 
 use super::failure::Failure;
@@ -33,15 +33,12 @@ pub fn load(path: &Path) -> Result<File, Failure> {
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        if path.exists() {
-            format!("cannot read {}", path.display())
-        } else {
-            format!(
-                "there is no {} here: write one with `headwater init URL`, or name it with --file",
-                path.display()
-            )
-        }
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow!(
+            "there is no {} here: write one with `headwater init URL`, or name it with --file",
+            path.display()
+        ),
+        _ => anyhow!("cannot read {}: {error}", path.display()),
     })?;
     File::load(&text, &Process { folder: folder_of(path) })
         .map_err(|errors| Failure::File { path: path.to_owned(), errors })

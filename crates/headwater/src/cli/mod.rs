@@ -3,9 +3,11 @@
 //! Exit codes, for every command: 0 fine, 1 something is wrong and has been said, 2 could not even look (wrong usage,
 //! unreadable file).
 
+mod check;
 mod config;
 mod failure;
 mod file;
+mod init;
 mod show;
 
 use std::path::PathBuf;
@@ -29,6 +31,10 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Look at a database and write a commented file for it.
+    Init(init::Args),
+    /// Compare the file with the live source and stores; every mistake in one run.
+    Check(check::Args),
     /// Print the effective file: defaults filled in, secrets hidden.
     Config,
 }
@@ -50,6 +56,8 @@ pub fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::Init(init) => init::run(init, &args.file).await,
+        Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
     }
 }

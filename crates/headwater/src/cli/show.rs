@@ -20,7 +20,7 @@ pub fn findings(path: &Path, text: &str, findings: &[Finding]) {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     // Remedies hold SQL and commands: a wrapped line cannot be copied.
-    let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_context_lines(0);
+    let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_context_lines(1);
     let mut out = String::new();
     for finding in findings {
         let mut diagnostic = MietteDiagnostic::new(&finding.message).with_severity(match finding.severity {

@@ -1,0 +1,33 @@
+//! Engines that could not be looked at, and what those that could say about themselves.
+
+use headwater_model::file::{File, StoreSection};
+use headwater_model::{Error, ErrorKind, StoreFacts};
+
+use crate::Finding;
+
+/// The source refused, or did not answer.
+pub fn source_refused(file: &File, error: &Error) -> Finding {
+    refused(file, "source", "the source", error)
+}
+
+/// A store refused, or did not answer.
+pub fn store_refused(file: &File, store: &StoreSection, error: &Error) -> Finding {
+    refused(file, &format!("stores.{}", store.name), &format!("store `{}`", store.name), error)
+}
+
+/// What a store says about itself.
+pub fn store(file: &File, store: &StoreSection, facts: &StoreFacts) -> Vec<Finding> {
+    let path = format!("stores.{}.url", store.name);
+    facts.risks.iter().map(|risk| Finding::risk(file, &path, risk)).collect()
+}
+
+fn refused(file: &File, section: &str, who: &str, error: &Error) -> Finding {
+    let mut finding = Finding::refused(file, section, error);
+    if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled) {
+        finding.message = format!("{who} cannot be reached: {}", finding.message);
+        finding.remedy.get_or_insert_with(|| {
+            "see that it runs and that this machine may reach it, then check again".to_owned()
+        });
+    }
+    finding
+}

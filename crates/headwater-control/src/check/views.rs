@@ -1,0 +1,104 @@
+//! Views against the tables they are made of: columns, filters, names in the document.
+
+use headwater_model::filter::Filter;
+use headwater_model::{Column, Embed, Severity, Table, TableFacts, View};
+
+use super::Look;
+use super::tables::{ABSENT_REMEDY, absent, meant_column, no_column};
+use crate::Finding;
+
+/// What the checks of a view and of an embed have in common.
+pub(super) struct Shape<'v> {
+    pub columns: &'v Option<Vec<(Box<str>, Box<str>)>>,
+    pub filter: &'v Option<Box<str>>,
+    pub embeds: &'v [Embed],
+}
+
+impl<'a> Look<'a> {
+    /// Checks a view and fills in the schemas.
+    pub(super) fn view(&mut self, view: &View) -> View {
+        let path = format!("views.{}", view.name);
+        let mut resolved = view.clone();
+        let table = self.table(&format!("{path}.from"), &view.from);
+        if let Some(table) = table {
+            resolved.from = table.name.clone();
+        }
+        let shape = Shape { columns: &view.columns, filter: &view.filter, embeds: &view.embeds };
+        resolved.embeds = self.shape(&path, table, shape);
+        resolved
+    }
+
+    /// Checks the document of one table and what it embeds; returns the embeds with schemas filled in. Without a table
+    /// there is nothing to compare columns with, but tables further down are still looked for.
+    pub(super) fn shape(
+        &mut self,
+        path: &str,
+        table: Option<&'a TableFacts>,
+        shape: Shape<'_>,
+    ) -> Vec<Embed> {
+        if let Some(table) = table {
+            self.output(path, table, &shape);
+            if let Some(text) = shape.filter {
+                self.filter(&format!("{path}.where"), table, text);
+            }
+        }
+        shape.embeds.iter().map(|embed| self.embed(path, table, embed)).collect()
+    }
+
+    fn output(&mut self, path: &str, table: &'a TableFacts, shape: &Shape<'_>) {
+        let Some(columns) = shape.columns else {
+            for column in table.columns.iter().filter(|column| column.absent_from_log) {
+                self.warn(
+                    &format!("{path}.from"),
+                    Severity::Warning,
+                    format!("{}: documents will be without it", absent(table, &column.name)),
+                    ABSENT_REMEDY,
+                );
+            }
+            for embed in shape.embeds {
+                if table.columns.iter().any(|column| column.name == embed.field && !column.absent_from_log) {
+                    let embed_path = format!("{path}.embed.{}", embed.field);
+                    self.wrong(
+                        &embed_path,
+                        format!("`{}` is a column of `{}` and an embedded field", embed.field, table.name),
+                        "give the embedded field another name, or choose the columns with `columns`",
+                    );
+                }
+            }
+            return;
+        };
+        for (column, field) in columns {
+            let at = format!("{path}.columns.{field}");
+            // In a list the names have places of their own only as part of the list.
+            self.column(&at, table, column);
+        }
+    }
+
+    fn filter(&mut self, path: &str, table: &'a TableFacts, text: &str) {
+        // The file was read, so this parses.
+        let Ok(filter) = Filter::parse(text) else { return };
+        let mut fine = true;
+        for name in filter.columns() {
+            let quotes = if name.quoted { 2 } else { 0 };
+            let part = name.offset..name.offset + name.name.len() + quotes;
+            let (message, remedy) = match name.find(table.columns.iter().map(|c| &*c.name)) {
+                None => (no_column(table, &name.name), meant_column(table, &name.name)),
+                Some(i) if table.columns[i].absent_from_log => {
+                    (absent(table, &name.name), ABSENT_REMEDY.to_owned())
+                }
+                Some(_) => continue,
+            };
+            fine = false;
+            self.findings.push(Finding::within(self.file, path, text, part, message, remedy));
+        }
+        if !fine {
+            return;
+        }
+        let columns =
+            table.columns.iter().map(|c| Column { name: c.name.clone(), kind: c.kind.clone() }).collect();
+        let shape = Table { id: 0, version: 0, name: table.name.clone(), columns, key: vec![0] };
+        if let Err(error) = filter.bind(&shape) {
+            self.wrong(path, error.to_string(), error.remedy().unwrap_or_default());
+        }
+    }
+}

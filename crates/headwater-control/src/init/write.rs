@@ -1,0 +1,153 @@
+//! The text of a first file.
+
+use std::fmt::Write as _;
+
+use headwater_model::file::{show_table_name, toml_key, toml_string};
+use headwater_model::{Severity, SourceFacts, TableName};
+
+use super::choose::{Choice, Proposal, What};
+
+pub(super) fn file(url: &str, facts: &SourceFacts, choices: &[Choice<'_>]) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write_head(&mut out, url, facts);
+    for choice in choices {
+        match &choice.what {
+            What::View { name, embeds } => {
+                let _ = write_view(&mut out, choice, name, embeds);
+            }
+            What::Joins => {
+                let _ = writeln!(
+                    out,
+                    "\n# {}: only joins other tables; its rows are embedded where they belong",
+                    comment(&choice.table.name.to_string())
+                );
+            }
+            What::Left { why, remedy } => {
+                let _ = writeln!(
+                    out,
+                    "\n# {}: left out: {}\n#   {}",
+                    comment(&choice.table.name.to_string()),
+                    comment(why),
+                    comment(remedy)
+                );
+            }
+        }
+    }
+    out
+}
+
+fn write_head(out: &mut String, url: &str, facts: &SourceFacts) -> std::fmt::Result {
+    writeln!(
+        out,
+        "# What Headwater follows, and the shapes it keeps in step with it.\n\
+         #\n\
+         #   headwater check    compares this file with the live database\n\
+         #   headwater config   prints it with every default filled in\n\
+         #   headwater run      backfills, then follows\n\
+         #\n\
+         # Written by `headwater init` after a look at {}. It is yours to change.\n",
+        comment(&facts.server)
+    )?;
+    writeln!(out, "[source]\nurl = {}", toml_string(url))?;
+    for risk in facts.risks.iter().filter(|risk| risk.severity >= Severity::Warning) {
+        writeln!(out, "# {}\n#   {}", comment(&risk.what), comment(&risk.remedy))?;
+    }
+    let local = if url.contains("derived.db") { "sqlite:headwater-derived.db" } else { "sqlite:derived.db" };
+    writeln!(
+        out,
+        "\n[stores]\n\
+         # An embedded file, beside this one: nothing to install.\n\
+         local = {{ url = {} }}\n\
+         # A cache that applications read directly. Say `store = \"near\"`, or both, in a view.\n\
+         # near = {{ url = \"redis://localhost:6379\" }}",
+        toml_string(local)
+    )
+}
+
+fn write_view(
+    out: &mut String,
+    choice: &Choice<'_>,
+    name: &str,
+    embeds: &[Proposal<'_>],
+) -> std::fmt::Result {
+    let table = choice.table;
+    let rows = match table.rows_estimate {
+        0 => String::new(),
+        n => format!(", about {} rows", thousands(n)),
+    };
+    writeln!(out, "\n# {}: by {}{rows}", comment(&table.name.to_string()), comment(&table.key.join(", ")))?;
+    writeln!(out, "[views.{name}]\nfrom = {}", from(&table.name))?;
+    // The embedded store has every view as long as it is the only one.
+    for embed in embeds {
+        let line = proposal(embed);
+        match &embed.doubt {
+            Some(doubt) => writeln!(out, "# {}: decide for yourself\n# {}", comment(doubt), comment(&line))?,
+            None => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+fn proposal(embed: &Proposal<'_>) -> String {
+    let kind = if embed.many { "many" } else { "key" };
+    let mut line = format!(
+        "embed.{} = {{ from = {}, {kind} = {}",
+        toml_key(&embed.field),
+        from(&embed.from.name),
+        list(&embed.key.columns)
+    );
+    if let Some(references) = embed.references {
+        let _ = write!(line, ", references = {}", list(references));
+    }
+    if let Some(order) = embed.order {
+        let _ = write!(line, ", order = {}", toml_string(&format!("-{order}")));
+    }
+    if let Some(limit) = embed.limit {
+        let _ = write!(line, ", limit = {limit}");
+    }
+    if let Some((field, table, key)) = &embed.through {
+        let _ = write!(
+            line,
+            ", embed.{} = {{ from = {}, key = {} }}",
+            toml_key(field),
+            from(&table.name),
+            list(&key.columns)
+        );
+    }
+    line.push_str(" }");
+    line
+}
+
+/// A table as a view names it: without `public`, which goes without saying.
+fn from(name: &TableName) -> String {
+    let schema = name.schema.clone().filter(|schema| &**schema != "public");
+    toml_string(&show_table_name(&TableName { schema, name: name.name.clone() }))
+}
+
+fn list(names: &[Box<str>]) -> String {
+    match names {
+        [one] => toml_string(one),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| toml_string(name)).collect();
+            format!("[{}]", names.join(", "))
+        }
+    }
+}
+
+/// Text that stays on its line.
+fn comment(text: &str) -> String {
+    text.split(['\n', '\r']).collect::<Vec<_>>().join(" ").replace(|c: char| c.is_control(), " ")
+}
+
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,7 @@
+//! Promises of the control plane, kept over facts as sources give them.
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod examples;
+mod init;
+mod support;

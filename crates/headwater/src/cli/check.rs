@@ -1,0 +1,102 @@
+//! `headwater check`: the file against the live source and stores, every mistake in one run.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use headwater_control::{Finding, check};
+use headwater_model::file::File;
+use headwater_model::{Error, Result, Severity, SourceFacts, StoreFacts};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::{file, show};
+
+/// An engine that has not answered by then counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Findings as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
+    let file = match file::load(path) {
+        Ok(file) => file,
+        Err(Failure::File { path, errors }) if args.json => {
+            let findings: Vec<Finding> = errors.errors.into_iter().map(Finding::from).collect();
+            print_json(&path, &findings, None);
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let (findings, facts) = look(&file).await;
+    if args.json {
+        print_json(path, &findings, facts.as_ref());
+    } else {
+        show::findings(path, &file.text, &findings);
+    }
+    let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if !wrong && !args.json {
+        println!("{}", summary(&file, facts.as_ref()));
+    }
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Asks the source and every store at once, and compares.
+async fn look(file: &File) -> (Vec<Finding>, Option<SourceFacts>) {
+    let stores: Vec<_> = file
+        .stores
+        .iter()
+        .cloned()
+        .map(|section| tokio::spawn(async move { within(inspect_store(&section)).await }))
+        .collect();
+    let facts = within(async { headwater_engines::source(&file.source)?.inspect().await }).await;
+    let mut findings = Vec::new();
+    let facts = match facts {
+        Ok(facts) => {
+            findings.extend(check::run(file, &facts));
+            Some(facts)
+        }
+        Err(error) => {
+            findings.push(check::source_refused(file, &error));
+            None
+        }
+    };
+    for (section, facts) in file.stores.iter().zip(stores) {
+        let facts = facts.await.unwrap_or_else(|panic| Err(Error::bug(panic.to_string())));
+        match facts {
+            Ok(facts) => findings.extend(check::store(file, section, &facts)),
+            Err(error) => findings.push(check::store_refused(file, section, &error)),
+        }
+    }
+    findings.sort_by_key(|finding| finding.span.start);
+    (findings, facts)
+}
+
+async fn inspect_store(section: &headwater_model::file::StoreSection) -> Result<StoreFacts> {
+    headwater_engines::store(section)?.inspect().await
+}
+
+pub(super) async fn within<T>(look: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, look)
+        .await
+        .unwrap_or_else(|_| Err(Error::transient(format!("no answer within {} seconds", PATIENCE.as_secs()))))
+}
+
+fn summary(file: &File, facts: Option<&SourceFacts>) -> String {
+    let views = show::counted(file.views.len(), "view");
+    let server = facts.map(|facts| facts.server.as_str()).unwrap_or_default();
+    format!("{views} of {server} fit the source. Next: headwater run")
+}
+
+fn print_json(path: &Path, findings: &[Finding], facts: Option<&SourceFacts>) {
+    let report = json!({
+        "file": path.display().to_string(),
+        "source": facts.map(|facts| &facts.server),
+        "findings": findings,
+    });
+    println!("{report:#}");
+}

@@ -1,0 +1,85 @@
+//! `headwater init URL`: looks at a database and writes a first file for it.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use headwater_control::init;
+use headwater_model::file::{SourceSection, default};
+use headwater_model::{Secret, SourceFacts};
+
+use super::check::within;
+use super::failure::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The database: postgres://user:password@host/database or sqlite:path. A password does not reach the file.
+    url: String,
+
+    /// Where to write; `-` prints. Default: what --file names.
+    #[arg(long)]
+    out: Option<PathBuf>,
+
+    /// Overwrite a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
+    let out = args.out.as_deref().unwrap_or(file);
+    let prints = out == Path::new("-");
+    // Refused before the database is asked anything.
+    if !prints && !args.force && out.exists() {
+        return Err(taken(out).into());
+    }
+    let section = SourceSection {
+        url: Secret::new(args.url.as_str()),
+        settings: Default::default(),
+        hold_for: default::HOLD_FOR,
+        retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
+    };
+    let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
+    let reference = init::without_password(&args.url);
+    let text = init::write(&reference.url, &facts);
+    if prints {
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    write(out, &text, args.force)?;
+    say(out, &facts, reference.variable);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn taken(out: &Path) -> anyhow::Error {
+    anyhow!("{} is there already: write elsewhere with --out, or overwrite it with --force", out.display())
+}
+
+fn write(out: &Path, text: &str, force: bool) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    // A file that appeared meanwhile is not overwritten either.
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut file = options.open(out).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => taken(out),
+        _ => anyhow!("cannot write {}: {error}", out.display()),
+    })?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn say(out: &Path, facts: &SourceFacts, variable: Option<&str>) {
+    println!("Looked at {}: {} tables. Wrote {}.", facts.server, facts.tables.len(), out.display());
+    if let Some(variable) = variable
+        && std::env::var_os(variable).is_none()
+    {
+        println!("The password stays out of the file. Before the next command: export {variable}='…'");
+    }
+    let named =
+        if out == Path::new("headwater.toml") { String::new() } else { format!(" --file {}", out.display()) };
+    println!("Next: headwater check{named}");
+}
