@@ -9,11 +9,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chance;
 pub mod checker;
+pub mod contract;
 mod engines;
 mod eventually;
 pub mod faults;
 
+pub use chance::Chance;
 pub use engines::folder::Folder;
 pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};

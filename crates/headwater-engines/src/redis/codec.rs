@@ -248,8 +248,8 @@ impl ViewState {
             resp::arg(b"", out);
         }
         // HDEL comes after HSET: a hash whose last field went would lose its key in between.
-        let marker_gone = !partial && !marker && plan.marker_known;
-        let removed = gone + if partial { 0 } else { plan.absent.len() + usize::from(marker_gone) };
+        let marker_gone = !marker && plan.marker_known;
+        let removed = gone + plan.absent.len() + usize::from(marker_gone);
         if removed > 0 {
             resp::command(2 + removed, out);
             resp::arg(b"HDEL", out);
@@ -259,9 +259,7 @@ impl ViewState {
                     out.extend_from_slice(name);
                 }
             }
-            if !partial {
-                plan.absent.iter().for_each(|name| out.extend_from_slice(name));
-            }
+            plan.absent.iter().for_each(|name| out.extend_from_slice(name));
             if marker_gone {
                 resp::arg(MARKER.as_bytes(), out);
             }

@@ -2,63 +2,49 @@
 
 use std::sync::Arc;
 
-use headwater_model::file::StoreSection;
-use headwater_model::{
-    Epoch, Held, Key, Layout, Offset, Position, Record, Secret, Store, StoredBody, TableName, Value, View,
-    ViewChange,
-};
-use headwater_testkit::Redis;
+use async_trait::async_trait;
+use headwater_model::file::{Setting, StoreSection};
+use headwater_model::{Layout, Secret, Store};
+use headwater_testkit::{Redis, contract};
 
-fn view(name: &str, layout: Layout) -> Arc<View> {
-    Arc::new(View {
-        name: name.into(),
-        from: TableName::new(None, name),
-        columns: None,
-        filter: None,
-        embeds: Vec::new(),
-        stores: Vec::new(),
-        layout: Some(layout),
-    })
-}
-
-fn open(url: &str) -> Arc<dyn Store> {
-    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings: Default::default() };
+fn open(url: &str, prefix: &str) -> Arc<dyn Store> {
+    let settings = [("prefix".into(), Setting::Text(Secret::new(prefix)))].into();
+    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings };
     headwater_engines::store(&section).unwrap()
 }
 
-#[tokio::test]
-async fn smoke() {
-    let redis = Redis::start();
-    let store = open(&redis.url());
-    assert_eq!(store.claim(Epoch(1)).await.unwrap(), None);
-    let view = view("book", Layout::Hash);
-    store.prepare(&view).await.unwrap();
-    let names: Arc<[Box<str>]> = ["id".into(), "title".into(), "note".into()].into();
-    let mut at = 0;
-    for values in [
-        vec![Value::Int(1), Value::text("a"), Value::Null],
-        vec![Value::Int(1), Value::Null, Value::text("")],
-    ] {
-        let mut step = store.begin(Epoch(1), Offset(at)).await.unwrap();
-        at += 1;
-        let put = ViewChange::Put {
-            view: view.clone(),
-            key: Key(vec![Value::Int(1)]),
-            moved_from: None,
-            document: Record { names: names.clone(), values },
-        };
-        step.write(vec![put]).await.unwrap();
-        let held = Held {
-            epoch: Epoch(1),
-            offset: Offset(at),
-            position: Some(Position::new("x", 7)),
-            committed_at: 1,
-        };
-        step.commit(&held).await.unwrap();
-        assert_eq!(store.held().await.unwrap(), Some(held));
-        assert_eq!(store.rows(&view).await.unwrap(), 1);
+struct Subject {
+    redis: Redis,
+    prefix: &'static str,
+}
+
+#[async_trait]
+impl contract::store::Subject for Subject {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        self.redis.cli(&["FLUSHALL"]);
+        open(&self.redis.url(), self.prefix)
     }
-    let body = store.get(&view, &Key(vec![Value::Int(1)])).await.unwrap().unwrap();
-    assert_eq!(body, StoredBody::Fields(vec![("id".into(), b"1".to_vec()), ("note".into(), b"".to_vec())]));
-    println!("{:?}", store.inspect().await.unwrap());
+
+    async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
+        Some(open(&self.redis.url(), self.prefix))
+    }
+
+    async fn empty(&self, _: &Arc<dyn Store>) -> bool {
+        self.redis.cli(&["FLUSHALL"]);
+        true
+    }
+
+    fn layouts(&self) -> Vec<Layout> {
+        vec![Layout::Hash, Layout::Json]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_contract() {
+    contract::store::run(&Subject { redis: Redis::start(), prefix: "" }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_contract_in_one_slot_of_a_cluster() {
+    contract::store::run(&Subject { redis: Redis::builder().cluster().start(), prefix: "{shop*}:" }).await;
 }
