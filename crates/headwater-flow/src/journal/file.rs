@@ -117,8 +117,18 @@ impl SyncedMark {
     }
 }
 
-/// Takes the folder for one writer, until the file is dropped.
-pub(super) fn lock(dir: &Path) -> Result<File> {
+/// A folder taken by one writer.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Said out loud: a child process that is just being started may still have a copy of the handle.
+    fn drop(&mut self) {
+        let _ = fs4::FileExt::unlock(&self.0);
+    }
+}
+
+/// Takes the folder for one writer.
+pub(super) fn lock(dir: &Path) -> Result<Lock> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
         .write(true)
@@ -127,7 +137,7 @@ pub(super) fn lock(dir: &Path) -> Result<File> {
         .open(&path)
         .map_err(|error| io_error("open", &path, error))?;
     match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(fs4::TryLockError::WouldBlock) => {
             Err(Error::transient(format!("the journal in {} is open in another process", dir.display()))
                 .with_remedy("Stop the other process, or give this one a data folder of its own."))

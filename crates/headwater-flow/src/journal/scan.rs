@@ -71,6 +71,11 @@ impl Frames {
         Ok(metadata.map_err(|error| io_error("read", &self.path, error))?.len())
     }
 
+    #[cfg(test)]
+    pub fn buffered(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     pub fn corrupt(&self, position: u64, what: &str) -> headwater_model::Error {
         corrupt_at(&self.path, position, what)
     }
@@ -111,14 +116,16 @@ impl Frames {
         if self.position + count as u64 > limit {
             return Ok(false);
         }
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
         let want = count.max(READ_BYTES);
         if self.buffer.len() < want || self.buffer.len() > want.max(4 * READ_BYTES) {
-            self.buffer.resize(want, 0);
-            self.buffer.shrink_to_fit();
+            let mut larger = vec![0; want];
+            larger[..self.end - self.start].copy_from_slice(&self.buffer[self.start..self.end]);
+            self.buffer = larger;
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
         }
+        self.end -= self.start;
+        self.start = 0;
         while self.end < count {
             let at = self.position + self.end as u64;
             let room = self.buffer.len().min(self.end + (limit - at) as usize);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_model::{Change, Error, Offset, Position, Result};
 
 use super::entry::{Begin, Commit, Stamp};
-use super::file::{self, io_error, segment_path};
+use super::file::{self, Lock, io_error, segment_path};
 use super::frame::{self, HEAD, Kind};
 use super::header::Header;
 use super::scan::{Frames, scan};
@@ -56,7 +56,7 @@ pub struct Writer<T = Change> {
     highest_xid: Option<u64>,
     payload_kind: u8,
     /// After `syncer`, so that it is released when everything is on disk.
-    _lock: File,
+    _lock: Lock,
     payload: PhantomData<fn(T)>,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Found {
 }
 
 impl<T: Payload> Writer<T> {
-    pub(super) fn new(shared: Arc<Shared>, syncer: Syncer, lock: File, found: Found) -> Writer<T> {
+    pub(super) fn new(shared: Arc<Shared>, syncer: Syncer, lock: Lock, found: Found) -> Writer<T> {
         Writer {
             path: segment_path(&shared.options.dir, found.header.after),
             shared,
@@ -390,6 +390,17 @@ impl<T> Writer<T> {
         self.syncer.ask(Request { file, segment: self.segment, durable, written: self.written })?;
         (self.asked, self.asked_written) = (self.committed, self.written);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Lets a test put a full disk under the writer.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.file, file)
     }
 
     /// Keeps what is unsynced within bounds, however large an entry is and however seldom someone flushes.

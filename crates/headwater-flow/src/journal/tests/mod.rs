@@ -3,6 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+mod concurrent;
+mod damage;
+mod derived;
+mod full;
+mod killed;
+mod random;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -124,4 +130,41 @@ fn read_all<T: super::Payload>(reader: &mut Reader<T>) -> Result<Vec<Entry<T>>> 
     }
     assert!(gather.open.is_none(), "an entry was delivered in part and never ended");
     Ok(gather.entries)
+}
+
+/// A folder in memory where there is one: for tests that open journals by the thousand.
+fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// The folder as a killed process would leave it. The mark goes first: it is never ahead of what it is about.
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::copy(from.join("synced"), to.join("synced")).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_str().is_some_and(|name| name.ends_with(".segment")) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+/// Opens, reads everything, and says what is there; the error if either refuses, with what came before it.
+fn recover(dir: &Path) -> (Vec<Entry>, Option<headwater_model::Error>) {
+    let (journal, _writer) = match open(dir) {
+        Ok(opened) => opened,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    let mut gather = Gather::default();
+    let mut reader = match journal.read(Offset(journal.first().0 - 1)) {
+        Ok(reader) => reader,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    loop {
+        match reader.try_next(4096) {
+            Ok(items) if items.is_empty() => return (gather.entries, None),
+            Ok(items) => gather.add(items),
+            Err(error) => return (gather.entries, Some(error)),
+        }
+    }
 }
