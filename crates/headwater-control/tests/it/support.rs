@@ -13,7 +13,7 @@ pub struct Env;
 
 impl References for Env {
     fn variable(&self, name: &str) -> Option<String> {
-        Some(format!("value-of-{name}"))
+        Some(if name.ends_with("_URL") { "redis://elsewhere".to_owned() } else { format!("value-of-{name}") })
     }
 
     fn file(&self, _: &Path) -> Result<String, String> {

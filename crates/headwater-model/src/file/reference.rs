@@ -114,6 +114,11 @@ pub(super) fn with_password(url: &str, password: &str) -> Option<String> {
     Some(format!("{}:{}{at}{}", &url[..user_end], escape(password), &url[user_end..]))
 }
 
+/// Whether the URL names a path on this machine and nothing else: `x+unix:///run/x.sock`.
+pub(super) fn has_no_host(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/'))
+}
+
 /// The bytes between `://` and the `@` before the host.
 fn login(url: &str) -> Option<Range<usize>> {
     let start = url.find("://")? + 3;

@@ -25,9 +25,11 @@ pub(super) fn source(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> O
     let url = url(reader, &mut section);
     let hold_for = duration(reader, &mut section, "hold_for", Duration::ZERO, Duration::from_secs(86_400));
     let retained = size(reader, &mut section, "retained_log_max", default::SIZE_MIN);
-    let settings = settings(reader, section);
+    let mut settings = settings(reader, section);
+    let (url, password) = url?;
+    settings.extend(password);
     Some(SourceSection {
-        url: url?,
+        url,
         settings,
         hold_for: hold_for.unwrap_or(default::HOLD_FOR),
         retained_log_bytes_max: retained.unwrap_or(default::RETAINED_LOG_BYTES_MAX),
@@ -56,8 +58,12 @@ pub(super) fn stores(
         }
         let Some(mut entry) = Section::of(reader, path, key.span(), value) else { continue };
         let url = url(reader, &mut entry);
-        let settings = settings(reader, entry);
-        stores.push((name.into(), url.map(|url| StoreSection { name: name.into(), url, settings })));
+        let mut settings = settings(reader, entry);
+        let store = url.map(|(url, password)| {
+            settings.extend(password);
+            StoreSection { name: name.into(), url, settings }
+        });
+        stores.push((name.into(), store));
     }
     stores
 }
@@ -122,8 +128,9 @@ pub(super) fn check_name(reader: &mut Reader<'_>, span: std::ops::Range<usize>, 
     }
 }
 
-/// `url`, with a password beside it put in.
-fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Secret> {
+/// `url`, with a password beside it put in. A socket's URL has no place for one: then it stays a setting.
+fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<(Secret, Settings)> {
+    let mut settings = Settings::new();
     let password = password(reader, section);
     let path = join(&section.path, "url");
     let Some(value) = section.take(reader, "url") else {
@@ -163,6 +170,9 @@ fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Secret> {
     }
     if let Some((password, span)) = password {
         match reference::with_password(&expanded.text, &password) {
+            _ if reference::has_no_host(&expanded.text) => {
+                settings.insert("password".into(), Setting::Text(Secret::new(password)));
+            }
             Some(url) => {
                 expanded.shown = reference::hide_password(&url);
                 expanded.text = url;
@@ -173,7 +183,7 @@ fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Secret> {
         }
     }
     reader.places.show_as(&path, &expanded.shown);
-    Some(Secret::new(expanded.text))
+    Some((Secret::new(expanded.text), settings))
 }
 
 /// `password = "${NAME}"` or `password_file = "/path"`.

@@ -133,6 +133,14 @@ fn passwords_come_from_files_and_variables() {
 }
 
 #[test]
+fn a_socket_keeps_its_password_as_a_setting() {
+    let file = load("[source]\nurl = \"redis+unix:///run/x.sock\"\npassword = \"${PGPASSWORD}\"\n").unwrap();
+    assert_eq!(file.source.url.reveal(), "redis+unix:///run/x.sock");
+    assert!(matches!(&file.source.settings["password"], Setting::Text(text) if text.reveal() == "se/cr@et"));
+    assert!(file.to_config().contains("password = \"***\""), "{}", file.to_config());
+}
+
+#[test]
 fn places_point_into_the_text() {
     let file = load(FULL).unwrap();
     let at = |path: &str| {
