@@ -1,5 +1,35 @@
 //! PostgreSQL 15 and later as a source, followed by logical replication (pgoutput).
+//!
+//! - `source`: the [`headwater_model::Source`]; which connection does what
+//! - `config`: the URL and the settings
+//! - `wire`, `connection`, `tls`, `pool`: the protocol, spoken by our own small client
+//! - `pgoutput`, `codec`, `time`: the log and its values
+//! - `catalog`, `tables`: what only the database's catalog knows
+//! - `prepare`, `slot`: publication and slot
+//! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
+//! - `error`: what the server's errors ask the caller to do
+//!
+//! Not supported: composite values as objects (they are text, as PostgreSQL prints them), generated columns (not in
+//! the log before version 18), large objects, sequences.
 
+mod catalog;
+mod chunk;
+mod codec;
+mod config;
+mod connection;
+mod error;
+mod follow;
+mod inspect;
+mod lsn;
+mod pgoutput;
+mod pool;
+mod prepare;
+mod slot;
 mod source;
+mod sql;
+mod tables;
+mod time;
+mod tls;
+mod wire;
 
 pub use source::Source;

@@ -1,0 +1,345 @@
+//! One connection: start, TLS, authentication, simple queries, COPY. Used for SQL and for replication alike, so there
+//! is one place that speaks the protocol.
+//!
+//! Every session reads values in the same form (see [`SESSION`]), whatever the server, database or role defaults are.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use headwater_model::{Error, ErrorKind, Result};
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::config::{Config, Host, SessionAttrs, TlsMode};
+use super::error::ServerError;
+use super::tls;
+use super::wire::{Frame, Io, Wire, broken};
+
+/// How values look, and how our sessions behave. `row_security = off` turns silently filtered rows into an error.
+/// `synchronous_commit = local` keeps marks from waiting for standbys.
+const SESSION: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("xmloption", "content"),
+    ("standard_conforming_strings", "on"),
+    ("search_path", ""),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "300000"),
+    ("lock_timeout", "30000"),
+];
+
+/// More of it, for sessions that run SQL.
+const SQL_SESSION: &[(&str, &str)] = &[
+    ("row_security", "off"),
+    ("synchronous_commit", "local"),
+    ("jit", "off"),
+    ("quote_all_identifiers", "off"),
+];
+
+/// No answer for this long means that the server or the network is gone.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Sql,
+    Replication,
+}
+
+pub(super) struct Connection {
+    pub wire: Wire,
+    parameters: HashMap<String, String>,
+}
+
+/// A result row in text form.
+pub(super) type Row = Vec<Option<String>>;
+
+impl Connection {
+    /// Tries the hosts in order and returns the first that answers and has the wanted role.
+    pub async fn open(config: &Config, purpose: Purpose) -> Result<Connection> {
+        let mut first_error = None;
+        for host in &config.hosts {
+            let attempt = timeout(config.connect_within, Connection::open_host(config, host, purpose));
+            let error = match attempt.await {
+                Ok(Ok(connection)) => match connection.refuses_role(config.session) {
+                    None => return Ok(connection),
+                    Some(why) => Error::transient(format!("{host} {why}")),
+                },
+                Ok(Err(error)) => error.while_doing(format!("connect to {host}")),
+                Err(_) => Error::transient(format!("connect to {host}: no answer in time")),
+            };
+            // A later host may do, so an error counts only when all failed; the first names the usual host.
+            first_error.get_or_insert(error);
+        }
+        Err(first_error.unwrap_or_else(|| Error::misconfigured("the source's URL names no host")))
+    }
+
+    async fn open_host(config: &Config, host: &Host, purpose: Purpose) -> Result<Connection> {
+        let io = connect(config, host).await?;
+        let mut connection = Connection { wire: Wire::new(io), parameters: HashMap::new() };
+        let mut parameters = vec![
+            ("user", config.user.as_str()),
+            ("database", config.database.as_str()),
+            ("application_name", config.application_name.as_str()),
+        ];
+        parameters.extend_from_slice(SESSION);
+        match purpose {
+            Purpose::Sql => parameters.extend_from_slice(SQL_SESSION),
+            Purpose::Replication => parameters.push(("replication", "database")),
+        }
+        frontend::startup_message(parameters, &mut connection.wire.output).map_err(encode)?;
+        connection.authenticate(config).await?;
+        // Until ReadyForQuery: parameters and the key for cancelling.
+        while connection.answer().await?.tag != b'Z' {}
+        Ok(connection)
+    }
+
+    async fn authenticate(&mut self, config: &Config) -> Result<()> {
+        let password = || {
+            config.password.as_ref().map(|p| p.reveal().as_bytes()).ok_or_else(|| {
+                Error::new(ErrorKind::Denied, "the server asks for a password and the URL has none")
+                    .with_remedy("put a reference into the URL: postgres://user:${PGPASSWORD}@host/db")
+            })
+        };
+        loop {
+            self.wire.flush().await?;
+            let frame = self.answer().await?;
+            if frame.tag != b'R' {
+                return Err(unexpected(frame.tag, "authentication"));
+            }
+            let body = self.wire.bytes(frame.body);
+            let (Some(method), rest) = (body.first_chunk::<4>(), body.get(4..).unwrap_or_default()) else {
+                return Err(Error::transient("the server sent a torn authentication request"));
+            };
+            match u32::from_be_bytes(*method) {
+                0 => return Ok(()),
+                3 => frontend::password_message(password()?, &mut self.wire.output).map_err(encode)?,
+                5 => {
+                    let salt = *rest.first_chunk::<4>().ok_or_else(|| Error::transient("no salt"))?;
+                    let hash = md5_hash(config.user.as_bytes(), password()?, salt);
+                    frontend::password_message(hash.as_bytes(), &mut self.wire.output).map_err(encode)?;
+                }
+                10 => {
+                    if !rest.split(|b| *b == 0).any(|mechanism| mechanism == SCRAM_SHA_256.as_bytes()) {
+                        return Err(Error::unsupported("the server offers no SASL mechanism that we know"));
+                    }
+                    self.scram(password()?).await?;
+                }
+                other => {
+                    return Err(Error::unsupported(format!(
+                        "authentication method {other} is not supported"
+                    ))
+                    .with_remedy("use scram-sha-256 in pg_hba.conf for this role"));
+                }
+            }
+        }
+    }
+
+    async fn scram(&mut self, password: &[u8]) -> Result<()> {
+        let failed = |e: std::io::Error| Error::new(ErrorKind::Denied, "SCRAM failed").with_cause(e);
+        let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
+        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut self.wire.output)
+            .map_err(encode)?;
+        self.wire.flush().await?;
+        let frame = self.answer().await?;
+        scram.update(sasl_body(&self.wire, &frame, 11)?).map_err(failed)?;
+        frontend::sasl_response(scram.message(), &mut self.wire.output).map_err(encode)?;
+        self.wire.flush().await?;
+        let frame = self.answer().await?;
+        scram.finish(sasl_body(&self.wire, &frame, 12)?).map_err(failed)
+    }
+
+    /// Why this server does not have the wanted role, from what it reports at start (PostgreSQL 14+).
+    fn refuses_role(&self, wanted: SessionAttrs) -> Option<&'static str> {
+        let on = |name: &str| self.parameters.get(name).is_some_and(|value| value == "on");
+        let standby = on("in_hot_standby");
+        let read_only = standby || on("default_transaction_read_only");
+        match wanted {
+            SessionAttrs::ReadWrite if read_only => Some("is read-only"),
+            SessionAttrs::Primary if standby => Some("is a standby"),
+            SessionAttrs::ReadOnly if !read_only => Some("is not read-only"),
+            SessionAttrs::Standby if !standby => Some("is not a standby"),
+            _ => None,
+        }
+    }
+
+    /// The server's version as a number: 150018 for 15.18.
+    pub fn version(&self) -> u32 {
+        let text = self.server_version();
+        let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
+        parts.next().unwrap_or(0) * 10_000 + parts.next().unwrap_or(0)
+    }
+
+    pub fn server_version(&self) -> &str {
+        self.parameters.get("server_version").map_or("", |v| v.split(' ').next().unwrap_or(v))
+    }
+
+    /// The next message that is an answer: notices are passed over, parameters kept, errors returned.
+    async fn answer(&mut self) -> Result<Frame> {
+        loop {
+            while let Some(frame) = self.wire.next_frame()? {
+                match frame.tag {
+                    b'N' | b'A' => {}
+                    b'S' => {
+                        let body = self.wire.bytes(frame.body);
+                        let mut parts = body.split(|b| *b == 0).map(String::from_utf8_lossy);
+                        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+                            self.parameters.insert(name.into_owned(), value.into_owned());
+                        }
+                    }
+                    b'E' => return Err(ServerError::parse(self.wire.bytes(frame.body)).into()),
+                    _ => return Ok(frame),
+                }
+            }
+            timeout(ANSWER_WITHIN, self.wire.fill())
+                .await
+                .map_err(|_| Error::transient("the server does not answer"))??;
+        }
+    }
+
+    /// Runs one or more statements and returns the rows of all of them. After an error the connection may be used
+    /// again only if it was a server error; callers drop it in any case.
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.run(sql, &mut rows, |_| Err(Error::bug("a query started a COPY"))).await?;
+        Ok(rows)
+    }
+
+    /// Like `query`, and hands each piece of COPY data to `copied` (for COPY TO, one row of text each). When `copied`
+    /// has enough it says `false`: then this returns `false` at once and the connection cannot be used any more.
+    pub async fn run(
+        &mut self,
+        sql: &str,
+        rows: &mut Vec<Row>,
+        mut copied: impl FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<bool> {
+        frontend::query(sql, &mut self.wire.output).map_err(encode)?;
+        self.wire.flush().await?;
+        loop {
+            let frame = self.answer().await?;
+            match frame.tag {
+                b'd' => {
+                    if !copied(self.wire.bytes(frame.body))? {
+                        return Ok(false);
+                    }
+                }
+                b'D' => rows.push(data_row(self.wire.bytes(frame.body))?),
+                b'Z' => return Ok(true),
+                b'C' | b'T' | b'I' | b'H' | b'c' => {}
+                other => return Err(unexpected(other, "a query")),
+            }
+        }
+    }
+
+    /// Starts a COPY in both directions: START_REPLICATION.
+    pub async fn copy_both(&mut self, command: &str) -> Result<()> {
+        frontend::query(command, &mut self.wire.output).map_err(encode)?;
+        self.wire.flush().await?;
+        match self.answer().await?.tag {
+            b'W' => Ok(()),
+            other => Err(unexpected(other, "START_REPLICATION")),
+        }
+    }
+
+    /// Whether an idle connection still stands: nothing to read and not closed.
+    pub async fn is_idle(&mut self) -> bool {
+        use futures::FutureExt;
+        match self.wire.fill().now_or_never() {
+            None => true,
+            // Something arrived while idle: most likely the server's farewell. A new connection is cheap.
+            Some(_) => false,
+        }
+    }
+
+    /// Says goodbye, so that the server does not log a lost connection. Best effort.
+    pub async fn close(mut self) {
+        frontend::terminate(&mut self.wire.output);
+        let _ = timeout(Duration::from_secs(1), self.wire.flush()).await;
+    }
+}
+
+async fn connect(config: &Config, host: &Host) -> Result<Box<dyn Io>> {
+    let (name, tcp) = match host {
+        Host::Unix(path) => {
+            let socket = UnixStream::connect(path).await.map_err(broken)?;
+            return Ok(Box::new(socket));
+        }
+        Host::Tcp { name, port } => (name, TcpStream::connect((name.as_str(), *port)).await.map_err(broken)?),
+    };
+    // Status updates are small and must not wait for more.
+    tcp.set_nodelay(true).map_err(broken)?;
+    let mode = config.tls.mode_for(host);
+    if mode == TlsMode::Disable {
+        return Ok(Box::new(tcp));
+    }
+    let mut wire = Wire::new(Box::new(tcp));
+    frontend::ssl_request(&mut wire.output);
+    wire.flush().await?;
+    match wire.read_byte().await? {
+        b'S' => {
+            let server = ServerName::try_from(name.clone())
+                .map_err(|e| Error::misconfigured("the host is no server name").with_cause(e))?;
+            let connector = tls::connector(mode, &config.tls)?;
+            let stream = connector.connect(server, wire.into_io()).await.map_err(tls_failed)?;
+            Ok(Box::new(stream))
+        }
+        _ if mode == TlsMode::Prefer => Ok(wire.into_io()),
+        _ => Err(Error::misconfigured("the server does not offer TLS").with_remedy(
+            "turn on ssl at the server, or allow an unencrypted connection with sslmode=disable in the URL",
+        )),
+    }
+}
+
+/// A certificate that does not fit stays so; anything else may pass.
+fn tls_failed(cause: std::io::Error) -> Error {
+    let error = if cause.kind() == std::io::ErrorKind::InvalidData {
+        Error::misconfigured("TLS with the server failed").with_remedy(
+            "name the authority's certificate with sslrootcert, connect by the name in the server's \
+             certificate, or choose a weaker sslmode",
+        )
+    } else {
+        Error::transient("TLS with the server failed")
+    };
+    error.with_cause(cause)
+}
+
+fn sasl_body<'a>(wire: &'a Wire, frame: &Frame, expected: u32) -> Result<&'a [u8]> {
+    let body = wire.bytes(frame.body.clone());
+    match body.first_chunk::<4>() {
+        Some(step) if frame.tag == b'R' && u32::from_be_bytes(*step) == expected => Ok(&body[4..]),
+        _ => Err(Error::transient("the server broke off SCRAM")),
+    }
+}
+
+fn data_row(body: &[u8]) -> Result<Row> {
+    let torn = || Error::transient("the server sent a torn row");
+    let mut rest = body.get(2..).ok_or_else(torn)?;
+    let mut row = Vec::new();
+    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+        rest = tail;
+        match i32::from_be_bytes(*length) {
+            -1 => row.push(None),
+            length => {
+                let (cell, tail) = rest.split_at_checked(length as usize).ok_or_else(torn)?;
+                row.push(Some(String::from_utf8_lossy(cell).into_owned()));
+                rest = tail;
+            }
+        }
+    }
+    Ok(row)
+}
+
+fn unexpected(tag: u8, during: &str) -> Error {
+    Error::transient(format!("the server sent message {:?} during {during}", char::from(tag)))
+}
+
+fn encode(cause: std::io::Error) -> Error {
+    Error::misconfigured("a name or text holds a zero byte or is too long").with_cause(cause)
+}
