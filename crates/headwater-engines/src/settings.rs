@@ -50,6 +50,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Any text.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Setting::Text(text)) => Ok(Some(text.reveal())),
+            Some(_) => Err(self.wrong(name, "a text")),
+        }
+    }
+
     fn wrong(&self, name: &str, expected: &str) -> Error {
         Error::misconfigured(format!("setting \"{name}\" of {} is not {expected}", self.section))
             .with_remedy(format!("give \"{name}\" as {expected}"))

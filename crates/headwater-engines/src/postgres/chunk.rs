@@ -12,16 +12,13 @@ use super::connection::Connection;
 use super::pool::Pool;
 use super::{pgoutput, sql};
 
-pub(super) async fn read(
-    connection: &mut Connection,
-    catalog: &Arc<Catalog>,
-    range: &ChunkRange,
-) -> Result<Chunk> {
-    let chunk = read_rows(connection, catalog, range).await;
+pub(super) async fn read(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result<Chunk> {
+    let chunk = read_rows(pool, catalog, range).await;
     chunk.map_err(|error| error.while_doing(format!("read a chunk of table {}", range.table)))
 }
 
-async fn read_rows(connection: &mut Connection, catalog: &Arc<Catalog>, range: &ChunkRange) -> Result<Chunk> {
+async fn read_rows(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result<Chunk> {
+    let mut connection = pool.get().await?;
     let table = sql::table(&range.table);
     let mut rows = connection
         .query(&format!(
@@ -57,6 +54,12 @@ async fn read_rows(connection: &mut Connection, catalog: &Arc<Catalog>, range: &
     if finished {
         // Otherwise the server still has rows to send: closing the connection is how to stop it.
         connection.keep();
+    }
+    if let (false, Some(after), Some(first)) = (by_keys, &range.after, parsed.first())
+        && first.key(&shape.table) == *after
+    {
+        // Bounds are not part of a value, so the literal was another, smaller key. Reading on would never end.
+        return Err(Error::unsupported("a key is an array with bounds of its own, which cannot be followed"));
     }
     let last = by_keys || (finished && parsed.len() < range.limit.max(1));
     Ok(Chunk { table: shape.table, rows: parsed, moment, last })

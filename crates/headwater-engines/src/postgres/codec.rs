@@ -136,7 +136,7 @@ fn hex(digits: &[u8]) -> Option<Box<[u8]>> {
             _ => None,
         }
     }
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits.chunks_exact(2).map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect()

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use headwater_model::file::{Setting, Settings, SourceSection};
+use headwater_model::file::{Settings, SourceSection};
 use headwater_model::{Error, Result, Secret};
 use percent_encoding::percent_decode_str;
+
+use crate::settings::Reader;
 
 /// Everything needed to connect and to name what is ours in the database.
 #[derive(Clone, Debug)]
@@ -105,8 +107,6 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-const SETTINGS: &[&str] = &["publication", "slot"];
-
 impl Config {
     pub fn new(section: &SourceSection) -> Result<Config> {
         let mut config = parse_url(section.url.reveal())?;
@@ -115,13 +115,14 @@ impl Config {
     }
 
     fn read_settings(&mut self, settings: &Settings) -> Result<()> {
-        for (name, setting) in settings {
-            match &**name {
-                "slot" => self.slot = text(name, setting)?,
-                "publication" => self.publication = text(name, setting)?,
-                other => return Err(unknown("setting of a PostgreSQL source", other, SETTINGS)),
-            }
+        let mut reader = Reader::new("the PostgreSQL source", settings);
+        if let Some(slot) = reader.text("slot")? {
+            self.slot = slot.to_owned();
         }
+        if let Some(publication) = reader.text("publication")? {
+            self.publication = publication.to_owned();
+        }
+        reader.finish()?;
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if self.slot.is_empty() || self.slot.len() > 63 || !self.slot.bytes().all(valid) {
             return Err(Error::misconfigured(format!("\"{}\" is no name for a replication slot", self.slot))
@@ -134,24 +135,17 @@ impl Config {
     }
 }
 
-fn text(name: &str, setting: &Setting) -> Result<String> {
-    match setting {
-        Setting::Text(text) => Ok(text.reveal().to_owned()),
-        _ => Err(Error::misconfigured(format!("`{name}` must be a text"))),
-    }
-}
-
-fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
-    let nearest = known
+fn unknown_parameter(name: &str) -> Error {
+    let nearest = PARAMETERS
         .iter()
         .map(|k| (strsim::damerau_levenshtein(k, name), *k))
         .min()
         .filter(|(distance, _)| *distance <= 3);
     let remedy = match nearest {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
-        None => format!("known are: {}", known.join(", ")),
+        None => format!("known are: {}", PARAMETERS.join(", ")),
     };
-    Error::misconfigured(format!("unknown {what}: `{name}`")).with_remedy(remedy)
+    Error::misconfigured(format!("unknown parameter in the source's URL: `{name}`")).with_remedy(remedy)
 }
 
 /// `postgres://user:password@host:port,host:port/dbname?parameter=value`, with libpq's parameters.
@@ -204,7 +198,7 @@ fn parse_url(url: &str) -> Result<Config> {
             "sslrootcert" => tls.root_cert = (value != "system").then(|| value.into()),
             "target_session_attrs" => session = Some(session_attrs(&value)?),
             "user" => user = value,
-            other => return Err(unknown("parameter of a PostgreSQL URL", other, PARAMETERS)),
+            other => return Err(unknown_parameter(other)),
         }
     }
 

@@ -251,11 +251,8 @@ impl Connection {
     /// Whether an idle connection still stands: nothing to read and not closed.
     pub async fn is_idle(&mut self) -> bool {
         use futures::FutureExt;
-        match self.wire.fill().now_or_never() {
-            None => true,
-            // Something arrived while idle: most likely the server's farewell. A new connection is cheap.
-            Some(_) => false,
-        }
+        // Whatever arrives while idle is most likely the server's farewell, and a new connection is cheap.
+        self.wire.fill().now_or_never().is_none()
     }
 
     /// Says goodbye, so that the server does not log a lost connection. Best effort.

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "memory")]
 mod memory_store;
+#[cfg(feature = "postgres")]
+mod postgres_source;
 #[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "sqlite")]
