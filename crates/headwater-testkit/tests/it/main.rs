@@ -3,3 +3,4 @@
 mod checker;
 mod engines;
 mod proxy;
+mod workload;

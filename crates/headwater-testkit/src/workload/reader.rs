@@ -1,0 +1,133 @@
+//! A reader that watches `pair` in a store while everything moves: its two rows must come from one source transaction,
+//! and never from an older one than was seen before.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub enum PairStore {
+    /// Both hashes are read in one MULTI.
+    Redis { url: String, prefix: String },
+    /// Both rows are read by one statement.
+    Sqlite(PathBuf),
+}
+
+/// `(amount, version)` of both rows; `None` while the view is not complete.
+type Pair = Option<[(i64, i64); 2]>;
+
+/// Reads as fast as it can until it is finished.
+pub struct PairReader {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, String>>,
+}
+
+impl PairReader {
+    pub fn start(store: PairStore) -> PairReader {
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = over.clone();
+        let thread = std::thread::spawn(move || watch(&store, &seen));
+        PairReader { over, thread }
+    }
+
+    /// Ends the watch and returns how many times both rows were seen, or how they were torn or went backwards.
+    pub fn finish(self) -> Result<u64, String> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the reader ends")
+    }
+}
+
+fn watch(store: &PairStore, over: &AtomicBool) -> Result<u64, String> {
+    let (mut reads, mut newest) = (0, 0);
+    while !over.load(Ordering::Relaxed) {
+        // The engine may be down or not there yet: then there is nothing to see.
+        let outcome = match store {
+            PairStore::Redis { url, prefix } => {
+                redis_session(url, prefix, over, &mut |pair| judge(pair, &mut newest, &mut reads))
+            }
+            PairStore::Sqlite(path) => {
+                sqlite_session(path, over, &mut |pair| judge(pair, &mut newest, &mut reads))
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Trouble::Violation(text)) => return Err(text),
+            Err(Trouble::Engine) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    Ok(reads)
+}
+
+enum Trouble {
+    Violation(String),
+    Engine,
+}
+
+impl From<redis::RedisError> for Trouble {
+    fn from(_: redis::RedisError) -> Trouble {
+        Trouble::Engine
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(_: rusqlite::Error) -> Trouble {
+        Trouble::Engine
+    }
+}
+
+fn judge(pair: Pair, newest: &mut i64, reads: &mut u64) -> Result<(), Trouble> {
+    let Some([one, two]) = pair else { return Ok(()) };
+    *reads += 1;
+    if one.0 + two.0 != 0 || one.1 != two.1 {
+        return Err(Trouble::Violation(format!("a torn transaction: the pair is {one:?} and {two:?}")));
+    }
+    if one.1 < *newest {
+        return Err(Trouble::Violation(format!(
+            "the pair went backwards, from version {newest} to {}",
+            one.1
+        )));
+    }
+    *newest = one.1;
+    Ok(())
+}
+
+type Judge<'a> = dyn FnMut(Pair) -> Result<(), Trouble> + 'a;
+
+fn redis_session(url: &str, prefix: &str, over: &AtomicBool, judge: &mut Judge<'_>) -> Result<(), Trouble> {
+    let mut connection = redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(1))?;
+    connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+    while !over.load(Ordering::Relaxed) {
+        let mut both = redis::pipe();
+        both.atomic();
+        for id in [1, 2] {
+            both.cmd("HMGET").arg(format!("{prefix}pair:{id}")).arg("amount").arg("version");
+        }
+        let rows: Vec<[Option<i64>; 2]> = both
+            .query::<Vec<Vec<Option<i64>>>>(&mut connection)?
+            .into_iter()
+            .filter_map(|row| row.try_into().ok())
+            .collect();
+        let complete = |row: &[Option<i64>; 2]| Some((row[0]?, row[1]?));
+        judge(rows.first().and_then(complete).zip(rows.get(1).and_then(complete)).map(|(a, b)| [a, b]))?;
+    }
+    Ok(())
+}
+
+fn sqlite_session(path: &std::path::Path, over: &AtomicBool, judge: &mut Judge<'_>) -> Result<(), Trouble> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(Duration::from_secs(2))?;
+    let mut query = db.prepare(
+        "SELECT json_extract(document, '$.amount'), json_extract(document, '$.version') FROM pair ORDER BY key",
+    )?;
+    while !over.load(Ordering::Relaxed) {
+        let rows: Vec<(i64, i64)> =
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+        judge(<[(i64, i64); 2]>::try_from(rows).ok())?;
+    }
+    Ok(())
+}
