@@ -5,14 +5,23 @@
 //! - [`needs_state`] says which views cannot be derived that way: documents that embed rows of other tables, and
 //!   views whose rows may arrive with cells missing that the filter or the store needs.
 //!
+//! - [`Deriver`] derives those: a [`Plan`] says which rows each document has, a local mirror holds them.
+//!
 //! Not here: reading the source, the journals, writing to stores. Derive never asks the source: a query would read
 //! another moment than the change it answers.
 //!
 //! The invariant: after a transaction's changes, a store that applied everything emitted so far holds exactly the
 //! documents that the views' SQL gives on the source at that transaction.
 
+mod climb;
 mod collapse;
+mod deriver;
+mod dirty;
+mod encoding;
+mod mirror;
+mod plan;
 mod projection;
+mod render;
 mod stateless;
 #[cfg(test)]
 mod tests;
@@ -24,6 +33,8 @@ use headwater_model::filter::Filter;
 use headwater_model::{Error, Result, Table, TableFacts, TableName, View, ViewId};
 
 pub use collapse::collapse;
+pub use deriver::Deriver;
+pub use plan::{Plan, compile, compile_each};
 pub use stateless::Stateless;
 
 /// The shapes of the source's tables as last seen.

@@ -1,0 +1,3 @@
+//! Flow against real engines.
+
+mod derive;
