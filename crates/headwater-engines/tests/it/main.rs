@@ -1,6 +1,8 @@
 //! The engines against real servers; one module per engine.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+mod contract;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "postgres")]

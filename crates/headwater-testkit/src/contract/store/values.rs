@@ -110,7 +110,6 @@ pub(super) async fn view_names_are_only_names(bench: &mut Bench<'_>) {
         "a?",
         "[a]",
         "a\\",
-        "A",
         "a b",
         "ä",
         "headwater",
