@@ -10,6 +10,8 @@ pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
     match scheme(section.url.reveal()) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Source::new(section)?)),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(crate::sqlite::Source::new(section)?)),
         other => Err(unknown("source", other, SOURCES)),
     }
 }

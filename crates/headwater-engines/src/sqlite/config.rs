@@ -1,8 +1,8 @@
-//! `sqlite:PATH` and the settings of the embedded store.
+//! `sqlite:PATH`, and the settings of source and embedded store.
 
 use std::path::PathBuf;
 
-use headwater_model::file::StoreSection;
+use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result};
 
 use crate::settings;
@@ -42,6 +42,29 @@ impl StoreOptions {
         Ok(StoreOptions { path, synchronous })
     }
 }
+
+/// Which database is followed, and how much log may pile up in it.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    pub path: PathBuf,
+    /// Past this the writers cut the oldest changes, whether Headwater runs or not.
+    pub retained_log_bytes_max: u64,
+}
+
+impl SourceOptions {
+    pub(super) fn parse(section: &SourceSection) -> Result<SourceOptions> {
+        let path = path_of(section.url.reveal()).map_err(|e| e.while_doing("the source"))?;
+        settings::Reader::new("the source", &section.settings).finish()?;
+        Ok(SourceOptions { path, retained_log_bytes_max: section.retained_log_bytes_max })
+    }
+
+    pub(super) fn log_rows_max(&self) -> u64 {
+        self.retained_log_bytes_max / LOG_ROW_BYTES
+    }
+}
+
+/// About what a row of the change table takes on disk, with a short key.
+pub(super) const LOG_ROW_BYTES: u64 = 40;
 
 /// The path in `sqlite:PATH`; `sqlite://` before an absolute path is taken too.
 pub(super) fn path_of(url: &str) -> Result<PathBuf> {

@@ -10,6 +10,8 @@ mod postgres_source;
 #[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "sqlite")]
+mod sqlite_source;
+#[cfg(feature = "sqlite")]
 mod sqlite_store;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod store_promises;

@@ -4,7 +4,7 @@
 //! the source and the position that belongs to them. All writes go through one thread ([`writer`]); reads have
 //! connections of their own and, in write-ahead mode, never wait for it.
 
-mod reader;
+mod reads;
 mod schema;
 mod step;
 mod writer;
@@ -20,9 +20,9 @@ use headwater_model::{
 };
 use tokio::sync::mpsc;
 
-use self::reader::Readers;
 use self::writer::{Command, ask};
 use super::config::StoreOptions;
+use super::readers::Readers;
 
 /// A store in a SQLite file. Nothing is opened or made before it is asked for.
 pub struct Store {
@@ -45,7 +45,7 @@ impl Store {
     pub async fn read_many(&self, reads: &[(&View, &Key)]) -> Result<Vec<Option<StoredBody>>> {
         let reads: Vec<_> = reads.iter().map(|(view, key)| (view.name.clone(), key.to_text())).collect();
         let count = reads.len();
-        let found = self.readers.read(move |connection| reader::documents(connection, &reads)).await?;
+        let found = self.readers.read(move |connection| reads::documents(connection, &reads)).await?;
         Ok(found.unwrap_or_else(|| vec![None; count]))
     }
 
@@ -108,13 +108,13 @@ impl headwater_model::Store for Store {
         limit: usize,
     ) -> Result<(Vec<Stored>, Option<String>)> {
         let name = view.name.clone();
-        let page = move |connection: &_| reader::scan(connection, &name, cursor.as_deref(), limit.max(1));
+        let page = move |connection: &_| reads::scan(connection, &name, cursor.as_deref(), limit.max(1));
         Ok(self.readers.read(page).await?.unwrap_or_default())
     }
 
     async fn rows(&self, view: &View) -> Result<u64> {
         let name = view.name.clone();
-        Ok(self.readers.read(move |connection| reader::rows(connection, &name)).await?.unwrap_or(0))
+        Ok(self.readers.read(move |connection| reads::rows(connection, &name)).await?.unwrap_or(0))
     }
 }
 

@@ -1,0 +1,343 @@
+//! The change table as a stream of events.
+//!
+//! SQLite keeps no trace of where one transaction ended and the next began, so all that is visible at one read is
+//! handed on as one transaction: whole transactions of the source, merged. Its rows are read in the read transaction
+//! that says how far the change table goes, so they are exactly as of its position.
+//!
+//! A backlog larger than a window is read in several short read transactions, so that no old snapshot holds back the
+//! application's checkpoints. Rows of the first windows are then newer than their place in the change table, which
+//! would be wrong at any point before the last window; there it is right: a row that was changed after it was read has
+//! a later change id, is met again in a later window, and so the last state handed on for every key is that of the
+//! last window's snapshot. Hence the merged transaction commits there and nowhere before.
+//!
+//! Invariant: everything with a change id up to `upto` is handed on, or waits in `reread`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use headwater_model::{Change, ChunkId, Error, Event, Key, Position, Result, Row, Value};
+use rusqlite::Connection;
+
+use super::capture::kind;
+use super::registry::{self, Captured, Registry};
+use crate::sqlite::codec::{self, Parameter, parameters};
+use crate::sqlite::connection::{failed, is_missing_table};
+
+/// Rows of the change table, or of a table that is read again, per call.
+const WINDOW_ROWS: usize = 8192;
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// A merged transaction of more windows than this is ended within one snapshot, so that it does end even while the
+/// application writes faster than it is read.
+pub(super) const FLOATING_WINDOWS_MAX: u32 = 256;
+
+pub(super) struct Log {
+    upto: i64,
+    /// Between `Begin` and `Commit`.
+    open: bool,
+    windows: u32,
+    committed_at: i64,
+    marks: Vec<ChunkId>,
+    reread: Option<Reread>,
+}
+
+struct Reread {
+    table: u32,
+    id: i64,
+    started: bool,
+    after: Option<Key>,
+}
+
+impl Log {
+    pub(super) fn after(upto: i64) -> Log {
+        Log { upto, open: false, windows: 0, committed_at: 0, marks: Vec::new(), reread: None }
+    }
+
+    /// Whether a merged transaction is under way: the next window is wanted at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.open || self.reread.is_some()
+    }
+
+    pub(super) fn wants_one_snapshot(&self) -> bool {
+        self.windows >= FLOATING_WINDOWS_MAX
+    }
+
+    /// The next window, read within the caller's read transaction; empty if there is nothing new.
+    pub(super) fn window(&mut self, connection: &Connection, registry: &Registry) -> Result<Vec<Event>> {
+        let newest = newest(connection)?;
+        if newest < self.upto {
+            return Err(Error::out_of_step(format!(
+                "the change table ends at {newest}, before change {}: the database was restored from an older copy, or \
+                 its change table was emptied",
+                self.upto
+            )));
+        }
+        let before = self.upto;
+        let mut changes = Vec::new();
+        if self.reread.is_none() {
+            self.read_keys(connection, registry, newest, &mut changes)?;
+        }
+        if self.reread.is_some() {
+            self.read_again(connection, registry, &mut changes)?;
+        }
+        let complete = self.upto == newest && self.reread.is_none();
+        let position = || Position::new(registry.system.clone(), newest as u64);
+
+        let mut events = Vec::with_capacity(changes.len() + 2);
+        if !changes.is_empty() && !self.open {
+            self.open = true;
+            events.push(Event::Begin { xid: None });
+        }
+        events.extend(changes.into_iter().map(Event::Change));
+        self.windows += 1;
+        if !complete {
+            return Ok(events);
+        }
+        self.windows = 0;
+        let committed = std::mem::take(&mut self.open);
+        if committed {
+            events.push(Event::Commit { position: position(), committed_at: self.committed_at });
+        }
+        // A mark stands for "everything visible before is in": later than its place in the table is as good.
+        for chunk in self.marks.drain(..) {
+            events.push(Event::Mark { chunk, position: position() });
+        }
+        if events.is_empty() && newest > before {
+            events.push(Event::Idle { position: position() });
+        }
+        Ok(events)
+    }
+
+    /// Reads the change table on, and the row of every key that it names.
+    fn read_keys(
+        &mut self,
+        connection: &Connection,
+        registry: &Registry,
+        newest: i64,
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        if self.upto == newest {
+            return Ok(());
+        }
+        let reading = |e| failed(e, "read the change table");
+        let places: String = (1..=registry.key_width).map(|n| format!(", k{n}")).collect();
+        let sql = format!(
+            "SELECT id, table_id, kind, at{places} FROM headwater_change WHERE id > ?1 ORDER BY id LIMIT ?2"
+        );
+        let mut statement = connection.prepare_cached(&sql).map_err(reading)?;
+        let mut rows = statement.query((self.upto, WINDOW_ROWS as i64)).map_err(reading)?;
+        let mut seen: HashMap<(u32, Vec<u8>), ()> = HashMap::new();
+        let mut bytes = 0;
+        let mut at = None;
+        while let Some(row) = rows.next().map_err(reading)? {
+            let read = || Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let (id, table, kind, julian_day): (i64, u32, i64, f64) = read().map_err(reading)?;
+            if id != self.upto + 1 {
+                return Err(gap(self.upto, id));
+            }
+            self.upto = id;
+            at = Some(julian_day);
+            match kind {
+                kind::START => {}
+                kind::MARK => self.marks.push(row.get::<_, i64>(4).map_err(reading)? as ChunkId),
+                kind::REREAD => {
+                    if registry.tables.get(&table).is_some_and(|captured| captured.reread_id == id) {
+                        self.reread = Some(Reread { table, id, started: false, after: None });
+                        break;
+                    }
+                }
+                _ => {
+                    // A table that is no longer captured, or one that is read as a whole after this place.
+                    let captured = registry.tables.get(&table).filter(|t| t.present && t.reread_id < id);
+                    let Some(captured) = captured else { continue };
+                    let mut key = Key(Vec::with_capacity(captured.shape.key.len()));
+                    for part in 0..captured.shape.key.len() {
+                        key.0.push(codec::value(row.get_ref(4 + part).map_err(reading)?));
+                    }
+                    if let Entry::Vacant(unseen) = seen.entry((table, key.to_bytes())) {
+                        unseen.insert(());
+                        bytes += look_up(connection, captured, key, kind == kind::INSERT, changes)?;
+                    }
+                }
+            }
+            if bytes > WINDOW_BYTES {
+                break;
+            }
+        }
+        match at {
+            Some(at) => self.committed_at = micros(at),
+            None => return Err(gap(self.upto, newest)),
+        }
+        Ok(())
+    }
+
+    /// Reads a page of a table that is read again as a whole.
+    fn read_again(
+        &mut self,
+        connection: &Connection,
+        registry: &Registry,
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        let Some(reread) = &mut self.reread else { return Ok(()) };
+        let captured = registry.tables.get(&reread.table).filter(|captured| captured.reread_id == reread.id);
+        // No longer captured, or to be read again once more later: then that will do.
+        let Some(captured) = captured else {
+            self.reread = None;
+            return Ok(());
+        };
+        if !reread.started {
+            reread.started = true;
+            changes.push(Change::Truncate { tables: vec![captured.shape.clone()] });
+        }
+        if !captured.present {
+            self.reread = None;
+            return Ok(());
+        }
+        let page = page(connection, captured, reread.after.as_ref(), WINDOW_ROWS, WINDOW_BYTES)?;
+        reread.after = page.rows.last().map(|row| row.key(&captured.shape));
+        let table = &captured.shape;
+        changes.extend(page.rows.into_iter().map(|row| Change::Insert { table: table.clone(), row }));
+        if page.last {
+            self.reread = None;
+        }
+        Ok(())
+    }
+}
+
+/// The greatest change id.
+pub(super) fn newest(connection: &Connection) -> Result<i64> {
+    end(connection, "SELECT max(id) FROM headwater_change")
+}
+
+/// The least change id that is left.
+pub(super) fn oldest(connection: &Connection) -> Result<i64> {
+    end(connection, "SELECT min(id) FROM headwater_change")
+}
+
+fn end(connection: &Connection, sql: &str) -> Result<i64> {
+    let read = || connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, Option<i64>>(0));
+    read().map(|id| id.unwrap_or(0)).map_err(|error| match is_missing_table(&error) {
+        true => registry::not_prepared(),
+        false => failed(error, "read how far the change table goes"),
+    })
+}
+
+pub(super) fn gap(upto: i64, next: i64) -> Error {
+    Error::out_of_step(format!(
+        "the change table goes on at {next} after change {upto}: the changes between were cut off at the bound of \
+         retained log, or deleted by someone else"
+    ))
+}
+
+/// Hands on the row of a key as it is now. Returns about how many bytes that is.
+fn look_up(
+    connection: &Connection,
+    captured: &Captured,
+    key: Key,
+    inserted: bool,
+    changes: &mut Vec<Change>,
+) -> Result<usize> {
+    let table = &captured.shape;
+    let reading = |e| failed(e, format!("read a row of table {}", table.name));
+    if key.0.iter().any(Value::is_null) {
+        let mut exact = connection.prepare_cached(&captured.select.exact).map_err(reading)?;
+        // Such a row has no name and was never handed on; once it is gone there is nothing to say.
+        return match exact.exists(rusqlite::params_from_iter(parameters(&key))).map_err(reading)? {
+            true => captured.check_key(&key).map(|()| 0),
+            false => Ok(0),
+        };
+    }
+    let mut statement = connection.prepare_cached(&captured.select.row).map_err(reading)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(parameters(&key))).map_err(reading)?;
+    let Some(found) = rows.next().map_err(reading)? else {
+        changes.push(Change::Delete { table: table.clone(), key });
+        return Ok(64);
+    };
+    let (row, bytes) = row_of(found, table.columns.len()).map_err(reading)?;
+    let found_key = row.key(table);
+    captured.check_key(&found_key)?;
+    if found_key != key {
+        // The same key to SQLite (another case, 1 and 1.0), another one to a store.
+        changes.push(Change::Delete { table: table.clone(), key });
+        changes.push(Change::Insert { table: table.clone(), row });
+    } else if inserted {
+        changes.push(Change::Insert { table: table.clone(), row });
+    } else {
+        changes.push(Change::Update { table: table.clone(), old_key: None, row });
+    }
+    Ok(bytes)
+}
+
+/// Rows in key order.
+pub(super) struct Page {
+    pub(super) rows: Vec<Row>,
+    /// Whether no row of the table lies beyond.
+    pub(super) last: bool,
+}
+
+/// Up to `limit` rows after a key; fewer if `bytes_max` is passed before.
+pub(super) fn page(
+    connection: &Connection,
+    captured: &Captured,
+    after: Option<&Key>,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Page> {
+    let table = &captured.shape;
+    let reading = |e| failed(e, format!("read rows of table {}", table.name));
+    let limit_value = Value::Int(i64::try_from(limit).unwrap_or(i64::MAX));
+    let sql = if after.is_some() { &captured.select.next } else { &captured.select.first };
+    let mut statement = connection.prepare_cached(sql).map_err(reading)?;
+    let after = after.into_iter().flat_map(parameters);
+    let mut found = statement
+        .query(rusqlite::params_from_iter(after.chain([Parameter(&limit_value)])))
+        .map_err(reading)?;
+    let (mut rows, mut total) = (Vec::new(), 0);
+    while let Some(row) = found.next().map_err(reading)? {
+        let (row, bytes) = row_of(row, table.columns.len()).map_err(reading)?;
+        captured.check_key(&row.key(table))?;
+        rows.push(row);
+        total += bytes;
+        if total > bytes_max {
+            return Ok(Page { rows, last: false });
+        }
+    }
+    let last = rows.len() < limit;
+    Ok(Page { rows, last })
+}
+
+/// The row of a key, if there is one and its key is exactly this.
+pub(super) fn row(connection: &Connection, captured: &Captured, key: &Key) -> Result<Option<Row>> {
+    let mut changes = Vec::new();
+    look_up(connection, captured, key.clone(), false, &mut changes)?;
+    Ok(match changes.pop() {
+        Some(Change::Update { row, .. }) => Some(row),
+        _ => None,
+    })
+}
+
+fn row_of(row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<(Row, usize)> {
+    let (mut values, mut bytes) = (Vec::with_capacity(columns), 0);
+    for column in 0..columns {
+        let value = codec::value(row.get_ref(column)?);
+        bytes += 16
+            + match &value {
+                Value::Text(text) => text.len(),
+                Value::Bytes(bytes) => bytes.len(),
+                _ => 0,
+            };
+        values.push(value);
+    }
+    Ok((Row(values), bytes))
+}
+
+/// A julian day as microseconds since 1970. SQLite's clock has milliseconds.
+fn micros(julian_day: f64) -> i64 {
+    ((julian_day - 2_440_587.5) * 86_400_000.0).round() as i64 * 1000
+}
+
+/// The position of a change id.
+pub(super) fn position(system: &Arc<str>, change: i64) -> Position {
+    Position::new(system.clone(), change as u64)
+}
