@@ -40,7 +40,7 @@ impl fmt::Display for Epoch {
 pub struct Position {
     /// The system the sequence belongs to, as the source names it (PostgreSQL: `system id/timeline`).
     pub system: Arc<str>,
-    /// Grows with every commit (PostgreSQL: end LSN of the commit record; SQLite: change id).
+    /// Grows with every commit (PostgreSQL: end LSN of the commit record; SQLite: change id, and a place behind it).
     pub sequence: u64,
 }
 

@@ -108,7 +108,7 @@ impl Worker {
                 after.system, registry.system
             )));
         }
-        let upto = i64::try_from(after.sequence).unwrap_or(i64::MAX);
+        let upto = log::change_of(after);
         if upto > newest {
             return Err(Error::out_of_step(format!(
                 "the change table ends at {newest}, before change {upto}: the database was restored from an older copy"

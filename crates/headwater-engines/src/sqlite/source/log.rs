@@ -82,7 +82,7 @@ impl Log {
             self.read_again(connection, registry, &mut changes)?;
         }
         let complete = self.upto == newest && self.reread.is_none();
-        let position = || Position::new(registry.system.clone(), newest as u64);
+        let position = || position(&registry.system, newest);
 
         let mut events = Vec::with_capacity(changes.len() + 2);
         if !changes.is_empty() && !self.open {
@@ -99,9 +99,11 @@ impl Log {
         if committed {
             events.push(Event::Commit { position: position(), committed_at: self.committed_at });
         }
-        // A mark stands for "everything visible before is in": later than its place in the table is as good.
-        for chunk in self.marks.drain(..) {
-            events.push(Event::Mark { chunk, position: position() });
+        // A mark stands for "everything visible before is in": later than its place in the table is as good. Before the
+        // transaction it must not be: that one shows what came after the mark, too.
+        for (chunk, place) in self.marks.drain(..).zip(1..) {
+            let position = Position::new(registry.system.clone(), sequence(newest) + place);
+            events.push(Event::Mark { chunk, position });
         }
         if events.is_empty() && newest > before {
             events.push(Event::Idle { position: position() });
@@ -337,7 +339,20 @@ fn micros(julian_day: f64) -> i64 {
     ((julian_day - 2_440_587.5) * 86_400_000.0).round() as i64 * 1000
 }
 
-/// The position of a change id.
+/// How many places there are between one change id and the next, for the marks that stand behind a transaction:
+/// positions of the stream grow strictly. Far more than chunks can be under way at once.
+const PLACES: u64 = 1 << 16;
+
+/// The position after a change id.
 pub(super) fn position(system: &Arc<str>, change: i64) -> Position {
-    Position::new(system.clone(), change as u64)
+    Position::new(system.clone(), sequence(change))
+}
+
+fn sequence(change: i64) -> u64 {
+    change.max(0).unsigned_abs() * PLACES
+}
+
+/// The change id that a position stands at or behind.
+pub(super) fn change_of(position: &Position) -> i64 {
+    (position.sequence / PLACES) as i64
 }

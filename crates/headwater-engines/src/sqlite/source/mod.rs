@@ -250,6 +250,6 @@ impl headwater_model::Source for Source {
     }
 
     fn notation(&self, position: &Position) -> String {
-        format!("change {}", position.sequence)
+        format!("change {}", log::change_of(position))
     }
 }

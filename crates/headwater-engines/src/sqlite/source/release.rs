@@ -14,7 +14,7 @@ use crate::sqlite::connection::failed;
 const ROWS_PER_DELETE: i64 = 2000;
 
 /// Fewer rows than this wait for [`EVERY`].
-const ROWS_DUE: u64 = 20_000;
+const ROWS_DUE: i64 = 20_000;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How long one release may take; the rest waits for the next.
@@ -23,14 +23,14 @@ const BUDGET: Duration = Duration::from_millis(500);
 /// What has been pruned by this process.
 #[derive(Default)]
 pub(super) struct Released {
-    upto: u64,
+    upto: i64,
     at: Option<Instant>,
 }
 
 impl Released {
     /// Whether it is worth a write to the user's database.
     pub(super) fn is_due(&self, upto: &Position) -> bool {
-        let rows = upto.sequence.saturating_sub(self.upto);
+        let rows = log::change_of(upto) - self.upto;
         rows > 0 && (rows >= ROWS_DUE || self.at.is_none_or(|at| at.elapsed() >= EVERY))
     }
 
@@ -48,7 +48,7 @@ impl Released {
         let started = Instant::now();
         self.at = Some(started);
         let mut oldest = log::oldest(connection)?;
-        let end = i64::try_from(upto.sequence).unwrap_or(i64::MAX).min(log::newest(connection)?);
+        let end = log::change_of(upto).min(log::newest(connection)?);
         while oldest < end && started.elapsed() < BUDGET {
             let next = (oldest + ROWS_PER_DELETE).min(end);
             let deleting = Instant::now();
@@ -65,7 +65,7 @@ impl Released {
             // At least as much time for others as for us.
             std::thread::sleep(deleting.elapsed());
         }
-        self.upto = oldest.max(0).unsigned_abs();
+        self.upto = oldest;
         Ok(())
     }
 }

@@ -187,15 +187,15 @@ async fn looking_tells_keys_types_and_risks_and_makes_no_file() {
     let tables: Vec<&str> = facts.tables.iter().map(|table| &*table.name.name).collect();
     assert_eq!(tables, ["author", "book"]);
     let (author, book) = (&facts.tables[0], &facts.tables[1]);
-    assert_eq!(author.key, ["id".into()]);
-    assert_eq!(author.unique, [vec!["id".into()], vec!["mail".into()]]);
+    assert_eq!(author.key, [Box::from("id")]);
+    assert_eq!(author.unique, [vec![Box::from("id")], vec![Box::from("mail")]]);
     assert_eq!(author.rows_estimate, 2);
     assert_eq!(author.columns[0].kind, ColumnType::Int);
     assert_eq!(author.columns[1].kind, ColumnType::Dynamic);
     assert_eq!(book.columns[2].kind, ColumnType::Float);
     assert_eq!(book.columns.len(), 4);
-    assert_eq!(book.foreign_keys[0].to.name, "author".into());
-    assert_eq!(book.foreign_keys[0].to_columns, ["id".into()]);
+    assert_eq!(&*book.foreign_keys[0].to.name, "author");
+    assert_eq!(book.foreign_keys[0].to_columns, [Box::from("id")]);
     assert_eq!(facts.risks.len(), 1, "{:?}", facts.risks);
     assert!(facts.risks[0].what.contains("odd"));
 

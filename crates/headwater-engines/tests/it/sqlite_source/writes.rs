@@ -314,8 +314,18 @@ async fn a_chunk_and_the_stream_agree_about_the_moment() {
 
     database.run("UPDATE item SET a = 50 WHERE id = 5");
     database.source.mark(u64::MAX - 3).await.unwrap();
+    database.source.mark(7).await.unwrap();
+    database.run("UPDATE item SET a = 51 WHERE id = 5");
     let mut replica = Replica::default();
-    database.catch_up(&mut replica).await;
+    let mut follow = database.source.follow(None).await.unwrap();
+    while replica.marks.len() < 2 {
+        replica.take(next(&mut *follow).await);
+    }
+    assert_eq!(replica.marks[1].0, 7);
+    database.source.mark(8).await.unwrap();
+    database.run("UPDATE item SET a = 52 WHERE id = 5");
+    let (end, _) = database.source.progress().await.unwrap();
+    read_until(&mut *follow, &mut replica, &end).await;
     let (marked, position) = &replica.marks[0];
     assert_eq!(*marked, u64::MAX - 3);
     let Moment::At(at) = &chunk.moment else { panic!("SQLite reads at positions") };
