@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::unit::{show_duration, show_rate, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
-use crate::{Embed, EmbedKind, Layout, Order};
+use crate::{Embed, EmbedKind, Layout, Order, View};
 
 impl File {
     /// As TOML, for people to read.
@@ -37,19 +37,7 @@ impl File {
         }
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
-        for view in &self.views {
-            let path = format!("views.{}", view.name);
-            let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
-            shape(&view.columns, &view.filter, &mut out);
-            let layout = match view.layout() {
-                Layout::Hash => "hash",
-                Layout::Json => "json",
-            };
-            let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", list(&view.stores));
-            for inner in &view.embeds {
-                embed(&path, inner, &mut out);
-            }
-        }
+        out.push_str(&views(&self.views));
         out
     }
 
@@ -77,6 +65,25 @@ impl File {
             let _ = writeln!(out, "{} = {value}", key(name));
         }
     }
+}
+
+/// `[views.…]` as TOML: reads back as the same views.
+pub fn views(views: &[View]) -> String {
+    let mut out = String::new();
+    for view in views {
+        let path = format!("views.{}", view.name);
+        let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
+        shape(&view.columns, &view.filter, &mut out);
+        let layout = match view.layout() {
+            Layout::Hash => "hash",
+            Layout::Json => "json",
+        };
+        let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", list(&view.stores));
+        for inner in &view.embeds {
+            embed(&path, inner, &mut out);
+        }
+    }
+    out
 }
 
 fn embed(path: &str, embed: &Embed, out: &mut String) {

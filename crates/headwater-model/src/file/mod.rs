@@ -24,7 +24,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::{Secret, View};
-pub use config::{key as toml_key, string as toml_string};
+pub use config::{key as toml_key, string as toml_string, views as toml_views};
 pub use error::{FileError, FileErrors, line_and_column};
 pub use name::{parse_table_name, show_table_name};
 pub use place::{Place, Places};
