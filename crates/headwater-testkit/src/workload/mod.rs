@@ -4,15 +4,15 @@
 //! runs them alone and in order: the workload knows which keys are there. It does not know what documents should look
 //! like; that is the checker's to say.
 
-mod random;
 mod reader;
 mod schema;
+mod values;
 
 use std::collections::BTreeSet;
 
 use headwater_model::View;
 
-pub use random::Random;
+use crate::Chance;
 pub use reader::{PairReader, PairStore};
 use schema::{Kind, Schema};
 
@@ -44,7 +44,7 @@ type Keys = Vec<BTreeSet<i64>>;
 #[derive(Clone, Debug)]
 pub struct Workload {
     dialect: Dialect,
-    random: Random,
+    chance: Chance,
     schema: Schema,
     keys: Keys,
     next_key: i64,
@@ -54,10 +54,10 @@ pub struct Workload {
 impl Workload {
     /// Up to seven tables in a tree, and `pair`: two rows whose amounts always add up to zero.
     pub fn new(seed: u64, dialect: Dialect) -> Workload {
-        let mut random = Random::new(seed);
-        let schema = Schema::random(&mut random);
+        let mut chance = Chance::new(seed);
+        let schema = Schema::random(&mut chance);
         let keys = vec![BTreeSet::new(); schema.tables.len()];
-        Workload { dialect, random, schema, keys, next_key: 1, pair_version: 0 }
+        Workload { dialect, chance, schema, keys, next_key: 1, pair_version: 0 }
     }
 
     /// Makes the tables; run it before anything else.
@@ -74,11 +74,11 @@ impl Workload {
     pub fn transaction(&mut self) -> Transaction {
         let before = self.keys.clone();
         let mut statements = Vec::new();
-        if self.random.one_in(4) {
+        if self.chance.one_in(4) {
             statements.push(self.pair());
         }
-        for _ in 0..1 + self.random.below(8) {
-            if self.random.one_in(12) {
+        for _ in 0..1 + self.chance.below(8) {
+            if self.chance.one_in(12) {
                 self.savepoint(&mut statements);
             } else {
                 let statement = self.change();
@@ -88,7 +88,7 @@ impl Workload {
         if statements.is_empty() {
             statements.push(self.pair());
         }
-        let commits = !self.random.one_in(8);
+        let commits = !self.chance.one_in(8);
         if !commits {
             self.keys = before;
         }
@@ -99,11 +99,11 @@ impl Workload {
     fn savepoint(&mut self, statements: &mut Vec<String>) {
         let before = self.keys.clone();
         statements.push("SAVEPOINT s".into());
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..1 + self.chance.below(3) {
             let statement = self.change();
             statements.extend(statement);
         }
-        if self.random.one_in(2) {
+        if self.chance.one_in(2) {
             self.keys = before;
             statements.push("ROLLBACK TO SAVEPOINT s".into());
         }
@@ -112,7 +112,7 @@ impl Workload {
 
     fn pair(&mut self) -> String {
         self.pair_version += 1;
-        let amount = self.random.below(1_000_000);
+        let amount = self.chance.below(1_000_000);
         format!(
             "UPDATE pair SET amount = CASE id WHEN 1 THEN {amount} ELSE -{amount} END, version = {}",
             self.pair_version
@@ -121,10 +121,10 @@ impl Workload {
 
     /// One statement; none if it would have found no row.
     fn change(&mut self) -> Option<String> {
-        let at = self.random.below(self.keys.len() as u64) as usize;
+        let at = self.chance.below(self.keys.len() as u64) as usize;
         let table = self.schema.tables[at].quoted();
-        let existing = self.random.pick_from(&self.keys[at]);
-        match (self.random.below(100), existing) {
+        let existing = self.pick_key(at);
+        match (self.chance.below(100), existing) {
             (0..40, _) | (_, None) => Some(self.insert(at)),
             (40..75, Some(key)) => {
                 let set = self.assignments(at)?;
@@ -169,7 +169,7 @@ impl Workload {
         let columns = self.schema.tables[at].columns.clone();
         let mut set = Vec::new();
         for (name, kind) in &columns {
-            if self.random.one_in(if *kind == Kind::Long { 8 } else { 2 }) {
+            if self.chance.one_in(if *kind == Kind::Long { 8 } else { 2 }) {
                 set.push(format!("\"{name}\" = {}", self.value(*kind)));
             }
         }
@@ -179,24 +179,29 @@ impl Workload {
     fn value(&mut self, kind: Kind) -> String {
         match kind {
             // Parents and lookups mostly exist; rows move between them, and some hang in the air.
-            Kind::Reference(to) => match self.random.pick_from(&self.keys[to]) {
-                Some(key) if !self.random.one_in(6) => key.to_string(),
-                _ if self.random.one_in(2) => "NULL".into(),
-                _ => (self.next_key + self.random.below(3) as i64).to_string(),
+            Kind::Reference(to) => match self.pick_key(to) {
+                Some(key) if !self.chance.one_in(6) => key.to_string(),
+                _ if self.chance.one_in(2) => "NULL".into(),
+                _ => (self.next_key + self.chance.below(3) as i64).to_string(),
             },
-            other => self.random.value(other),
+            other => values::literal(&mut self.chance, other),
         }
     }
 
     /// Mostly a new key, now and then one that was used before and is free again.
     fn fresh_key(&mut self) -> i64 {
-        if self.random.one_in(5) {
-            let key = 1 + self.random.below(self.next_key as u64) as i64;
+        if self.chance.one_in(5) {
+            let key = 1 + self.chance.below(self.next_key as u64) as i64;
             if self.keys.iter().all(|keys| !keys.contains(&key)) {
                 return key;
             }
         }
         self.next_key += 1;
         self.next_key
+    }
+
+    fn pick_key(&mut self, table: usize) -> Option<i64> {
+        let keys = &self.keys[table];
+        keys.iter().nth(self.chance.below(keys.len() as u64) as usize).copied()
     }
 }

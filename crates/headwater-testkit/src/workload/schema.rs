@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use headwater_model::{Embed, EmbedKind, Layout, Order, TableName, View};
 
-use super::{Dialect, Random};
+use super::Dialect;
+use crate::Chance;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -41,20 +42,20 @@ pub struct Schema {
 }
 
 impl Schema {
-    pub fn random(random: &mut Random) -> Schema {
+    pub fn random(chance: &mut Chance) -> Schema {
         let mut tables: Vec<Table> = Vec::new();
-        let count = 2 + random.below(6) as usize;
+        let count = 2 + chance.below(6) as usize;
         for at in 0..count {
             // A name that needs its quotes now and then.
-            let name = if random.one_in(4) { format!("Tisch é {at}") } else { format!("t{at}") };
+            let name = if chance.one_in(4) { format!("Tisch é {at}") } else { format!("t{at}") };
             let mut columns = vec![("rank".to_owned(), Kind::Small)];
-            for i in 0..1 + random.below(3) {
-                columns.push((format!("c{i}"), *random.pick(&[Kind::Int, Kind::Float, Kind::Text])));
+            for i in 0..1 + chance.below(3) {
+                columns.push((format!("c{i}"), *chance.pick(&[Kind::Int, Kind::Float, Kind::Text])));
             }
-            if random.one_in(3) {
+            if chance.one_in(3) {
                 columns.push(("long".into(), Kind::Long));
             }
-            let parent = (at > 0).then(|| (random.below(at as u64) as usize, random.one_in(3)));
+            let parent = (at > 0).then(|| (chance.below(at as u64) as usize, chance.one_in(3)));
             match parent {
                 Some((parent, true)) => {
                     tables[parent].columns.push((format!("ref{at}"), Kind::Reference(at)))
@@ -64,7 +65,7 @@ impl Schema {
             }
             tables.push(Table { name, columns, parent });
         }
-        let embeds = embeds(&tables, 0, random);
+        let embeds = embeds(&tables, 0, chance);
         Schema { tables, embeds }
     }
 
@@ -112,7 +113,7 @@ impl Schema {
     }
 }
 
-fn embeds(tables: &[Table], parent: usize, random: &mut Random) -> Vec<Embed> {
+fn embeds(tables: &[Table], parent: usize, chance: &mut Chance) -> Vec<Embed> {
     let mut out = Vec::new();
     for (at, table) in tables.iter().enumerate() {
         let Some((_, lookup)) = table.parent.filter(|(of, _)| *of == parent) else { continue };
@@ -124,8 +125,8 @@ fn embeds(tables: &[Table], parent: usize, random: &mut Random) -> Vec<Embed> {
         let mut order = Vec::new();
         if !lookup {
             for column in ["rank", "c0"] {
-                if random.one_in(2) {
-                    order.push(Order { column: column.into(), descending: random.one_in(2) });
+                if chance.one_in(2) {
+                    order.push(Order { column: column.into(), descending: chance.one_in(2) });
                 }
             }
         }
@@ -133,13 +134,13 @@ fn embeds(tables: &[Table], parent: usize, random: &mut Random) -> Vec<Embed> {
             field: format!("e{at}").into(),
             from: TableName::new(None, &table.name),
             kind,
-            columns: random
+            columns: chance
                 .one_in(3)
                 .then(|| vec![("rank".into(), "place".into()), ("c0".into(), "c0".into())]),
-            filter: random.one_in(3).then(|| "rank < 4".into()),
+            filter: chance.one_in(3).then(|| "rank < 4".into()),
             order,
-            limit: (!lookup && random.one_in(3)).then(|| 1 + random.below(3) as usize),
-            embeds: embeds(tables, at, random),
+            limit: (!lookup && chance.one_in(3)).then(|| 1 + chance.below(3) as usize),
+            embeds: embeds(tables, at, chance),
         });
     }
     out

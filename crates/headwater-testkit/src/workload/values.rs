@@ -1,0 +1,45 @@
+//! Values that have hurt somebody before.
+
+use super::schema::Kind;
+use crate::Chance;
+
+/// A literal that every dialect reads as the same value.
+pub fn literal(chance: &mut Chance, kind: Kind) -> String {
+    const TEXTS: &[&str] = &[
+        "",
+        "a",
+        "B",
+        "b",
+        "ä",
+        "a:b",
+        "50%",
+        "%N",
+        "it''s",
+        "\"q\"\\",
+        "line\nbreak\t",
+        "日本",
+        "😀",
+        " ",
+        "null",
+        "1",
+    ];
+    const INTS: &[i64] = &[0, 1, -1, 7, 1_000_000, 9_007_199_254_740_993, i64::MAX, i64::MIN + 1];
+    const FLOATS: &[&str] =
+        &["0.0", "0.1", "-2.5", "1e20", "1e-7", "1.7976931348623157e308", "3.0", "123456.789"];
+    if chance.one_in(7) {
+        return "NULL".into();
+    }
+    match kind {
+        Kind::Int => chance.pick(INTS).to_string(),
+        Kind::Small => chance.below(5).to_string(),
+        Kind::Float => (*chance.pick(FLOATS)).into(),
+        Kind::Text => format!("'{}'", chance.pick(TEXTS)),
+        Kind::Long => {
+            // Too long and too random to be kept inside the row.
+            let letters: String =
+                (0..3000 + chance.below(3000)).map(|_| char::from(b'a' + chance.below(26) as u8)).collect();
+            format!("'{letters}'")
+        }
+        Kind::Reference(_) => "NULL".into(),
+    }
+}
