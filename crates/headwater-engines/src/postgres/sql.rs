@@ -28,6 +28,10 @@ pub(super) fn table(name: &TableName) -> String {
 pub(super) fn value(value: &Value, type_name: &str) -> String {
     match value {
         Value::Null | Value::Unchanged => format!("NULL::{type_name}"),
+        Value::List(items) if matches!(type_name, "int2vector" | "oidvector") => {
+            let items: Vec<String> = items.iter().map(Value::to_text).collect();
+            format!("{}::{type_name}", literal(&items.join(" ")))
+        }
         Value::List(items) => {
             let mut text = String::new();
             array_text(items, &mut text);

@@ -1,5 +1,7 @@
 //! PostgreSQL as a source, on real servers.
 
+mod access;
+mod chunk;
 mod follow;
 mod types;
 
@@ -77,7 +79,8 @@ impl Log {
         loop {
             match self.next().await {
                 Event::Mark { chunk, .. } if chunk == self.marks => return events,
-                Event::Idle { .. } => {}
+                // Marks of before, read again.
+                Event::Idle { .. } | Event::Mark { .. } => {}
                 event => events.push(event),
             }
         }
@@ -116,16 +119,6 @@ fn record(table: &Table, row: &Row) -> Record {
 
 fn json(table: &Table, row: &Row) -> Json {
     serde_json::from_str(&record(table, row).to_json()).unwrap()
-}
-
-fn chunk_json(chunk: &Chunk) -> Vec<Json> {
-    chunk.rows.iter().map(|row| json(&chunk.table, row)).collect()
-}
-
-/// The rows of a table as the server itself turns them into JSON.
-fn oracle(postgres: &Postgres, table: &str) -> Vec<Json> {
-    let text = postgres.psql(&format!("SET TimeZone = 'UTC'; SELECT to_jsonb(t) FROM {table} t"));
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Equal, with numbers compared by value.
