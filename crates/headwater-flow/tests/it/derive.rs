@@ -294,7 +294,14 @@ impl Case {
                     .unwrap();
                 Some(Change::Delete { table, key })
             }
-            (15..20, Some(row)) => Some(Change::Snapshot { table, row }),
+            (15..20, Some(mut row)) => {
+                for i in 0..row.0.len() {
+                    if self.filled && !table.key.contains(&i) && self.rng.random_bool(0.3) {
+                        row.0[i] = Value::Unchanged;
+                    }
+                }
+                Some(Change::Snapshot { table, row })
+            }
             (20..60, Some(row)) => self.update(table, row),
             _ => {
                 let row = Row(table.columns.iter().map(|c| random_cell(&mut self.rng, &c.name)).collect());
@@ -321,8 +328,8 @@ impl Case {
             format!("UPDATE {} SET {} WHERE {}", table.name, set.join(", "), is_key(&table, &old_key));
         self.db.execute(&update, []).ok()?;
         for i in 0..row.0.len() {
-            // What the mirror cannot know yet must come whole, as a chunk would bring it.
-            if self.filled && !table.key.contains(&i) && row.0[i] == old.0[i] && self.rng.random_bool(0.3) {
+            // Before its table is filled, a row may stay partial until its chunk comes.
+            if !table.key.contains(&i) && row.0[i] == old.0[i] && self.rng.random_bool(0.3) {
                 row.0[i] = Value::Unchanged;
             }
         }
