@@ -76,7 +76,7 @@ pub(super) fn remove_segment(dir: &Path, after: Offset) -> Result<()> {
     sync_dir(dir).map_err(|error| io_error("sync journal folder", dir, error))
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

@@ -52,6 +52,9 @@
 //! process) and each `Begin` frame (for when the machine itself stopped and `synced` is old). At open, unreadable bytes
 //! after everything attested are a torn tail and are cut; unreadable or missing bytes before it are corruption.
 //! A new segment is created only when the one before is synced, and its header attests that one's length.
+//!
+//! After a sync that failed, the kernel may hold the bytes for written and lose them. So the writer tells of it once,
+//! reads back what is unsure, and writes it again; open does the same with what no sync attests.
 
 mod entry;
 mod file;
@@ -209,6 +212,9 @@ struct Shared {
     durable: watch::Sender<Offset>,
     syncs: AtomicU64,
     mark: SyncedMark,
+    /// How many of the next syncs are to fail.
+    #[cfg(test)]
+    failing_syncs: AtomicU64,
     /// Held while files are removed, so that they go strictly from the oldest on.
     truncating: Mutex<()>,
 }
@@ -286,6 +292,13 @@ impl Shared {
             file::remove_segment(&self.options.dir, oldest)?;
             self.state().segments.pop_front();
         }
+    }
+
+    #[cfg(test)]
+    fn pretend(&self) -> std::io::Result<()> {
+        let left =
+            self.failing_syncs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() { Err(std::io::Error::other("the disk is said to fail")) } else { Ok(()) }
     }
 
     fn missing(&self, after: Offset) -> Error {

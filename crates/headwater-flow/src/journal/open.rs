@@ -17,13 +17,16 @@ use super::writer::{Found, Writer};
 use super::{Durable, Options, Payload, Segment, Shared, State};
 
 /// Segments are at least this large, whatever the options say: each costs a file and two syncs.
-const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+const SEGMENT_BYTES_MIN: u64 = 1 << 10;
 
 pub(super) fn open<T: Payload>(mut options: Options) -> Result<Writer<T>> {
     let dir = options.dir.clone();
     // Space is freed by the segment: a bound is only kept by segments that are small against it.
     options.segment_bytes = options.segment_bytes.min(options.bytes_max / 8).max(SEGMENT_BYTES_MIN);
     fs::create_dir_all(&dir).map_err(|error| io_error("create journal folder", &dir, error))?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        file::sync_dir(parent).map_err(|error| io_error("sync folder", parent, error))?;
+    }
     let lock = file::lock(&dir)?;
     let mark = SyncedMark::open(&dir)?;
     let (segments, found) = match chain(&options, T::KIND)? {
@@ -68,6 +71,8 @@ pub(super) fn open<T: Payload>(mut options: Options) -> Result<Writer<T>> {
         state: Mutex::new(State { segments, durable }),
         syncs: AtomicU64::new(0),
         mark,
+        #[cfg(test)]
+        failing_syncs: AtomicU64::new(0),
         truncating: Mutex::new(()),
     });
     let syncer = Syncer::start(shared.clone())?;
@@ -173,7 +178,7 @@ fn recover(options: &Options, mark: &SyncedMark, header: Header) -> Result<Found
 }
 
 /// Writes a range once more as it is.
-fn rewrite(file: &File, from: u64, to: u64) -> std::io::Result<()> {
+pub(super) fn rewrite(file: &File, from: u64, to: u64) -> std::io::Result<()> {
     let mut buffer = vec![0; (1 << 20).min((to - from) as usize)];
     let mut at = from;
     while at < to {

@@ -12,6 +12,9 @@ use super::scan::{Frames, Step};
 use super::shapes::Shapes;
 use super::{Item, Payload, Shared};
 
+/// A reader that starts in the middle of a segment lets others run each time it has passed this many bytes.
+const SKIPPED_BYTES_MAX: u64 = 8 << 20;
+
 /// A place in the journal that moves forward. Has its own file handle: a segment that is truncated while it is being
 /// read is read to its end.
 pub struct Reader<T = Change> {
@@ -72,9 +75,13 @@ impl<T: Payload> Reader<T> {
     pub async fn next(&mut self, bytes_max: usize) -> Result<Vec<Item<T>>> {
         loop {
             self.durable.borrow_and_update();
-            let items = self.try_next(bytes_max)?;
+            let (items, more) = self.some(bytes_max)?;
             if !items.is_empty() {
                 return Ok(items);
+            }
+            if more {
+                tokio::task::yield_now().await;
+                continue;
             }
             // The sender lives in `shared`, so this only ends by a change.
             self.durable.changed().await.map_err(|error| Error::bug("wait for entries").with_cause(error))?;
@@ -83,19 +90,29 @@ impl<T: Payload> Reader<T> {
 
     /// As [`Reader::next`], but gives nothing when there is nothing.
     pub fn try_next(&mut self, bytes_max: usize) -> Result<Vec<Item<T>>> {
+        loop {
+            let (items, more) = self.some(bytes_max)?;
+            if !items.is_empty() || !more {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Some items, and whether there is more to look at now.
+    fn some(&mut self, bytes_max: usize) -> Result<(Vec<Item<T>>, bool)> {
         if let Some(error) = self.failed.take() {
             self.failed = Some(Error::new(error.kind(), "this reader has failed before"));
             return Err(error);
         }
         let mut items = Vec::new();
-        match self.fill(bytes_max as u64, &mut items) {
-            Ok(()) => Ok(items),
+        match self.fill(bytes_max.max(1) as u64, &mut items) {
+            Ok(more) => Ok((items, more)),
             // A frame that was not read is read again by the next call, unless it can never be read.
             Err(error) if error.is_retryable() => {
                 if items.is_empty() {
                     Err(error)
                 } else {
-                    Ok(items)
+                    Ok((items, true))
                 }
             }
             Err(error) if items.is_empty() => {
@@ -104,24 +121,24 @@ impl<T: Payload> Reader<T> {
             }
             Err(error) => {
                 self.failed = Some(error);
-                Ok(items)
+                Ok((items, true))
             }
         }
     }
 
-    fn fill(&mut self, bytes_max: u64, items: &mut Vec<Item<T>>) -> Result<()> {
+    fn fill(&mut self, bytes_max: u64, items: &mut Vec<Item<T>>) -> Result<bool> {
         let (mut limit, mut sealed) = self.limit()?;
-        let mut bytes = 0;
-        while bytes < bytes_max {
+        let (mut bytes, mut skipped) = (0, 0);
+        while bytes < bytes_max && skipped < SKIPPED_BYTES_MAX {
             let at = self.frames.position();
             match self.frames.next(limit)? {
                 Step::End if sealed => {
                     if !self.next_segment()? {
-                        return Ok(());
+                        return Ok(false);
                     }
                     (limit, sealed) = self.limit()?;
                 }
-                Step::End => return Ok(()),
+                Step::End => return Ok(false),
                 Step::Bad => {
                     return Err(self.frames.corrupt(at, "synced bytes there fail their checksum"));
                 }
@@ -130,9 +147,7 @@ impl<T: Payload> Reader<T> {
                     let size = (body.len() + HEAD) as u64;
                     match took {
                         Ok(taken) => {
-                            if taken {
-                                bytes += size;
-                            }
+                            *if taken { &mut bytes } else { &mut skipped } += size;
                             if let Some(Item::Commit { offset, .. }) = items.last() {
                                 self.after = *offset;
                             }
@@ -145,7 +160,7 @@ impl<T: Payload> Reader<T> {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// How far the current segment may be read, and whether it ends there.

@@ -66,6 +66,11 @@ impl Frames {
         self.position
     }
 
+    /// Goes on at byte `position`, where a frame begins.
+    pub fn seek(&mut self, position: u64) {
+        (self.start, self.end, self.position) = (0, 0, position);
+    }
+
     pub fn file_len(&self) -> Result<u64> {
         let metadata = self.file.metadata();
         Ok(metadata.map_err(|error| io_error("read", &self.path, error))?.len())

@@ -36,8 +36,8 @@ struct State {
     request: Option<Request>,
     /// [`Request::written`] of the last sync that is done.
     synced: u64,
-    /// After a failed sync the kernel may drop the bytes and report the next one as good. Never sync again then: opening
-    /// the journal anew writes what is not attested once more.
+    /// After a failed sync the kernel may drop the bytes and report the next one as good. So nothing is synced until
+    /// the writer has written them once more ([`Syncer::forgive`]).
     failed: Option<String>,
     closing: bool,
 }
@@ -70,6 +70,16 @@ impl Syncer {
         Ok(())
     }
 
+    pub fn failure(&self) -> Option<Error> {
+        check(&self.desk.state()).err()
+    }
+
+    /// What a failed sync left unsure has been written again: sync as before.
+    pub fn forgive(&self) {
+        let mut state = self.desk.state();
+        (state.failed, state.request) = (None, None);
+    }
+
     /// Bytes synced, by [`Request::written`].
     pub fn synced(&self) -> Result<u64> {
         let state = self.desk.state();
@@ -92,7 +102,7 @@ fn check(state: &State) -> Result<()> {
     match &state.failed {
         None => Ok(()),
         Some(message) => Err(Error::transient(message.as_str())
-            .with_remedy("Check the disk. The journal goes on when it is opened anew.")),
+            .with_remedy("Check the disk. What was not synced is written again by itself.")),
     }
 }
 
@@ -119,12 +129,14 @@ fn run(desk: &Desk, shared: &Shared) {
             }
         };
         let synced = request.file.sync_data();
+        #[cfg(test)]
+        let synced = synced.and_then(|()| shared.pretend());
         shared.syncs.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = synced {
             let dir = shared.options.dir.display();
             desk.state().failed = Some(format!("sync the journal in {dir}: {error}"));
             desk.answered.notify_all();
-            return;
+            continue;
         }
         // The mark only sharpens recovery: without it, a damaged tail may pass for a torn one.
         let _ = shared.mark.write(request.segment, request.durable.len);

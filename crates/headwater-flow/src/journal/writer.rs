@@ -12,7 +12,8 @@ use super::entry::{Begin, Commit, Stamp};
 use super::file::{self, Lock, io_error, segment_path};
 use super::frame::{self, HEAD, Kind};
 use super::header::Header;
-use super::scan::{Frames, scan};
+use super::open::rewrite;
+use super::scan::{Frames, Step, scan};
 use super::shapes::Numbers;
 use super::sync::{Request, Syncer};
 use super::{Durable, EntryKind, Payload, Segment, Shared};
@@ -55,6 +56,8 @@ pub struct Writer<T = Change> {
     stamp: Option<Stamp>,
     highest_xid: Option<u64>,
     payload_kind: u8,
+    /// Whether the caller knows of the sync that failed.
+    told: bool,
     /// After `syncer`, so that it is released when everything is on disk.
     _lock: Lock,
     payload: PhantomData<fn(T)>,
@@ -106,6 +109,7 @@ impl<T: Payload> Writer<T> {
             stamp: found.stamp,
             highest_xid: found.highest_xid,
             payload_kind: T::KIND,
+            told: false,
             _lock: lock,
             payload: PhantomData,
         }
@@ -182,8 +186,10 @@ impl<T> Writer<T> {
     /// Begins an entry with an offset of the caller's, greater than all before.
     pub fn begin_at(&mut self, offset: Offset, kind: EntryKind) -> Result<Offset> {
         if self.entry.is_some() {
+            self.abort();
             return Err(Error::bug("begin a journal entry inside another"));
         }
+        self.heal()?;
         if offset <= self.last {
             return Err(Error::bug(format!("begin journal entry {offset} after entry {}", self.last)));
         }
@@ -254,8 +260,9 @@ impl<T> Writer<T> {
     }
 
     fn try_flush(&mut self) -> Result<()> {
+        self.heal()?;
         if self.committed == self.asked {
-            return self.syncer.synced().map(|_| ());
+            return Ok(());
         }
         self.close_frame()?;
         self.write_out()?;
@@ -265,7 +272,41 @@ impl<T> Writer<T> {
     /// Flushes, and waits until everything committed is durable.
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
+        if self.dirty && self.entry.is_none() {
+            let failed = |error| io_error("cut journal segment", &self.path, error);
+            self.file.set_len(self.base).map_err(failed)?;
+            self.dirty = false;
+        }
         self.syncer.wait(self.asked_written)
+    }
+
+    /// After a failed sync: tells of it once, and then writes once more what it may have lost. What the kernel gives back
+    /// must be what was written, or the journal is corrupt.
+    fn heal(&mut self) -> Result<()> {
+        let Some(failure) = self.syncer.failure() else { return Ok(()) };
+        if !self.told {
+            self.told = true;
+            return Err(failure);
+        }
+        let from = self.shared.state().durable.len;
+        let (mut frames, _) = Frames::open(&self.shared.options.dir, self.segment)?;
+        frames.seek(from);
+        loop {
+            let at = frames.position();
+            match frames.next(self.base)? {
+                Step::Frame(..) => {}
+                Step::End => break,
+                Step::Bad => {
+                    return Err(frames.corrupt(at, "it was written there, and a failed sync lost it"));
+                }
+            }
+        }
+        rewrite(&self.file, from, self.base)
+            .map_err(|error| io_error("write journal segment", &self.path, error))?;
+        self.syncer.forgive();
+        self.told = false;
+        self.asked = from;
+        Ok(())
     }
 
     /// Drops every entry after `offset`, for good when this returns. No reader may be beyond it. After an error, open the

@@ -66,3 +66,43 @@ fn going_over_the_bound_is_reported() {
     journal.truncate(Offset(xid / 2)).unwrap();
     assert!(!journal.over_bound());
 }
+
+#[test]
+fn a_failed_sync_is_told_once_and_what_it_left_unsure_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(dir.path()).unwrap();
+    let t = table(1, 2);
+    let mut written = vec![append(&mut writer, &transaction(1, vec![insert(&t, 1, "before")])).unwrap()];
+    writer.settle().unwrap();
+    journal.shared.failing_syncs.store(2, std::sync::atomic::Ordering::SeqCst);
+    written.push(append(&mut writer, &transaction(2, vec![insert(&t, 2, "unsure")])).unwrap());
+    let mut failures = 0;
+    while let Err(error) = writer.settle() {
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(journal.durable(), Offset(1));
+        failures += 1;
+    }
+    assert!((2..=4).contains(&failures), "{failures}");
+    written.push(append(&mut writer, &transaction(3, vec![insert(&t, 3, "after")])).unwrap());
+    writer.settle().unwrap();
+    assert_eq!(read_all(&mut journal.read(Offset::ZERO).unwrap()).unwrap(), written);
+    drop((journal, writer));
+    assert_eq!(recover(dir.path()).0, written);
+}
+
+#[test]
+fn bytes_that_a_failed_sync_lost_are_corrupt_and_never_called_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(dir.path()).unwrap();
+    append(&mut writer, &transaction(1, vec![])).unwrap();
+    writer.settle().unwrap();
+    // Takes every byte, keeps none, and cannot be synced.
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    let kept = writer.replace_file(Arc::new(null));
+    append(&mut writer, &transaction(2, vec![])).unwrap();
+    let errors: Vec<_> = std::iter::from_fn(|| writer.settle().err()).take(4).map(|e| e.kind()).collect();
+    assert_eq!(errors[0], ErrorKind::Transient);
+    assert_eq!(errors[3], ErrorKind::Corrupt);
+    assert_eq!(journal.durable(), Offset(1));
+    writer.replace_file(kept);
+}

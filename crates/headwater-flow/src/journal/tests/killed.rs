@@ -72,5 +72,5 @@ fn a_killed_writer_loses_nothing_durable_and_leaves_nothing_half() {
         assert_eq!(writer.last().0, recovered);
         assert_eq!(journal.last_position(), (recovered > 0).then(|| position(recovered * 10)));
     }
-    assert!(recovered > 1000, "the child got {recovered} entries done");
+    assert!(recovered > 100, "the child got {recovered} entries done");
 }

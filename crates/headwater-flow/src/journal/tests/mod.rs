@@ -33,7 +33,7 @@ fn table(id: u32, columns: usize) -> Arc<Table> {
 }
 
 fn options(dir: &Path) -> Options {
-    Options { segment_bytes: 4 << 10, ..Options::new(dir) }
+    Options { segment_bytes: 3 << 10, ..Options::new(dir) }
 }
 
 fn open(dir: &Path) -> Result<(Journal, Writer)> {
