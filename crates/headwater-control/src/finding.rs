@@ -51,12 +51,16 @@ impl Finding {
     /// names in backticks is pointed at.
     pub fn refused(file: &File, section: &str, error: &Error) -> Finding {
         let message = error.to_string();
-        let named = message.split('`').skip(1).step_by(2).find_map(|word| {
-            let path = format!("{section}.{word}");
-            file.places.get(&path).is_some().then_some(path)
-        });
-        let path = named.unwrap_or_else(|| format!("{section}.url"));
-        Finding::at(file, &path, message, error.remedy().unwrap_or_default())
+        let remedy = error.remedy().unwrap_or_default();
+        let named = message
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .find(|word| **word != *"url" && file.places.get(&format!("{section}.{word}")).is_some());
+        match named {
+            Some(word) => Finding::new(file.locate_entry(&format!("{section}.{word}")), &*message, remedy),
+            None => Finding::at(file, &format!("{section}.url"), &*message, remedy),
+        }
     }
 
     /// What an engine says about itself.

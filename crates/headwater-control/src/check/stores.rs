@@ -24,7 +24,10 @@ pub fn store(file: &File, store: &StoreSection, facts: &StoreFacts) -> Vec<Findi
 fn refused(file: &File, section: &str, who: &str, error: &Error) -> Finding {
     let mut finding = Finding::refused(file, section, error);
     if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Throttled) {
-        finding.message = format!("{who} cannot be reached: {}", finding.message);
+        // Engines that name themselves need no second name.
+        let message = finding.message.replace('"', "`");
+        let message = message.strip_prefix(who).map_or(&*message, |rest| rest.trim_start_matches([':', ' ']));
+        finding.message = format!("{who} cannot be reached: {message}");
         finding.remedy.get_or_insert_with(|| {
             "see that it runs and that this machine may reach it, then check again".to_owned()
         });

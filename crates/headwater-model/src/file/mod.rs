@@ -137,6 +137,14 @@ impl File {
         self.place(span)
     }
 
+    /// Where `key = value` stands as a whole.
+    pub fn locate_entry(&self, path: &str) -> FileError {
+        match self.places.get(path) {
+            Some(place) => self.place(place.key.start..place.value.end.max(place.key.end)),
+            None => self.locate(path),
+        }
+    }
+
     /// Where the bytes `part` of the string at `path`, which reads as `text`, stand in the file.
     pub fn locate_within(&self, path: &str, text: &str, part: Range<usize>) -> FileError {
         match self.places.get(path) {

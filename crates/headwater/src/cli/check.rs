@@ -40,7 +40,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     }
     let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
     if !wrong && !args.json {
-        println!("{}", summary(&file, facts.as_ref()));
+        show::print(&format!("{}\n", summary(&file, facts.as_ref())));
     }
     Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -98,5 +98,5 @@ fn print_json(path: &Path, findings: &[Finding], facts: Option<&SourceFacts>) {
         "source": facts.map(|facts| &facts.server),
         "findings": findings,
     });
-    println!("{report:#}");
+    show::print(&format!("{report:#}\n"));
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::failure::Failure;
-use super::file;
+use super::{file, show};
 
 pub fn run(path: &Path) -> Result<ExitCode, Failure> {
-    print!("{}", file::load(path)?.to_config());
+    show::print(&file::load(path)?.to_config());
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use headwater_model::{Secret, SourceFacts};
 
 use super::check::within;
 use super::failure::Failure;
+use super::show;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,7 +45,7 @@ pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
     let reference = init::without_password(&args.url);
     let text = init::write(&reference.url, &facts);
     if prints {
-        print!("{text}");
+        show::print(&text);
         return Ok(ExitCode::SUCCESS);
     }
     write(out, &text, args.force)?;
@@ -73,13 +74,18 @@ fn write(out: &Path, text: &str, force: bool) -> anyhow::Result<()> {
 }
 
 fn say(out: &Path, facts: &SourceFacts, variable: Option<&str>) {
-    println!("Looked at {}: {} tables. Wrote {}.", facts.server, facts.tables.len(), out.display());
+    let tables = show::counted(facts.tables.len(), "table");
+    let mut text = format!("Looked at {}: {tables}. Wrote {}.\n", facts.server, out.display());
     if let Some(variable) = variable
         && std::env::var_os(variable).is_none()
     {
-        println!("The password stays out of the file. Before the next command: export {variable}='…'");
+        text +=
+            &format!("The password stays out of the file. Before the next command: export {variable}='…'\n");
     }
-    let named =
-        if out == Path::new("headwater.toml") { String::new() } else { format!(" --file {}", out.display()) };
-    println!("Next: headwater check{named}");
+    let named = match out == Path::new("headwater.toml") {
+        true => String::new(),
+        false => format!(" --file {}", out.display()),
+    };
+    text += &format!("Next: headwater check{named}\n");
+    show::print(&text);
 }

@@ -1,7 +1,7 @@
 //! Findings on a terminal: the line of the file with what is wrong underlined, and the remedy.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
@@ -48,7 +48,13 @@ pub fn findings(path: &Path, text: &str, findings: &[Finding]) {
         counted(count(Severity::Error), "mistake"),
         counted(count(Severity::Warning), "warning")
     );
-    eprint!("{out}");
+    let _ = std::io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Text on standard output. A reader that stops reading (`| head`) is no mistake.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 pub fn counted(count: usize, what: &str) -> String {

@@ -1,0 +1,73 @@
+//! `headwater init` looks at real databases and writes files that fit them.
+
+use headwater_testkit::Postgres;
+
+use crate::shop::TABLES;
+use crate::support::Site;
+
+#[test]
+fn a_first_file_for_postgresql_fits_it() {
+    let postgres = Postgres::builder().setting("max_slot_wal_keep_size", "1GB").start();
+    postgres.psql(TABLES);
+    postgres.psql("CREATE ROLE headwater LOGIN REPLICATION PASSWORD 'p@ss'; GRANT pg_read_all_data TO headwater; GRANT CREATE ON DATABASE postgres TO headwater");
+    let site = Site::new("init").env("PGPASSWORD", "p@ss");
+    let ran = site.run(&["init", &postgres.url_as("headwater", "p%40ss")]).expect(0);
+    assert!(ran.stdout.contains("Next: headwater check"), "{}", ran.stdout);
+    let text = site.read("headwater.toml");
+    assert!(text.contains("${PGPASSWORD}") && !text.contains("p%40ss") && !text.contains("p@ss"), "{text}");
+    for line in [
+        "[views.book]",
+        "embed.author = { from = \"authors\", key = \"author_id\" }",
+        "embed.reviews = { from = \"reviews\", many = \"book_id\", order = \"-created_at\", limit = 20 }",
+        "embed.price_changes = { from = \"price_changes\", many = \"isbn\", references = \"isbn\", order = \"-changed_at\", limit = 20 }",
+        "embed.book_tags = { from = \"book_tags\", many = \"book_id\", embed.tag = { from = \"tags\", key = \"tag_id\" } }",
+        "embed.gift_for_customer = { from = \"customers\", key = \"gift_for\" }",
+        "# public.audit: left out",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    let ran = site.run(&["check"]).expect(0);
+    assert!(ran.stderr.contains("no mistakes"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_first_file_for_sqlite_fits_it() {
+    let site = Site::new("init");
+    rusqlite::Connection::open(site.path("shop.db"))
+        .and_then(|db| db.execute_batch(&format!("PRAGMA journal_mode = wal; {TABLES}")))
+        .unwrap();
+    site.run(&["init", "sqlite:shop.db"]).expect(0);
+    let text = site.read("headwater.toml");
+    assert!(text.contains("embed.author = { from = \"authors\", key = \"author_id\" }"), "{text}");
+    assert!(text.contains("many = \"book_id\", order = \"-created_at\", limit = 20"), "{text}");
+    site.run(&["check"]).expect(0);
+}
+
+#[test]
+fn a_file_that_is_there_is_not_overwritten() {
+    let site = Site::with_file("init", "# mine\n");
+    // Nothing is asked of the database before: this one does not exist.
+    let ran = site.run(&["init", "postgres://me@nowhere.invalid/d"]).expect(2);
+    assert!(ran.stderr.contains("--force") && ran.stderr.contains("--out"), "{}", ran.stderr);
+    assert_eq!(site.read("headwater.toml"), "# mine\n");
+
+    let postgres = Postgres::start();
+    postgres.psql(TABLES);
+    site.run(&["init", &postgres.url(), "--out", "other.toml"]).expect(0);
+    assert!(site.read("other.toml").contains("[views.book]"));
+    let ran = site.run(&["init", &postgres.url(), "--out", "-"]).expect(0);
+    assert!(ran.stdout.contains("[views.book]"));
+    site.run(&["init", &postgres.url(), "--force"]).expect(0);
+    assert!(site.read("headwater.toml").contains("[views.book]"));
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_said_and_no_file_is_written() {
+    let site = Site::new("init");
+    let port = headwater_testkit::free_port();
+    let ran = site.run(&["init", &format!("postgres://me:hunter2@127.0.0.1:{port}/d")]).expect(1);
+    assert!(ran.stderr.contains("refused") && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    let ran = site.run(&["init", "mongodb://h/d"]).expect(1);
+    assert!(ran.stderr.contains("mongodb") && ran.stderr.contains("postgres:"), "{}", ran.stderr);
+    assert!(!site.path("headwater.toml").exists());
+}
