@@ -6,8 +6,8 @@
 //! of the cursor. After a power loss it may show an older cursor (commits reach the disk in groups), never a mixture.
 //!
 //! Layout. `rN(pk, row)` holds table N's rows by primary key: the number of the column layout it was written with, then
-//! the values. `iN(k, sort, pk)` holds index N: join values, then the order's and the key's values in bytes that compare as
-//! the values do, so that reading a key's entries gives the rows in order. When other columns are wanted, old rows stay
+//! the values. `iN(k, sort, pk, row)` holds index N: join values, then the order's and the key's values in bytes that compare
+//! as the values do, so that reading a key's entries gives the rows in order; the rows themselves where lists are read from it. When other columns are wanted, old rows stay
 //! as they are and are read by their own layout; what they lack is [`Value::Unchanged`] until a chunk brings it.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::encoding::{join_bytes, write_sort};
 use super::plan::{Index, Plan, StoredTable};
 
 /// Changes when the file's layout does: an older file is dropped and filled again.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 pub(super) struct Mirror {
     pub(super) conn: Connection,
@@ -279,6 +279,7 @@ impl Mirror {
             })
             .collect();
         write_values(&order, &mut spec);
+        spec.push(u8::from(index.covering));
         let of = table.id;
         let known = self
             .conn
@@ -294,29 +295,35 @@ impl Mirror {
                     self.conn.execute("INSERT INTO indexes (of, spec) VALUES (?1, ?2)", params![of, spec])?;
                     let id = self.conn.last_insert_rowid();
                     self.conn.execute_batch(&format!(
-                        "CREATE TABLE i{id} (k BLOB, sort BLOB, pk BLOB NOT NULL, PRIMARY KEY (k, sort)) WITHOUT ROWID"
+                        "CREATE TABLE i{id} (
+                             k BLOB, sort BLOB, pk BLOB NOT NULL, row BLOB, PRIMARY KEY (k, sort)) WITHOUT ROWID"
                     ))?;
                     Ok(id)
                 };
                 sql!("make an index in the mirror", make())?
             }
         };
+        let rows = match index.covering {
+            true => format!("SELECT pk, row FROM i{id} WHERE k = ?1 ORDER BY sort"),
+            false => format!(
+                "SELECT r.pk, r.row FROM i{id} i CROSS JOIN r{of} r ON r.pk = i.pk WHERE i.k = ?1 ORDER BY i.sort"
+            ),
+        };
         let made = MirrorIndex {
             id,
             index: index.clone(),
             add: format!(
-                "INSERT INTO i{id} VALUES (?1, ?2, ?3) ON CONFLICT (k, sort) DO UPDATE SET pk = excluded.pk"
+                "INSERT INTO i{id} VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (k, sort) DO UPDATE SET pk = excluded.pk, row = excluded.row"
             ),
             remove: format!("DELETE FROM i{id} WHERE k = ?1 AND sort = ?2 AND pk = ?3"),
-            rows: format!(
-                "SELECT r.pk, r.row FROM i{id} i CROSS JOIN r{of} r ON r.pk = i.pk WHERE i.k = ?1 ORDER BY i.sort"
-            ),
+            rows,
             keys: format!("SELECT pk FROM i{id} WHERE k = ?1 ORDER BY sort"),
         };
         if known.is_none() {
-            let key = self.tables[place].key.clone();
+            let table = &self.tables[place];
             self.each_row(place, |pk, row| {
-                self.add_entry(&made, &key, pk, &row.cells)?;
+                self.add_entry(&made, &table.key, pk, &row.cells, &table.write(&row.cells))?;
                 Ok(true)
             })?;
         }
@@ -418,19 +425,20 @@ impl Mirror {
     /// Writes a row; `old` is what the mirror has under this key.
     pub fn put(&self, table: usize, pk: &[u8], old: Option<&[Value]>, cells: &[Value]) -> Result<()> {
         let entry = &self.tables[table];
-        let mut bytes = Vec::with_capacity(64);
-        write_varint(u64::from(entry.layout), &mut bytes);
-        write_values(cells, &mut bytes);
+        let bytes = entry.write(cells);
         let mut statement = sql!("write a row of the mirror", self.conn.prepare_cached(&entry.put))?;
         sql!("write a row of the mirror", statement.execute(params![pk, bytes]))?;
         for index in &entry.indexes {
             if let Some(old) = old {
-                if index.same_entry(&entry.key, old, cells) {
+                let same = index.same_entry(&entry.key, old, cells);
+                if same && !index.index.covering {
                     continue;
                 }
-                self.remove_entry(index, &entry.key, pk, old)?;
+                if !same {
+                    self.remove_entry(index, &entry.key, pk, old)?;
+                }
             }
-            self.add_entry(index, &entry.key, pk, cells)?;
+            self.add_entry(index, &entry.key, pk, cells, &bytes)?;
         }
         Ok(())
     }
@@ -507,10 +515,18 @@ impl Mirror {
         Ok(())
     }
 
-    fn add_entry(&self, index: &MirrorIndex, key: &[usize], pk: &[u8], cells: &[Value]) -> Result<()> {
+    fn add_entry(
+        &self,
+        index: &MirrorIndex,
+        key: &[usize],
+        pk: &[u8],
+        cells: &[Value],
+        row: &[u8],
+    ) -> Result<()> {
         let Some(k) = join_bytes(cells, &index.index.columns) else { return Ok(()) };
+        let row = index.index.covering.then_some(row);
         let mut statement = sql!("write an index of the mirror", self.conn.prepare_cached(&index.add))?;
-        sql!("write an index of the mirror", statement.execute(params![k, index.sort(key, cells), pk]))?;
+        sql!("write an index of the mirror", statement.execute(params![k, index.sort(key, cells), pk, row]))?;
         Ok(())
     }
 
@@ -523,6 +539,13 @@ impl Mirror {
 }
 
 impl MirrorTable {
+    fn write(&self, cells: &[Value]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        write_varint(u64::from(self.layout), &mut bytes);
+        write_values(cells, &mut bytes);
+        bytes
+    }
+
     fn read(&self, bytes: &[u8]) -> Result<Stored> {
         let mut reader = Reader::new(bytes);
         let layout = reader.varint()?;

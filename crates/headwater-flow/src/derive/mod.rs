@@ -70,13 +70,17 @@ pub fn needs_state(view: &View, facts: &TableFacts, partial_puts: bool) -> bool 
         || (!partial_puts && facts.columns.iter().any(|c| may_be_unchanged(&c.name) && in_document(&c.name)))
 }
 
-/// The table of that name; a name without a schema also finds the only table so named in any schema.
+/// The table of that name. A name without a schema also finds the table of that name in `public`, or else the only one
+/// in any schema.
 fn find_table<'a>(tables: &'a Tables, name: &TableName) -> Option<&'a Arc<Table>> {
     if let Some(table) = tables.get(name) {
         return Some(table);
     }
     if name.schema.is_some() {
         return None;
+    }
+    if let Some(table) = tables.get(&TableName::new(Some("public"), &name.name)) {
+        return Some(table);
     }
     let mut alike = tables.iter().filter(|(known, _)| known.name == name.name);
     match (alike.next(), alike.next()) {

@@ -47,6 +47,8 @@ pub(super) struct Index {
     pub columns: Vec<usize>,
     /// `(column, descending)`; the key, ascending, follows.
     pub order: Vec<(usize, bool)>,
+    /// Whether the rows lie in the index itself: a list is then read in one go instead of row by row.
+    pub covering: bool,
 }
 
 /// One place where a table occurs in a view.
@@ -389,24 +391,32 @@ impl Compiler<'_> {
         let many = matches!(kind, EmbedKind::Many { .. });
         let down = match child_is_key {
             true => Find::ByKey,
-            false => self.index(child_stored, &child_columns, Some(if many { order } else { &[] })),
+            false => self.index(child_stored, &child_columns, Some(if many { order } else { &[] }), many),
         };
         let up = match parent_is_key {
             true => Find::ByKey,
-            false => self.index(parent_stored, &parent_columns, None),
+            false => self.index(parent_stored, &parent_columns, None, false),
         };
         Ok(Link { many, parent_columns, child_columns, down, up })
     }
 
     /// The index over these columns, in this order; `None` takes any.
-    fn index(&mut self, stored: usize, columns: &[usize], order: Option<&[(usize, bool)]>) -> Find {
+    fn index(
+        &mut self,
+        stored: usize,
+        columns: &[usize],
+        order: Option<&[(usize, bool)]>,
+        covering: bool,
+    ) -> Find {
         let indexes = &mut self.stored[stored].indexes;
         let fits = |index: &Index| index.columns == columns && order.is_none_or(|order| index.order == order);
-        let known = indexes.iter().position(fits);
-        Find::ByIndex(known.unwrap_or_else(|| {
-            indexes.push(Index { columns: columns.to_vec(), order: order.unwrap_or_default().to_vec() });
+        let place = indexes.iter().position(fits).unwrap_or_else(|| {
+            let order = order.unwrap_or_default().to_vec();
+            indexes.push(Index { columns: columns.to_vec(), order, covering: false });
             indexes.len() - 1
-        }))
+        });
+        indexes[place].covering |= covering;
+        Find::ByIndex(place)
     }
 
     fn stored_place(&self, place: &str, name: &TableName) -> Result<usize> {
