@@ -98,7 +98,23 @@ impl<'a> Look<'a> {
             table.columns.iter().map(|c| Column { name: c.name.clone(), kind: c.kind.clone() }).collect();
         let shape = Table { id: 0, version: 0, name: table.name.clone(), columns, key: vec![0] };
         if let Err(error) = filter.bind(&shape) {
-            self.wrong(path, error.to_string(), error.remedy().unwrap_or_default());
+            let message = error.to_string();
+            let remedy = error.remedy().unwrap_or_default();
+            let finding = match byte_of(&message) {
+                Some((message, at)) if at < text.len() => {
+                    let end = text[at..].find([' ', ')', ',']).map_or(text.len(), |i| at + i);
+                    Finding::within(self.file, path, text, at..end, message, remedy)
+                }
+                _ => Finding::at(self.file, path, message, remedy),
+            };
+            self.findings.push(finding);
         }
     }
+}
+
+/// A filter says in words at which byte it is wrong: here the place itself is shown.
+fn byte_of(message: &str) -> Option<(String, usize)> {
+    let (before, rest) = message.split_once(" (at byte ")?;
+    let (digits, after) = rest.split_once(')')?;
+    Some((format!("{before}{after}"), digits.parse().ok()?))
 }

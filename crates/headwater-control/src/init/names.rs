@@ -41,7 +41,8 @@ pub(super) fn view(wanted: &str, taken: &mut BTreeSet<String>) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
         .take(40)
         .collect();
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+    // Names that begin with the prefix are reserved.
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.to_lowercase().starts_with("headwater_") {
         name.insert_str(0, "t_");
     }
     let name = free(&name, |name| !taken.contains(&name.to_lowercase()));
@@ -94,5 +95,6 @@ mod tests {
         assert_eq!(view("tab le", &mut taken), "tab_le_2");
         assert_eq!(view("名前", &mut taken), "t___");
         assert_eq!(view("1st", &mut taken), "t_1st");
+        assert_eq!(view("Headwater_x", &mut taken), "t_Headwater_x");
     }
 }

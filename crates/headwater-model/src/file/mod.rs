@@ -92,6 +92,7 @@ impl File {
         };
         let section = root.take_section(&mut reader, "stores");
         let stores = sections::stores(&mut reader, section);
+        sections::apart(&mut reader, source.as_ref(), &stores);
         let names: Vec<&str> = stores.iter().map(|(name, _)| &**name).collect();
         let section = root.take_section(&mut reader, "views");
         let views = views::views(&mut reader, section, &names);
@@ -189,7 +190,7 @@ pub struct StoreSection {
 /// Engine settings by name. Texts may have come from `${ENV}` or `file:` and so are secret.
 pub type Settings = BTreeMap<Box<str>, Setting>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
     Text(Secret),
     Int(i64),

@@ -68,6 +68,35 @@ pub(super) fn stores(
     stores
 }
 
+/// Two places in the file that are one place in the world: each would overwrite the other.
+pub(super) fn apart(
+    reader: &mut Reader<'_>,
+    source: Option<&SourceSection>,
+    stores: &[(Box<str>, Option<StoreSection>)],
+) {
+    let stores: Vec<&StoreSection> = stores.iter().filter_map(|(_, store)| store.as_ref()).collect();
+    for (i, store) in stores.iter().enumerate() {
+        let place =
+            reader.places.get(&format!("stores.{}.url", store.name)).map_or(0..0, |p| p.value.clone());
+        if source.is_some_and(|source| source.url == store.url) {
+            reader.wrong(
+                place.clone(),
+                format!("store `{}` is the source itself", store.name),
+                "give it a database of its own",
+            );
+        }
+        let same =
+            stores[..i].iter().find(|other| other.url == store.url && other.settings == store.settings);
+        if let Some(other) = same {
+            reader.wrong(
+                place,
+                format!("stores `{}` and `{}` are one: same url, same settings", other.name, store.name),
+                "remove one of them, or give each a place of its own",
+            );
+        }
+    }
+}
+
 pub(super) fn journal(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> JournalSection {
     let mut journal = JournalSection::default();
     let Some(mut section) = section else { return journal };
@@ -119,7 +148,13 @@ pub(super) fn check_name(reader: &mut Reader<'_>, span: std::ops::Range<usize>, 
     let well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= 48;
-    if !well {
+    if name.to_ascii_lowercase().starts_with("headwater_") {
+        reader.wrong(
+            span,
+            format!("`{name}` cannot be the name of a {what}"),
+            "rename it: names that begin with headwater_ are reserved for what Headwater keeps beside views",
+        );
+    } else if !well {
         reader.wrong(
             span,
             format!("`{name}` cannot be the name of a {what}"),

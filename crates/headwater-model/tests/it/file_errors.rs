@@ -56,6 +56,12 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("no store of several", "from = \"books\"\n[views.other]\nfrom = \"others\"\n[views.third]"),
     ("a bad name of a view", "[views.\"best sellers\"]"),
     ("a bad name of a store", "\"1st\" = { url = \"redis://x\" }\nnear = { url = \"redis://cache\" }"),
+    ("a reserved name", "[views.Headwater_view]"),
+    ("two stores that are one", "near = { url = \"redis://cache\" }\nfar = { url = \"redis://cache\" }"),
+    (
+        "a store that is the source",
+        "near = { url = \"postgres://headwater:${PGPASSWORD}@db.internal/shop\" }",
+    ),
     ("no from", "embed.author = { key = \"author_id\" }"),
     ("a from with too many parts", "from = \"db.shop.books\""),
     ("a from with an open quote", "from = '\"shop.books'"),
