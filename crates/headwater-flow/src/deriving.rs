@@ -1,15 +1,217 @@
-//! Documents with embedded rows: the deriver's thread between the two journals.
-use std::sync::Arc;
+//! Documents with embedded rows: the deriver between the two journals, in a thread of its own.
+//!
+//! Order matters: documents go to the derived journal, durably, before the mirror saves its cursor. A crash between the
+//! two repeats transactions, which give the same documents at the same offsets; the reverse would lose them.
 
-use headwater_model::{Error, Result};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::backfill::ViewPlan;
+use headwater_model::{ErrorKind, Offset, Result, TableName, View, ViewChange};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::board::Board;
+use crate::derive::{Deriver, Tables, compile_each};
+use crate::journal::{EntryKind, Item, Journal, Options, Reader, Writer};
 use crate::upkeep::DerivedJournal;
 
-pub(crate) fn start(plans: &[ViewPlan]) -> Result<Option<DerivedJournal>> {
-    let _ = Arc::new(());
-    if plans.iter().any(|plan| plan.stateful) {
-        return Err(Error::unsupported("documents with embedded rows"));
+/// Journal bytes that are derived between two saves, about.
+const READ_BYTES: usize = 1 << 20;
+
+/// The mirror is made safe from a power loss this often; until then the journal keeps what it would have to repeat.
+const PERSIST_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) struct Deriving {
+    deriver: Deriver,
+    reader: Reader,
+    writer: Writer<ViewChange>,
+    derived: Journal<ViewChange>,
+    mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+    board: Arc<Board>,
+    upto: watch::Sender<Offset>,
+    saved: watch::Sender<Offset>,
+    /// Whether the mirror knows nothing yet: every view that is derived here must be filled.
+    pub is_new: bool,
+}
+
+impl Deriving {
+    /// Opens mirror and derived journal in `data`. A mirror that does not fit the journal is made anew.
+    pub fn open(
+        data: &Path,
+        views: &[Arc<View>],
+        tables: &Tables,
+        journal: &Journal,
+        mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+        board: Arc<Board>,
+    ) -> Result<Deriving> {
+        let (plan, broken) = compile_each(views, tables);
+        for broken in broken {
+            error!(view = %broken.view, error = %broken.error, "the view cannot be derived");
+            board.view_failed(&broken.view, Some(broken.error.to_string()));
+        }
+        let path = data.join("mirror.db");
+        let mut is_new = !path.exists();
+        let fits = |deriver: &Deriver| {
+            deriver.cursor().next() >= journal.first() && deriver.cursor() <= journal.durable()
+        };
+        let deriver = match Deriver::open(&path, plan) {
+            Ok(deriver) if is_new || fits(&deriver) => deriver,
+            Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+            unfit => {
+                if let Err(error) = unfit {
+                    warn!(%error, "the mirror cannot be read");
+                }
+                warn!("the mirror does not fit the journal: it is made anew");
+                is_new = true;
+                remove_mirror(&path)?;
+                Deriver::open(&path, compile_each(views, tables).0)?
+            }
+        };
+        let start = if is_new { journal.durable() } else { deriver.cursor() };
+        let mut options = Options::new(data.join("derived"));
+        options.after = start;
+        let (derived, mut writer) = Journal::<ViewChange>::open(options)?;
+        writer.truncate_after(start)?;
+        if is_new {
+            writer.skip_to(start)?;
+        }
+        {
+            let mut mirrored = mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+            let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
+            let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
+            mirrored.extend(all.difference(&incomplete).cloned());
+        }
+        let reader = journal.read(start)?;
+        let (upto, _) = watch::channel(start);
+        let (saved, _) = watch::channel(if is_new { start } else { deriver.durable() });
+        Ok(Deriving { deriver, reader, writer, derived, mirrored, board, upto, saved, is_new })
     }
-    Ok(None)
+
+    /// Removes the mirror in `data`: after a gap in the log its rows are not the source's any more.
+    pub fn forget(data: &Path) -> Result<()> {
+        remove_mirror(&data.join("mirror.db"))
+    }
+
+    /// Tables whose rows the mirror lacks.
+    pub fn incomplete(&self) -> Vec<TableName> {
+        self.deriver.incomplete()
+    }
+
+    pub fn derived(&self) -> DerivedJournal {
+        DerivedJournal {
+            journal: self.derived.clone(),
+            upto: self.upto.subscribe(),
+            saved: self.saved.subscribe(),
+        }
+    }
+
+    /// Derives until cancelled.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let runtime = Handle::current();
+        match tokio::task::spawn_blocking(move || self.derive(&runtime, &cancel)).await {
+            Ok(result) => result,
+            Err(error) => Err(headwater_model::Error::bug("deriving panicked").with_cause(error)),
+        }
+    }
+
+    fn derive(mut self, runtime: &Handle, cancel: &CancellationToken) -> Result<()> {
+        let mut persisted_at = Instant::now();
+        let mut begun = None;
+        loop {
+            let items = runtime.block_on(async {
+                tokio::select! {
+                    () = cancel.cancelled() => None,
+                    items = self.reader.next(READ_BYTES) => Some(items),
+                    () = tokio::time::sleep(PERSIST_EVERY) => Some(Ok(Vec::new())),
+                }
+            });
+            let Some(items) = items else { break };
+            for item in items? {
+                match item {
+                    Item::Begin { offset, .. } => {
+                        self.deriver.begin(offset)?;
+                        begun = Some(offset);
+                    }
+                    Item::Changes(changes) => {
+                        for change in changes {
+                            self.deriver.change(change)?;
+                        }
+                    }
+                    Item::Commit { offset, position, committed_at } => {
+                        begun = None;
+                        let writer = &mut self.writer;
+                        let mut written = false;
+                        self.deriver.commit(&mut |changes| {
+                            if !std::mem::replace(&mut written, true) {
+                                writer.begin_at(offset, EntryKind::Transaction { xid: None })?;
+                            }
+                            changes.iter().try_for_each(|change| writer.change(change))
+                        })?;
+                        if written {
+                            self.writer.commit(position, committed_at)?;
+                        }
+                    }
+                }
+            }
+            self.report();
+            // A transaction larger than one read is in hand: what it does is told when it is whole.
+            if begun.is_none() {
+                self.save()?;
+                if persisted_at.elapsed() >= PERSIST_EVERY && self.deriver.durable() < self.deriver.cursor() {
+                    self.deriver.persist()?;
+                    self.saved.send_replace(self.deriver.durable());
+                    persisted_at = Instant::now();
+                }
+            }
+        }
+        if begun.is_none() {
+            self.deriver.persist()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was derived safe, then known.
+    fn save(&mut self) -> Result<()> {
+        self.writer.settle()?;
+        let read = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for table in self.deriver.incomplete() {
+            if read.contains(&table) {
+                info!(%table, "the mirror holds the whole table");
+                self.deriver.mark_complete(&table)?;
+            }
+        }
+        self.deriver.save()?;
+        let known = *self.upto.borrow();
+        self.upto.send_replace(self.deriver.cursor().max(known));
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        for broken in self.deriver.take_broken() {
+            error!(view = %broken.view, error = %broken.error, "the view can no longer be derived");
+            self.board.view_failed(&broken.view, Some(broken.error.to_string()));
+        }
+    }
+}
+
+fn remove_mirror(path: &Path) -> Result<()> {
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(headwater_model::Error::misconfigured(format!(
+                    "remove the old mirror {}",
+                    path.display()
+                ))
+                .with_cause(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

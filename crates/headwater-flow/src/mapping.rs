@@ -138,7 +138,8 @@ struct Merge {
 
 impl Merge {
     fn new(derived: Derived, after: Offset) -> Result<Merge> {
-        let reader = derived.journal.read(after)?;
+        // It has entries only where documents changed, and may end earlier; what comes later has later offsets.
+        let reader = derived.journal.read(after.min(derived.journal.durable()))?;
         Ok(Merge { derived, reader, items: VecDeque::new() })
     }
 

@@ -22,7 +22,7 @@ use crate::backfill::{Backfill, ViewPlan};
 use crate::board::Board;
 use crate::capture::Capture;
 use crate::derive::{self, Tables};
-use crate::deriving;
+use crate::deriving::Deriving;
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
@@ -220,7 +220,27 @@ impl Service {
         let windows = Arc::new(Windows::new(fresh));
         let (requests, asked) = mpsc::channel(64);
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
-        let derived = deriving::start(&plans)?;
+        let stateful: Vec<_> =
+            plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
+        let derived = if stateful.is_empty() {
+            None
+        } else {
+            if gap {
+                Deriving::forget(&self.options.data)?;
+            }
+            let deriving = Deriving::open(
+                &self.options.data,
+                &stateful,
+                &shapes,
+                &journal,
+                Arc::clone(&mirrored),
+                Arc::clone(&self.board),
+            )?;
+            self.fill_mirror(&deriving, &state, &plans)?;
+            let derived = deriving.derived();
+            running.spawn(named("derive", deriving.run(tasks.clone())));
+            Some(derived)
+        };
         let capture = Capture {
             source: Arc::clone(&self.source),
             journal: journal.clone(),
@@ -416,6 +436,22 @@ impl Service {
             plans.push(ViewPlan { view: Arc::clone(view), tables, stateful, fingerprint });
         }
         Ok(plans)
+    }
+
+    /// Views whose mirrored rows are not all there are read again, from nothing if the mirror is new.
+    fn fill_mirror(&self, deriving: &Deriving, state: &State, plans: &[ViewPlan]) -> Result<()> {
+        let incomplete = deriving.incomplete();
+        for plan in plans.iter().filter(|plan| plan.stateful) {
+            for store in &plan.view.stores {
+                let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
+                if deriving.is_new {
+                    state.want_fill(&consumer, &plan.fingerprint)?;
+                } else if plan.tables.iter().any(|table| incomplete.contains(table)) {
+                    state.refresh_fill(&consumer)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn want_everything(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {

@@ -116,6 +116,17 @@ impl State {
         self.replace_fill(consumer, fingerprint, "wanted")
     }
 
+    /// A view in a store is to be read again, over what is there.
+    pub fn refresh_fill(&self, consumer: &Consumer) -> Result<()> {
+        self.lock()
+            .execute(
+                "UPDATE fill SET shapes = '' WHERE store = ?1 AND view = ?2 AND state = 'ready'",
+                params![consumer.store, consumer.view],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+
     /// How a view in a store stands. A view whose definition changed since is wanted again.
     pub fn fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<Fill> {
         let found: Option<(String, String, String)> = self

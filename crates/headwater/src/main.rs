@@ -1,6 +1,7 @@
 //! The `headwater` command: wiring and words. Everything it decides is decided in the crates below it.
 
 mod cli;
+mod control_socket;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use headwater_control::Finding;
 use headwater_model::Error;
 use headwater_model::file::FileErrors;
 
@@ -11,6 +13,8 @@ use super::show;
 pub enum Failure {
     /// The file is wrong.
     File { path: PathBuf, errors: FileErrors },
+    /// The file does not fit the live source.
+    Findings { path: PathBuf, text: Arc<str>, findings: Vec<Finding> },
     /// Something below refused, with its remedy.
     Refused(Error),
     /// Anything else.
@@ -23,6 +27,10 @@ impl Failure {
         match self {
             Failure::File { path, errors } => {
                 show::file_errors(&path, &errors);
+                ExitCode::FAILURE
+            }
+            Failure::Findings { path, text, findings } => {
+                show::findings(&path, &text, &findings);
                 ExitCode::FAILURE
             }
             Failure::Refused(error) => {

@@ -5,10 +5,14 @@
 
 mod check;
 mod config;
+mod demo;
 mod failure;
 mod file;
 mod init;
+mod picture;
+mod run;
 mod show;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +41,12 @@ enum Command {
     Check(check::Args),
     /// Print the effective file: defaults filled in, secrets hidden.
     Config,
+    /// Follow the source and keep every store in step, until told to stop.
+    Run(run::Args),
+    /// Show what each store holds and how far behind it is.
+    Status(status::Args),
+    /// Try it on a small bookshop: SQLite on both ends, live traffic, nothing to install.
+    Demo(demo::Args),
 }
 
 pub fn main() -> ExitCode {
@@ -59,5 +69,8 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Init(init) => init::run(init, &args.file).await,
         Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
+        Command::Run(run) => run::run(run, &args.file).await,
+        Command::Status(status) => status::run(status, &args.file).await,
+        Command::Demo(demo) => demo::run(demo).await,
     }
 }
