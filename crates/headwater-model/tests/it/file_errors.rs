@@ -175,6 +175,31 @@ max = "lots"
 }
 
 #[test]
+fn rows_nest_so_deep_and_no_deeper() {
+    let nested = |depth: usize| {
+        let mut text = FINE.to_owned();
+        for i in 1..=depth {
+            let path = ".embed.x".repeat(i);
+            text += &format!("[views.book{path}]\nfrom = \"t\"\nkey = \"k\"\n");
+        }
+        text
+    };
+    assert!(load(&nested(16)).is_ok());
+    let errors = load(&nested(17)).unwrap_err();
+    assert!(errors.to_string().contains("rows nest deeper than 16"), "{errors}");
+}
+
+#[test]
+fn lines_that_end_as_on_windows_are_counted_alike() {
+    let errors = |text: &str| {
+        let errors = load(text).unwrap_err().errors;
+        errors.into_iter().map(|e| (e.line, e.column, e.message)).collect::<Vec<_>>()
+    };
+    let text = with_line("form = \"books\"\nwhere = \"price >\"\nlimti = 3");
+    assert_eq!(errors(&text), errors(&text.replace('\n', "\r\n")));
+}
+
+#[test]
 fn a_password_in_the_file_is_never_shown() {
     for (_, bad) in BAD_LINES.iter().filter(|(_, bad)| bad.contains("hunter2")) {
         for text in [with_line(bad), format!("{}\nbroken", with_line(bad))] {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use headwater_model::file::{File, References};
+use headwater_model::file::{File, FileError, FileErrors, References, line_and_column};
 
 use super::failure::Failure;
 
@@ -33,15 +33,30 @@ pub fn load(path: &Path) -> Result<File, Failure> {
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => anyhow!(
             "there is no {} here: write one with `headwater init URL`, or name it with --file",
             path.display()
         ),
         _ => anyhow!("cannot read {}: {error}", path.display()),
     })?;
-    File::load(&text, &Process { folder: folder_of(path) })
-        .map_err(|errors| Failure::File { path: path.to_owned(), errors })
+    let wrong = |errors| Failure::File { path: path.to_owned(), errors };
+    let text = String::from_utf8(bytes).map_err(|error| wrong(not_utf8(&error)))?;
+    File::load(&text, &Process { folder: folder_of(path) }).map_err(wrong)
+}
+
+fn not_utf8(error: &std::string::FromUtf8Error) -> FileErrors {
+    let at = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+    let (line, column) = line_and_column(&text, at);
+    let error = FileError {
+        line,
+        column,
+        span: at..at + char::REPLACEMENT_CHARACTER.len_utf8(),
+        message: "the file is not UTF-8 text".to_owned(),
+        remedy: Some("save it as UTF-8".to_owned()),
+    };
+    FileErrors { text, errors: vec![error] }
 }
 
 fn folder_of(path: &Path) -> PathBuf {

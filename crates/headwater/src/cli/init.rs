@@ -42,7 +42,7 @@ pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
         retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
     };
     let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
-    let reference = init::without_password(&args.url);
+    let reference = init::without_password(&from_elsewhere(&args.url, out)?);
     let text = init::write(&reference.url, &facts);
     if prints {
         show::print(&text);
@@ -51,6 +51,19 @@ pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
     write(out, &text, args.force)?;
     say(out, &facts, reference.variable);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A relative path in a URL (`sqlite:shop.db`) is relative to here, but to the file once it stands in it: a file in
+/// another folder names the whole path.
+fn from_elsewhere(url: &str, out: &Path) -> anyhow::Result<String> {
+    let beside = out.parent().is_none_or(|folder| folder.as_os_str().is_empty());
+    match url.split_once(':') {
+        Some((scheme, path)) if !beside && !path.starts_with('/') => {
+            let path = std::path::absolute(path).with_context(|| format!("cannot find {path}"))?;
+            Ok(format!("{scheme}:{}", path.display()))
+        }
+        _ => Ok(url.to_owned()),
+    }
 }
 
 fn taken(out: &Path) -> anyhow::Error {

@@ -38,6 +38,13 @@ fn the_file_may_lie_elsewhere() {
 }
 
 #[test]
+fn a_file_that_is_not_text_is_located_too() {
+    let site = Site::new("config");
+    std::fs::write(site.path("headwater.toml"), b"[source]\nurl = \"\xff\"\n").unwrap();
+    site.run(&["config"]).expect(1).says(&["not UTF-8", "headwater.toml:2:8", "help: "]);
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     let site = Site::new("config");
     site.run(&["confg"]).expect(2);

@@ -41,6 +41,10 @@ fn a_first_file_for_sqlite_fits_it() {
     assert!(text.contains("embed.author = { from = \"authors\", key = \"author_id\" }"), "{text}");
     assert!(text.contains("many = \"book_id\", order = \"-created_at\", limit = 20"), "{text}");
     site.run(&["check"]).expect(0);
+    // The same database, from a file in another folder.
+    std::fs::create_dir(site.path("etc")).unwrap();
+    site.run(&["init", "sqlite:shop.db", "--out", "etc/shop.toml"]).expect(0);
+    site.run(&["check", "--file", "etc/shop.toml"]).expect(0);
 }
 
 #[test]
