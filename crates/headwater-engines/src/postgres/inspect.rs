@@ -17,8 +17,18 @@ pub(super) async fn inspect(
     catalog: &Catalog,
     config: &Config,
 ) -> Result<SourceFacts> {
-    let risks = risks(connection, config).await?;
+    let mut risks = risks(connection, config).await?;
     let states = tables::states(connection, None).await?;
+    if let Some(partitioned) = states.iter().find(|state| state.kind == 'p') {
+        risks.push(Risk {
+            severity: Severity::Note,
+            what: format!(
+                "the log does not say when one partition is truncated, attached, detached or dropped ({} is partitioned)",
+                partitioned.name
+            ),
+            remedy: "delete the partition's rows first, or truncate the whole table".into(),
+        });
+    }
     let mut columns = columns(connection, catalog).await?;
     let mut unique = unique(connection).await?;
     let mut foreign_keys = foreign_keys(connection).await?;
