@@ -7,23 +7,25 @@ pub(super) fn from_reply(text: &str) -> Error {
     let code = text.split([' ', ':']).next().unwrap_or_default();
     let error = |kind| Error::new(kind, format!("the server answered {text:?}"));
     match code {
-        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "UNBLOCKED" | "NOREPLICAS"
-        | "MOVED" | "ASK" => error(ErrorKind::Transient),
+        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "UNBLOCKED"
+        | "NOREPLICAS" | "MOVED" | "ASK" => error(ErrorKind::Transient),
         // The disk is full or a snapshot failed: the server takes no writes until someone has looked.
-        "MISCONF" => error(ErrorKind::Misconfigured)
-            .with_remedy("let the server save again (free disk space, see its log), or set stop-writes-on-bgsave-error no"),
+        "MISCONF" => error(ErrorKind::Misconfigured).with_remedy(
+            "let the server save again (free disk space, see its log), or set stop-writes-on-bgsave-error no",
+        ),
         "OOM" => error(ErrorKind::Throttled).with_remedy(
             "raise maxmemory (`CONFIG SET maxmemory …`), or hold fewer or smaller views in this store",
         ),
-        "NOAUTH" => error(ErrorKind::Denied).with_remedy("put user and password into the store's URL: redis://user:password@host"),
+        "NOAUTH" => error(ErrorKind::Denied)
+            .with_remedy("put user and password into the store's URL: redis://user:password@host"),
         "WRONGPASS" => error(ErrorKind::Denied).with_remedy("correct user and password in the store's URL"),
         "NOPERM" => error(ErrorKind::Denied).with_remedy(
-            "grant the user what docs/engines/redis.md lists: `ACL SETUSER headwater on >password ~PREFIX* +@read +@write \
-             +@transaction +@connection +info -@dangerous`",
+            "grant the user the commands and keys that docs/engines/redis.md lists (ACL SETUSER …)",
         ),
         "CROSSSLOT" => error(ErrorKind::Unsupported).with_remedy(SLOT_REMEDY),
-        "EXECABORT" if text.contains("OOM") => error(ErrorKind::Throttled)
-            .with_remedy("raise maxmemory (`CONFIG SET maxmemory …`), or hold fewer or smaller views in this store"),
+        "EXECABORT" if text.contains("OOM") => error(ErrorKind::Throttled).with_remedy(
+            "raise maxmemory (`CONFIG SET maxmemory …`), or hold fewer or smaller views in this store",
+        ),
         "ERR" if text.contains("max number of clients") => error(ErrorKind::Transient)
             .with_remedy("raise maxclients, or look for clients that leak connections (`CLIENT LIST`)"),
         "ERR" if text.contains("AUTH") => {
@@ -42,6 +44,12 @@ pub(super) const SLOT_REMEDY: &str =
 
 /// A connection that broke, timed out or could not be made.
 pub(super) fn lost(doing: &str, cause: std::io::Error) -> Error {
+    // What TLS refuses (a certificate, a name, a peer that does not speak it) does not get better by itself.
+    if cause.kind() == std::io::ErrorKind::InvalidData {
+        return Error::misconfigured(format!("{doing} with TLS failed")).with_cause(cause).with_remedy(
+            "give `tls_ca` the authority of the server's certificate, and the URL a host name that is in it",
+        );
+    }
     Error::transient(format!("{doing} failed")).with_cause(cause)
 }
 
