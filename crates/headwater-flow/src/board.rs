@@ -278,10 +278,6 @@ impl Board {
         release
     }
 
-    pub fn everything_applied(&self, durable: Offset) -> bool {
-        self.lock().stores.values().all(|part| part.let_go || part.offset >= durable)
-    }
-
     // Backfills.
 
     pub fn backfill_begins(

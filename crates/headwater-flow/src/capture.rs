@@ -24,6 +24,9 @@ use crate::retry::Backoff;
 /// How often the source is told what it may forget.
 const RELEASE_EVERY: Duration = Duration::from_millis(100);
 
+/// A log that moves without changes for us (other databases, tables that no view needs) gets an empty entry this often.
+const IDLE_ENTRY_EVERY: Duration = Duration::from_secs(5);
+
 pub(crate) struct Capture {
     pub source: Arc<dyn Source>,
     pub journal: Journal,
@@ -93,6 +96,7 @@ impl Capture {
         let mut seen = SeenShapes::default();
         let mut idle: Option<Position> = None;
         let mut release_at = Instant::now() + RELEASE_EVERY;
+        let mut idle_entry_at = Instant::now();
         loop {
             let events = tokio::select! {
                 events = stream.next() => events?,
@@ -143,12 +147,19 @@ impl Capture {
                     Event::Idle { position } => idle = Some(position),
                 }
             }
+            if transaction.is_none()
+                && Instant::now() >= idle_entry_at
+                && let Some(position) = idle.take()
+            {
+                grew |= self.note_idle(position)?;
+                idle_entry_at = Instant::now() + IDLE_ENTRY_EVERY;
+            }
             if grew {
                 self.writer.flush()?;
             }
             if Instant::now() >= release_at {
                 release_at = Instant::now() + RELEASE_EVERY;
-                self.release(&mut idle).await?;
+                self.release().await?;
             }
         }
     }
@@ -191,19 +202,24 @@ impl Capture {
         self.windows.transaction_dropped();
     }
 
+    /// An entry without changes, so that the source may forget its log up to here: what is released is never beyond
+    /// what the journal knows, or the next start would take the difference for a gap.
+    fn note_idle(&mut self, position: Position) -> Result<bool> {
+        if self.is_old(&position)? {
+            return Ok(false);
+        }
+        self.writer.begin(EntryKind::Transaction { xid: None })?;
+        self.last_offset = self.writer.commit(position.clone(), self.last_committed_at)?;
+        self.last = Some(position);
+        Ok(true)
+    }
+
     /// The source may forget what every store holds; what a slow store lacks, the journal keeps for it.
-    async fn release(&self, idle: &mut Option<Position>) -> Result<()> {
-        let durable = self.journal.durable();
-        if let Some(position) = self.board.releasable(durable, self.journal.last_position()) {
-            self.source.release(&position).await?;
+    async fn release(&self) -> Result<()> {
+        match self.board.releasable(self.journal.durable(), self.journal.last_position()) {
+            Some(position) => self.source.release(&position).await,
+            None => Ok(()),
         }
-        if durable == self.last_offset
-            && self.board.everything_applied(durable)
-            && let Some(position) = idle.take()
-        {
-            self.source.release(&position).await?;
-        }
-        Ok(())
     }
 }
 
