@@ -1,0 +1,140 @@
+//! Random schemas, random transactions, random kill points: in the end every store equals the source, and on the way no
+//! reader saw a torn transaction or an older one than before.
+//!
+//! A failing seed is printed: `HEADWATER_SEED=… cargo test -p headwater --test e2e random`. More of them:
+//! `HEADWATER_SEEDS=50`.
+
+use std::time::Duration;
+
+use headwater_testkit::checker::{Copy, Truth};
+use headwater_testkit::workload::{Dialect, PairReader, PairStore, Transaction, Workload};
+use headwater_testkit::{Chance, Folder, Postgres, Redis};
+use tokio_postgres::Client;
+
+use crate::program::Headwater;
+use crate::redis_store;
+
+/// Transactions before Headwater is started for the first time, for it to backfill.
+const BEFORE: usize = 60;
+const ROUNDS: usize = 25;
+
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match (number("HEADWATER_SEED"), number("HEADWATER_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(count)) => (0..count).collect(),
+        (None, None) => vec![1, 2],
+    }
+}
+
+enum Source {
+    Postgres { engine: Postgres, client: Client },
+    Sqlite { db: rusqlite::Connection, truth: Truth, url: String },
+}
+
+impl Source {
+    async fn postgres() -> Source {
+        let engine = Postgres::start();
+        let client = engine.connect().await;
+        Source::Postgres { engine, client }
+    }
+
+    fn sqlite(folder: &Folder) -> Source {
+        let path = folder.join("source.db");
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.pragma_update(None, "journal_mode", "wal").unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        Source::Sqlite { db, url: format!("sqlite:{}", path.display()), truth: Truth::Sqlite(path) }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Source::Postgres { engine, .. } => engine.url(),
+            Source::Sqlite { url, .. } => url.clone(),
+        }
+    }
+
+    fn truth(&self) -> Truth {
+        match self {
+            Source::Postgres { engine, .. } => Truth::Postgres(engine.url()),
+            Source::Sqlite { truth, .. } => truth.clone(),
+        }
+    }
+
+    async fn run(&self, sql: &str) {
+        match self {
+            Source::Postgres { client, .. } => {
+                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
+            }
+            Source::Sqlite { db, .. } => {
+                db.execute_batch(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
+            }
+        }
+    }
+
+    async fn apply(&self, transaction: &Transaction) {
+        self.run(&transaction.sql()).await;
+    }
+}
+
+async fn converges_through_kills(seed: u64, dialect: Dialect) {
+    eprintln!("HEADWATER_SEED={seed} ({dialect:?})");
+    let folder = Folder::new("e2e");
+    let redis = Redis::start();
+    let source = match dialect {
+        Dialect::Postgres => Source::postgres().await,
+        Dialect::Sqlite => Source::sqlite(&folder),
+    };
+    let mut workload = Workload::new(seed, dialect);
+    let mut chance = Chance::new(seed ^ 0xfa17);
+    source.run(&workload.ddl()).await;
+    for _ in 0..BEFORE {
+        source.apply(&workload.transaction()).await;
+    }
+
+    let local = folder.join("derived.db");
+    let (entry, near) = redis_store(&redis);
+    let stores = [("near", entry), ("local", format!("url = \"sqlite:{}\"", local.display()))];
+    let views = workload.views(&["near", "local"]);
+    let headwater = Headwater::new(&source.url(), &stores, &views);
+    headwater.start();
+    let readers = [
+        PairReader::start(PairStore::Redis { url: redis.url(), prefix: "shop:".into() }),
+        PairReader::start(PairStore::Sqlite(local.clone())),
+    ];
+    for _ in 0..ROUNDS {
+        for _ in 0..chance.below(12) {
+            source.apply(&workload.transaction()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(chance.below(150))).await;
+        if chance.one_in(4) {
+            headwater.kill();
+            for _ in 0..chance.below(6) {
+                source.apply(&workload.transaction()).await;
+            }
+            headwater.start();
+        }
+    }
+    let truth = source.truth();
+    headwater.converges(&truth, &near, &views).await;
+    let report = headwater.converges(&truth, &Copy::Sqlite(local), &views).await;
+    assert!(report.compared > 0);
+    for reader in readers {
+        reader.finish().unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{}", headwater.log()));
+    }
+    headwater.stop();
+}
+
+#[tokio::test]
+async fn stores_converge_with_postgres_through_random_kills() {
+    for seed in seeds() {
+        converges_through_kills(seed, Dialect::Postgres).await;
+    }
+}
+
+#[tokio::test]
+async fn stores_converge_with_sqlite_through_random_kills() {
+    for seed in seeds() {
+        converges_through_kills(seed, Dialect::Sqlite).await;
+    }
+}
