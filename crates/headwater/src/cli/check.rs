@@ -87,9 +87,12 @@ pub(super) async fn within<T>(look: impl Future<Output = Result<T>>) -> Result<T
 }
 
 fn summary(file: &File, facts: Option<&SourceFacts>) -> String {
-    let views = show::counted(file.views.len(), "view");
-    let server = facts.map(|facts| facts.server.as_str()).unwrap_or_default();
-    format!("{views} of {server} fit the source. Next: headwater run")
+    let (views, fit) = match file.views.len() {
+        1 => ("1 view".to_owned(), "fits"),
+        n => (show::counted(n, "view"), "fit"),
+    };
+    let server = facts.map_or("the source", |facts| facts.server.as_str());
+    format!("{views} {fit} {server}. Next: headwater run")
 }
 
 fn print_json(path: &Path, findings: &[Finding], facts: Option<&SourceFacts>) {

@@ -15,8 +15,11 @@ pub fn file_errors(path: &Path, errors: &FileErrors) {
     findings(path, &errors.text, &found);
 }
 
-/// Everything found, then a count.
+/// Everything found, then a count; nothing if nothing was found.
 pub fn findings(path: &Path, text: &str, findings: &[Finding]) {
+    if findings.is_empty() {
+        return;
+    }
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     // Remedies hold SQL and commands: a wrapped line cannot be copied.
