@@ -22,6 +22,8 @@ use crate::sqlite::connection::{Opened, failed};
 /// How long `follow` waits for another instance to end.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
+const CHECK_FILE_EVERY: Duration = Duration::from_millis(500);
+
 /// How often the file is looked at, by how long it has been quiet.
 const PACE: [(Duration, Duration); 3] = [
     (Duration::from_millis(200), Duration::from_millis(1)),
@@ -46,7 +48,8 @@ impl headwater_model::Follow for Follow {
 pub(super) fn start(path: &Path, after: Option<Position>) -> Result<Follow> {
     let opened = Opened::existing(path)?;
     let lock = lock(path)?;
-    let mut worker = Worker { opened, registry: None, log: Log::after(0), _lock: lock };
+    let mut worker =
+        Worker { opened, registry: None, log: Log::after(0), checked: Instant::now(), _lock: lock };
     worker.log = Log::after(worker.place(after.as_ref())?);
     let (sender, windows) = mpsc::channel(1);
     std::thread::Builder::new()
@@ -90,6 +93,7 @@ struct Worker {
     opened: Opened,
     registry: Option<Arc<Registry>>,
     log: Log,
+    checked: Instant,
     /// Held for as long as the thread runs.
     _lock: File,
 }
@@ -124,7 +128,7 @@ impl Worker {
         let mut version = None;
         let mut changed = Instant::now();
         while !sender.is_closed() {
-            let read = self.data_version().and_then(|now| {
+            let read = self.check_file().and_then(|()| self.data_version()).and_then(|now| {
                 if version != Some(now) || self.log.is_open() {
                     version = Some(now);
                     changed = Instant::now();
@@ -155,10 +159,19 @@ impl Worker {
         }
     }
 
-    fn data_version(&self) -> Result<i64> {
-        if !self.opened.is_current() {
-            return Err(Error::out_of_step("the database file was removed or replaced"));
+    /// Fails if the path names another file by now, which no change of the open one would tell.
+    fn check_file(&mut self) -> Result<()> {
+        if self.checked.elapsed() < CHECK_FILE_EVERY {
+            return Ok(());
         }
+        self.checked = Instant::now();
+        match self.opened.is_current() {
+            true => Ok(()),
+            false => Err(Error::out_of_step("the database file was removed or replaced")),
+        }
+    }
+
+    fn data_version(&self) -> Result<i64> {
         self.opened
             .connection
             .prepare_cached("PRAGMA data_version")
