@@ -4,6 +4,7 @@
 //! the source and the position that belongs to them. All writes go through one thread ([`writer`]); reads have
 //! connections of their own and, in write-ahead mode, never wait for it.
 
+mod checkpoint;
 mod reads;
 mod schema;
 mod step;

@@ -28,6 +28,7 @@ impl ToSql for Text<'_> {
 /// The views of the open step.
 pub(super) struct Step {
     views: HashMap<ViewId, Table>,
+    changes: usize,
     key: Vec<u8>,
     old_key: Vec<u8>,
     document: Vec<u8>,
@@ -99,7 +100,7 @@ impl Step {
             Ok(views)
         };
         let views = read().map_err(|e| failed(e, "read which views the store has"))?;
-        Ok(Step { views, key: Vec::new(), old_key: Vec::new(), document: Vec::new() })
+        Ok(Step { views, changes: 0, key: Vec::new(), old_key: Vec::new(), document: Vec::new() })
     }
 
     pub(super) fn write(
@@ -108,6 +109,7 @@ impl Step {
         changes: Vec<ViewChange>,
     ) -> Result<Vec<Refusal>> {
         let mut refusals = Vec::new();
+        self.changes += changes.len();
         for change in changes {
             match change {
                 ViewChange::Put { view, key, moved_from, document } => {
@@ -178,15 +180,15 @@ impl Step {
         Ok(None)
     }
 
-    /// Writes the row counts, as the last thing before the position.
-    pub(super) fn close(self, connection: &Connection) -> Result<()> {
+    /// Writes the row counts, as the last thing before the position. Returns how many changes the step had.
+    pub(super) fn close(self, connection: &Connection) -> Result<usize> {
         for (name, table) in self.views.iter().filter(|(_, table)| table.changed) {
             connection
                 .prepare_cached("UPDATE headwater_view SET \"rows\" = ?2 WHERE name = ?1")
                 .and_then(|mut statement| statement.execute((&**name, table.rows)))
                 .map_err(|e| failed(e, "write row counts"))?;
         }
-        Ok(())
+        Ok(self.changes)
     }
 }
 

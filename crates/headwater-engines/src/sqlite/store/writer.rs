@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpointer;
 use super::schema;
 use super::step::Step;
 use crate::sqlite::config::{StoreOptions, Synchronous};
@@ -19,6 +20,9 @@ const COMMANDS_MAX: usize = 16;
 
 /// A step larger than this spills into the write-ahead log instead of memory.
 const CACHE_KIB: i64 = 32 * 1024;
+
+/// The log starts again from its beginning after about this many pages (64 MiB).
+const WAL_PAGES: u32 = 16_384;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
@@ -53,9 +57,10 @@ pub(super) enum Command {
 /// Starts the thread. It ends when the last sender is gone.
 pub(super) fn start(options: StoreOptions) -> Result<mpsc::Sender<Command>> {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let checkpointer = Checkpointer::start(&options.path)?;
     std::thread::Builder::new()
         .name("sqlite store".to_owned())
-        .spawn(move || Writer { options, opened: None, step: None }.run(inbox))
+        .spawn(move || Writer { options, opened: None, step: None, checkpointer }.run(inbox))
         .map_err(|e| Error::transient("start the thread that writes to the store").with_cause(e))?;
     Ok(commands)
 }
@@ -75,6 +80,7 @@ struct Writer {
     options: StoreOptions,
     opened: Option<Opened>,
     step: Option<(Step, Arc<AtomicBool>, Epoch)>,
+    checkpointer: Checkpointer,
 }
 
 impl Writer {
@@ -184,9 +190,11 @@ impl Writer {
             if held.epoch != epoch {
                 return Err(Error::bug(format!("a step of epoch {epoch} ends as epoch {}", held.epoch)));
             }
-            step.close(connection)?;
+            let changes = step.close(connection)?;
             schema::set_held(connection, held)?;
-            connection.execute_batch("COMMIT").map_err(|e| failed(e, "commit to the store"))
+            connection.execute_batch("COMMIT").map_err(|e| failed(e, "commit to the store"))?;
+            self.checkpointer.committed(changes);
+            Ok(())
         };
         let committed = commit();
         if committed.is_err() {
@@ -217,7 +225,7 @@ fn open_for_writing(options: &StoreOptions) -> Result<Opened> {
         connection.execute_batch(&format!(
             "PRAGMA synchronous = {synchronous};
              PRAGMA cache_size = -{CACHE_KIB};
-             PRAGMA wal_autocheckpoint = 4000;
+             PRAGMA wal_autocheckpoint = {WAL_PAGES};
              PRAGMA journal_size_limit = 67108864;"
         ))?;
         Ok(mode)

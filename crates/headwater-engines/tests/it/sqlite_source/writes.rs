@@ -374,6 +374,18 @@ async fn an_older_copy_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_replaced_while_followed_is_noticed() {
+    let database = Database::with(ITEMS, &["item"]).await;
+    let copy = database.path().with_extension("copy");
+    database.run(&format!("VACUUM INTO '{}'", copy.display()));
+    let mut follow = database.source.follow(None).await.unwrap();
+    let _ = next(&mut *follow).await;
+    std::fs::rename(copy, database.path()).unwrap();
+    let error = follow.next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfStep);
+}
+
+#[tokio::test]
 async fn a_log_that_nobody_reads_stays_bounded_and_the_gap_is_told() {
     let database = Database::with(ITEMS, &["item"]).await;
     let options =
