@@ -213,6 +213,7 @@ impl Applier {
                 () = tokio::time::sleep_until(store_by), if step.is_none() && stored < held.offset => {
                     self.store.begin(self.epoch, stored).await?.commit(&held).await?;
                     stored = held.offset;
+                    self.board.applied(&self.name, &held, stored, &BTreeMap::new());
                     continue;
                 }
             };
@@ -240,7 +241,7 @@ impl Applier {
                 stored = held.offset;
                 store_by = Instant::now() + IDLE_COMMIT_EVERY;
             }
-            self.board.applied(&self.name, &held, &std::mem::take(&mut counts));
+            self.board.applied(&self.name, &held, stored, &std::mem::take(&mut counts));
         }
     }
 

@@ -213,9 +213,7 @@ impl Reads {
             }
         }
         for (consumer, arrived) in waiting {
-            let Some(plan) = backfill.plans.get(&consumer.view) else { continue };
-            if arrived {
-                backfill.state.finish_fill(consumer, &plan.fingerprint)?;
+            if arrived && backfill.state.finish_fill(consumer)? {
                 backfill.board.view_ready(consumer, true);
                 info!(view = %consumer.view, store = %consumer.store, "the view is complete");
             }

@@ -64,7 +64,9 @@ struct StorePart {
     promise: Option<Promise>,
     failure: Option<(PartState, String)>,
     connected: bool,
+    /// Everything up to here is applied; the store itself may say less, where what followed did not concern it.
     offset: Offset,
+    stored: Offset,
     position: Option<Position>,
     behind_since: Option<Instant>,
     let_go: bool,
@@ -171,7 +173,7 @@ impl Board {
             part.failure = None;
             part.connected = true;
             part.let_go = false;
-            part.offset = held.offset;
+            (part.offset, part.stored) = (held.offset, held.offset);
             part.position = held.position.clone();
         });
     }
@@ -183,10 +185,10 @@ impl Board {
         });
     }
 
-    pub fn applied(&self, store: &str, held: &Held, changes: &BTreeMap<Box<str>, u64>) {
+    pub fn applied(&self, store: &str, held: &Held, stored: Offset, changes: &BTreeMap<Box<str>, u64>) {
         self.store(store, |part| {
             part.failure = None;
-            part.offset = held.offset;
+            (part.offset, part.stored) = (held.offset, stored);
             part.committed_at = held.committed_at;
             if held.position.is_some() {
                 part.position = held.position.clone();
@@ -238,11 +240,11 @@ impl Board {
         self.lock().stores.get(store).map_or(Offset::ZERO, |part| part.offset)
     }
 
-    /// The slowest store that the journal keeps entries for, and its offset.
+    /// The slowest store that the journal keeps entries for, and the offset that it holds itself.
     pub fn slowest(&self) -> Option<(Box<str>, Offset)> {
         let inner = self.lock();
         let kept = inner.stores.iter().filter(|(_, part)| !part.let_go);
-        kept.map(|(name, part)| (name.clone(), part.offset)).min_by_key(|(_, offset)| *offset)
+        kept.map(|(name, part)| (name.clone(), part.stored)).min_by_key(|(_, offset)| *offset)
     }
 
     /// The journal keeps nothing for this store any more, until it connects again.

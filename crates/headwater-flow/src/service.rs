@@ -187,7 +187,8 @@ impl Service {
             Journal::open(options)?
         };
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
-        let fresh = journal.last_position().is_none();
+        // Nothing was ever captured from this source, not by another instance either.
+        let fresh = journal.last_position().is_none() && held.1 == Offset::ZERO;
         if gap {
             self.source.forget().await?;
         }

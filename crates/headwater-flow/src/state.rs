@@ -69,6 +69,8 @@ CREATE TABLE IF NOT EXISTS quarantine (
     at_offset INTEGER NOT NULL, UNIQUE (store, view, key));
 ";
 
+const FORGET_IDLE_JOBS: &str = "DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)";
+
 /// Rows of the quarantine, at most; past it a store is stopped instead, for then not rows are bad but something else.
 pub const QUARANTINE_MAX: u64 = 10_000;
 
@@ -106,14 +108,43 @@ impl State {
         Ok(())
     }
 
-    /// A view in a store is complete: no read needs to go on for it.
-    pub fn finish_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<()> {
-        self.replace_fill(consumer, fingerprint, "ready")
+    /// A view in a store is complete, if reads still ran for it: whoever asked for it anew meanwhile has taken it out of
+    /// them. Whether it is complete now.
+    pub fn finish_fill(&self, consumer: &Consumer) -> Result<bool> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        let of = params![consumer.store, consumer.view];
+        let waited =
+            transaction.execute("DELETE FROM consumer WHERE store = ?1 AND view = ?2", of).map_err(broken)?;
+        if waited > 0 {
+            transaction
+                .execute("UPDATE fill SET state = 'ready' WHERE store = ?1 AND view = ?2", of)
+                .map_err(broken)?;
+            transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
+        }
+        transaction.commit().map_err(broken)?;
+        Ok(waited > 0)
     }
 
     /// A view in a store holds nothing that can be relied on: reads that began before do not serve it.
     pub fn want_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<()> {
-        self.replace_fill(consumer, fingerprint, "wanted")
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        transaction
+            .execute(
+                "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, 'wanted')
+                 ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = 'wanted'",
+                params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes],
+            )
+            .map_err(broken)?;
+        transaction
+            .execute(
+                "DELETE FROM consumer WHERE store = ?1 AND view = ?2",
+                params![consumer.store, consumer.view],
+            )
+            .map_err(broken)?;
+        transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
+        transaction.commit().map_err(broken)
     }
 
     /// A view in a store is to be read again, over what is there.
@@ -148,28 +179,6 @@ impl State {
             },
             _ => Fill::Wanted,
         })
-    }
-
-    fn replace_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint, state: &str) -> Result<()> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction().map_err(broken)?;
-        transaction
-            .execute(
-                "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = ?5",
-                params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes, state],
-            )
-            .map_err(broken)?;
-        transaction
-            .execute(
-                "DELETE FROM consumer WHERE store = ?1 AND view = ?2",
-                params![consumer.store, consumer.view],
-            )
-            .map_err(broken)?;
-        transaction
-            .execute("DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)", [])
-            .map_err(broken)?;
-        transaction.commit().map_err(broken)
     }
 
     /// Starts the reads that fill `consumers`, and marks them as filling, in one step.
@@ -378,7 +387,13 @@ mod tests {
             .unwrap();
         state.want_fill(&consumer("a"), &fingerprint("f", "s")).unwrap();
         assert_eq!(state.jobs().unwrap()[0].consumers, vec![consumer("b")]);
-        state.want_fill(&consumer("b"), &fingerprint("f", "s")).unwrap();
+        assert!(
+            !state.finish_fill(&consumer("a")).unwrap(),
+            "a read that no longer serves it does not complete it"
+        );
+        assert_eq!(state.fill(&consumer("a"), &fingerprint("f", "s")).unwrap(), Fill::Wanted);
+        assert!(state.finish_fill(&consumer("b")).unwrap());
+        assert_eq!(state.fill(&consumer("b"), &fingerprint("f", "s")).unwrap(), Fill::Ready);
         assert!(state.jobs().unwrap().is_empty());
     }
 }
