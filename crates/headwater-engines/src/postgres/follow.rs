@@ -12,14 +12,17 @@ use bytes::BufMut;
 use headwater_model::{Error, Event, Follow, Result};
 use postgres_protocol::message::frontend;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::catalog::{self, Catalog, Identity, Seen};
+use super::config::Config;
 use super::connection::Connection;
 use super::error::ServerError;
 use super::pgoutput::{Decoder, Reader, RelationMessage};
 use super::pool::Pool;
 use super::time::EPOCH_MICROS;
+use super::wanted::{self, Tables};
 use super::wire::Frame;
 
 /// What may wait for the consumer: undecoded size and number of events.
@@ -29,6 +32,8 @@ const QUEUE_EVENTS_MAX: usize = 4096;
 const BATCH_EVENTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
+const UNDEFINED_OBJECT: &str = "42704";
+
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Silence after which we ask the server for a sign of life, and after which we give it up.
 const ASK_AFTER: Duration = Duration::from_secs(15);
@@ -37,6 +42,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 /// The consumer's end. Dropping it ends the task, which frees the slot.
 pub(super) struct Following {
     queue: Arc<Queue>,
+    watching: Option<JoinHandle<()>>,
 }
 
 #[async_trait]
@@ -45,6 +51,9 @@ impl Follow for Following {
         loop {
             {
                 let mut waiting = self.queue.waiting();
+                if let Some(gap) = waiting.gap.take() {
+                    return Err(gap);
+                }
                 if !waiting.events.is_empty() {
                     waiting.bytes = 0;
                     let events = std::mem::take(&mut waiting.events);
@@ -64,6 +73,9 @@ impl Follow for Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
         self.queue.waiting().closed = true;
         self.queue.taken.notify_one();
         self.queue.closed.notify_one();
@@ -84,6 +96,8 @@ struct Waiting {
     bytes: usize,
     /// Why the task ended; the inner option is emptied when it was told.
     end: Option<Option<Error>>,
+    /// What the log will not say, found out elsewhere: told before anything else.
+    gap: Option<Error>,
     closed: bool,
 }
 
@@ -93,36 +107,44 @@ impl Queue {
     }
 }
 
-/// Starts the task on a connection that is in COPY BOTH.
-pub(super) fn start(
-    connection: Connection,
-    decoder: Decoder,
-    catalog: Arc<Catalog>,
-    pool: Arc<Pool>,
-    released: Arc<AtomicU64>,
-) -> Following {
+/// What following has in common with the rest of the source.
+pub(super) struct Shared {
+    pub config: Arc<Config>,
+    pub catalog: Arc<Catalog>,
+    pub pool: Arc<Pool>,
+    pub released: Arc<AtomicU64>,
+    pub wanted: Option<Arc<Tables>>,
+}
+
+/// Starts the tasks, on a connection that is in COPY BOTH.
+pub(super) fn start(connection: Connection, decoder: Decoder, shared: Shared) -> Following {
     let queue = Arc::new(Queue::default());
-    let reader = Reading {
+    let watching = shared.wanted.clone().map(|wanted| {
+        let watch = wanted::watch(shared.pool.clone(), shared.config.clone(), wanted);
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            let gap = watch.await;
+            queue.waiting().gap = Some(gap);
+            queue.arrived.notify_one();
+        })
+    });
+    let reading = Reading {
         connection,
         received: decoder.position(),
         decoder,
-        catalog,
-        pool,
-        released,
+        shared,
         queue: queue.clone(),
         batch: Vec::new(),
         batch_bytes: 0,
     };
-    tokio::spawn(reader.run());
-    Following { queue }
+    tokio::spawn(reading.run());
+    Following { queue, watching }
 }
 
 struct Reading {
     connection: Connection,
     decoder: Decoder,
-    catalog: Arc<Catalog>,
-    pool: Arc<Pool>,
-    released: Arc<AtomicU64>,
+    shared: Shared,
     queue: Arc<Queue>,
     /// The furthest that the server says it has sent.
     received: u64,
@@ -195,7 +217,14 @@ impl Reading {
         match frame.tag {
             b'd' => {}
             b'N' | b'S' => return Ok(()),
-            b'E' => return Err(ServerError::parse(self.connection.wire.bytes(frame.body)).into()),
+            b'E' => {
+                let error = ServerError::parse(self.connection.wire.bytes(frame.body));
+                // The only object that decoding looks up by name, in the catalog as it was.
+                if error.code == UNDEFINED_OBJECT {
+                    return Err(wanted::publication_gone(&self.shared.config).with_cause(Error::from(error)));
+                }
+                return Err(error.into());
+            }
             // CopyDone: the server shuts down cleanly.
             b'c' | b'C' | b'Z' => return Err(Error::transient("the server ended the stream")),
             other => {
@@ -211,8 +240,13 @@ impl Reading {
                 self.received = self.received.max(reader.u64()?);
                 reader.u64()?;
                 if let Some(message) = self.decoder.message(reader.0, &mut self.batch)? {
-                    let shape = resolve(&message, &self.catalog, &self.pool).await?;
-                    self.decoder.define(message, shape);
+                    let wanted = self.shared.wanted.as_ref();
+                    if wanted.is_some_and(|wanted| !wanted.cover(message.id, &message.name)) {
+                        self.decoder.ignore(&message);
+                    } else {
+                        let shape = resolve(&message, &self.shared.catalog, &self.shared.pool).await?;
+                        self.decoder.define(message, shape);
+                    }
                 }
             }
             b'k' => {
@@ -265,7 +299,7 @@ impl Reading {
 
     fn put_status(&mut self, ask: bool) {
         // Never beyond what this stream has handed out: the server would believe it and skip the rest.
-        let flushed = self.released.load(Ordering::Acquire).min(self.decoder.position());
+        let flushed = self.shared.released.load(Ordering::Acquire).min(self.decoder.position());
         let mut update = Vec::with_capacity(34);
         update.put_u8(b'r');
         update.put_u64(self.received);

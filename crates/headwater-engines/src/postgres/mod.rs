@@ -5,7 +5,7 @@
 //! - `wire`, `connection`, `tls`, `pool`: the protocol, spoken by our own small client
 //! - `pgoutput`, `codec`, `time`: the log and its values
 //! - `catalog`, `tables`: what only the database's catalog knows
-//! - `prepare`, `slot`: publication and slot
+//! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
 //! - `error`: what the server's errors ask the caller to do
 //!
@@ -30,6 +30,7 @@ mod sql;
 mod tables;
 mod time;
 mod tls;
+mod wanted;
 mod wire;
 
 pub use source::Source;

@@ -18,7 +18,8 @@ pub(super) const MARK_PREFIX: &str = "headwater";
 pub(super) struct Decoder {
     system: Arc<str>,
     slot: String,
-    relations: HashMap<u32, Relation>,
+    /// `None`: a table that is published but not followed.
+    relations: HashMap<u32, Option<Relation>>,
     transaction: Option<Transaction>,
     /// The newest transaction number known, in 64 bits: the log has only the lower 32.
     xid: u64,
@@ -75,24 +76,24 @@ impl Decoder {
     }
 
     /// Decodes one message. A relation that is new or changed comes back, and must be given to
-    /// [`Decoder::define`] before the next message.
+    /// [`Decoder::define`] or [`Decoder::ignore`] before the next message.
     pub fn message(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<Option<RelationMessage>> {
         let mut m = Reader(bytes);
         match m.u8()? {
             b'B' => self.begin(&mut m)?,
             b'I' => {
-                let relation = relation(&self.relations, m.u32()?)?;
+                let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
                 m.tag(b'N')?;
                 let row = relation.row(&mut m, None)?;
                 self.change(Change::Insert { table: relation.shape.table.clone(), row }, events)?;
             }
             b'U' => {
-                let relation = relation(&self.relations, m.u32()?)?;
+                let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
                 let change = relation.update(&mut m)?;
                 self.change(change, events)?;
             }
             b'D' => {
-                let relation = relation(&self.relations, m.u32()?)?;
+                let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
                 match m.u8()? {
                     b'K' | b'O' => {}
                     _ => return Err(torn()),
@@ -106,14 +107,19 @@ impl Decoder {
                 m.u8()?;
                 let mut tables = Vec::new();
                 for _ in 0..count {
-                    tables.push(relation(&self.relations, m.u32()?)?.shape.table.clone());
+                    if let Some(relation) = relation(&self.relations, m.u32()?)? {
+                        tables.push(relation.shape.table.clone());
+                    }
                 }
-                self.change(Change::Truncate { tables }, events)?;
+                if !tables.is_empty() {
+                    self.change(Change::Truncate { tables }, events)?;
+                }
             }
             b'R' => {
                 let message = relation_message(&mut m)?;
                 // A key that only the catalog knows may have changed without a trace in the message.
-                let known = self.relations.get(&message.id).is_some_and(|known| known.message == message);
+                let known = self.relations.get(&message.id).and_then(Option::as_ref);
+                let known = known.is_some_and(|known| known.message == message);
                 if !(known && message.own_key().is_some()) {
                     return Ok(Some(message));
                 }
@@ -136,7 +142,12 @@ impl Decoder {
         for (place, column) in shape.table.key.iter().enumerate() {
             key_place[*column] = Some(place);
         }
-        self.relations.insert(message.id, Relation { shape, message, key_place });
+        self.relations.insert(message.id, Some(Relation { shape, message, key_place }));
+    }
+
+    /// Changes of this table are passed over.
+    pub fn ignore(&mut self, message: &RelationMessage) {
+        self.relations.insert(message.id, None);
     }
 
     /// The server has sent everything up to `lsn`.
@@ -240,8 +251,11 @@ fn widen(low: u32, near: u64) -> u64 {
     near.checked_add_signed(i64::from(distance)).unwrap_or(u64::from(low))
 }
 
-fn relation(relations: &HashMap<u32, Relation>, id: u32) -> Result<&Relation> {
-    relations.get(&id).ok_or_else(|| Error::bug(format!("the log never described the table with oid {id}")))
+fn relation(relations: &HashMap<u32, Option<Relation>>, id: u32) -> Result<Option<&Relation>> {
+    relations
+        .get(&id)
+        .map(Option::as_ref)
+        .ok_or_else(|| Error::bug(format!("the log never described the table with oid {id}")))
 }
 
 impl Relation {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::config::Config;
 use super::connection::Connection;
+use super::tables::TableState;
 use super::{slot, sql, tables};
 
 /// What a publication that is not settled says of itself.
@@ -24,7 +25,7 @@ pub(super) async fn prepare(
     connection: &mut Connection,
     config: &Config,
     wanted: &[TableName],
-) -> Result<()> {
+) -> Result<Vec<TableState>> {
     check_server(connection).await?;
     if wanted.is_empty() {
         return Err(Error::misconfigured("no table is to be followed"));
@@ -52,7 +53,7 @@ pub(super) async fn prepare(
         settle(connection).await?;
         comment(connection, config, SETTLED).await;
     }
-    Ok(())
+    Ok(states)
 }
 
 async fn check_server(connection: &mut Connection) -> Result<()> {

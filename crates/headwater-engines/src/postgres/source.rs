@@ -15,6 +15,7 @@ use super::config::Config;
 use super::connection::{Connection, Purpose};
 use super::pgoutput::{Decoder, MARK_PREFIX, mark_text};
 use super::pool::Pool;
+use super::wanted::Wanted;
 use super::{chunk, follow, inspect, lsn, prepare, slot, sql};
 
 /// Connections for chunks, and for everything else, so that long reads never hold up a mark.
@@ -27,6 +28,7 @@ pub struct Source {
     readers: Arc<Pool>,
     others: Arc<Pool>,
     catalog: Arc<Catalog>,
+    wanted: Wanted,
     /// The server may forget its log up to here. Read by the running stream.
     released: Arc<AtomicU64>,
     /// `system identifier/timeline` of the server that answered last.
@@ -42,6 +44,7 @@ impl Source {
             others: Arc::new(Pool::new(config.clone(), OTHERS_MAX)),
             config,
             catalog: Arc::default(),
+            wanted: Wanted::default(),
             released: Arc::default(),
             system: Mutex::default(),
         })
@@ -98,7 +101,8 @@ impl headwater_model::Source for Source {
 
     async fn prepare(&self, tables: &[TableName]) -> Result<()> {
         let mut connection = self.others.get().await?;
-        prepare::prepare(&mut connection, &self.config, tables).await?;
+        let states = prepare::prepare(&mut connection, &self.config, tables).await?;
+        self.wanted.set(&states);
         connection.keep();
         Ok(())
     }
@@ -141,9 +145,13 @@ impl headwater_model::Source for Source {
         Ok(Box::new(follow::start(
             replication,
             decoder,
-            self.catalog.clone(),
-            self.others.clone(),
-            self.released.clone(),
+            follow::Shared {
+                config: self.config.clone(),
+                catalog: self.catalog.clone(),
+                pool: self.others.clone(),
+                released: self.released.clone(),
+                wanted: self.wanted.get(),
+            },
         )))
     }
 

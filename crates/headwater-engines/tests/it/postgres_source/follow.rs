@@ -388,3 +388,52 @@ async fn a_lost_connection_is_transient_and_following_goes_on() {
     log.waiting.clear();
     assert_eq!(shorts(&mut log).await, [r#"+public.t {"id":2}"#, r#"+public.t {"id":3}"#]);
 }
+
+/// Follows on until it fails.
+async fn end(log: &mut Log) -> headwater_model::Error {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        assert!(std::time::Instant::now() < deadline, "following goes on");
+        match log.follow.next().await {
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_or_publication_that_vanishes_is_a_declared_gap() {
+    let postgres = Postgres::start();
+    let table = "CREATE TABLE t (id int PRIMARY KEY)";
+    postgres.psql(table);
+    let mut log = Log::new(&postgres, &["t"]).await;
+    // The new table has the old one's name and is not in the publication: the log would be silent about it.
+    postgres.psql(&format!("DROP TABLE t; {table}; INSERT INTO t VALUES (1)"));
+    let error = end(&mut log).await;
+    assert_eq!(error.kind(), ErrorKind::OutOfStep, "{error}");
+    assert!(error.to_string().contains("has left the publication"), "{error}");
+    let source = log.source.clone();
+    drop(log);
+    let mut log = Log::of(source.clone(), &["t"]).await;
+    postgres.psql("INSERT INTO t VALUES (2)");
+    assert_eq!(shorts(&mut log).await, [r#"+public.t {"id":2}"#]);
+
+    postgres.psql("DROP PUBLICATION headwater; INSERT INTO t VALUES (3)");
+    let error = end(&mut log).await;
+    assert_eq!(error.kind(), ErrorKind::OutOfStep, "{error}");
+    assert!(error.to_string().contains("is gone"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_published_and_not_followed_are_passed_over() {
+    let postgres = Postgres::start();
+    postgres.psql(
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE keyless (id int);
+         CREATE PUBLICATION headwater FOR ALL TABLES WITH (publish_via_partition_root = true)",
+    );
+    let mut log = Log::new(&postgres, &["t"]).await;
+    postgres.psql("INSERT INTO keyless VALUES (1)");
+    postgres
+        .psql("BEGIN; INSERT INTO keyless VALUES (2); INSERT INTO t VALUES (1); TRUNCATE keyless, t; COMMIT");
+    assert_eq!(shorts(&mut log).await, [r#"+public.t {"id":1}"#, "0public.t"]);
+}
