@@ -92,7 +92,7 @@ impl Mirror {
             conn.execute_batch(
                 "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
                  PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -65536; PRAGMA temp_store = FILE;
-                 PRAGMA journal_size_limit = 67108864;
+                 PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4000;
                  CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;",
             )?;
             conn.query_row("SELECT value FROM meta WHERE name = 'format'", [], |row| row.get(0))

@@ -335,6 +335,17 @@ fn another_view_asks_only_for_what_it_lacks() {
 }
 
 #[test]
+fn a_file_that_is_no_mirror_is_said_to_be_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.db");
+    std::fs::write(&path, b"not a database, but long enough to be looked at as one ".repeat(400)).unwrap();
+    let plan = compile(&[view("book", None, vec![])], &tables(&[books(1, &[])])).unwrap();
+    let error = Deriver::open(&path, plan).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.remedy().is_some());
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_its_place() {
     let all = tables(&[books(1, &[]), authors()]);
     let refused = |view: Arc<View>, needle: &str| {
