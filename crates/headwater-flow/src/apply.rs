@@ -123,6 +123,8 @@ impl Applier {
         for plan in &self.plans {
             let consumer = self.consumer(plan);
             let fill = self.state.fill(&consumer, &plan.fingerprint)?;
+            // Documents that were derived before the mirror was made anew are not to be had again.
+            let continues = continues && !(plan.stateful && self.mapper.lacks_derived_after(before.offset));
             if continues && fill == Fill::Stale {
                 wanted.push(consumer);
             } else if !continues || fill == Fill::Wanted {

@@ -124,6 +124,8 @@ impl Deriving {
         loop {
             let items = runtime.block_on(async {
                 tokio::select! {
+                    // First, for a runtime that goes away takes timers with it.
+                    biased;
                     () = cancel.cancelled() => None,
                     items = self.reader.next(READ_BYTES) => Some(items),
                     () = tokio::time::sleep(PERSIST_EVERY) => Some(Ok(Vec::new())),

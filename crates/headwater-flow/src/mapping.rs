@@ -49,6 +49,11 @@ pub(crate) struct Mapper {
 }
 
 impl Mapper {
+    /// Whether documents with embedded rows that belong behind `offset` are gone from the derived journal.
+    pub fn lacks_derived_after(&self, offset: Offset) -> bool {
+        self.derived.as_ref().is_some_and(|derived| derived.journal.first() > offset.next())
+    }
+
     /// Maps everything after `after`, until the receiver goes away.
     pub async fn run(mut self, after: Offset, out: mpsc::Sender<Piece>) -> Result<()> {
         let mut flat = Stateless::new(&self.flat, &self.tables)?;
@@ -139,7 +144,9 @@ struct Merge {
 impl Merge {
     fn new(derived: Derived, after: Offset) -> Result<Merge> {
         // It has entries only where documents changed, and may end earlier; what comes later has later offsets.
-        let reader = derived.journal.read(after.min(derived.journal.durable()))?;
+        // What is missing at its start belongs to views that are filled again (`lacks_derived_after`).
+        let start = derived.journal.first().0.saturating_sub(1);
+        let reader = derived.journal.read(after.min(derived.journal.durable()).max(Offset(start)))?;
         Ok(Merge { derived, reader, items: VecDeque::new() })
     }
 

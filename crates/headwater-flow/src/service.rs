@@ -215,6 +215,8 @@ impl Service {
             self.want_everything(&state, &plans)?;
         }
         let tasks = CancellationToken::new();
+        // Threads are not dropped with this future: they are told.
+        let _told = tasks.clone().drop_guard();
         let reshaped = CancellationToken::new();
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 

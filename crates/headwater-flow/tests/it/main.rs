@@ -1,6 +1,9 @@
 //! Flow against real engines.
+#![allow(clippy::unwrap_used)]
 
 mod derive;
 mod derive_shapes;
 mod derive_speed;
 mod filter;
+mod property;
+mod support;

@@ -1,0 +1,437 @@
+//! Random schemas and transactions, from both sources into every store at once, with the service ended at random points.
+//!
+//! Each case is one seed: a workload writes before, while and after the service lives; the service has several lives, most
+//! of which end like a crash; stores reject, lose replies, hang and lose everything. When all is quiet, every store equals
+//! the source by the checker. All the while readers watch a pair of rows in Redis and in the embedded store: never
+//! torn, never backwards.
+//!
+//! A failure names its seed. `HEADWATER_SEED=n` plays that one alone, `HEADWATER_SEED=n HEADWATER_CASES=m` that and those
+//! after it; `HEADWATER_LOG=debug` shows what the service says.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use headwater_flow::{NamedStore, Options};
+use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
+use headwater_testkit::checker::{Copy, Truth, eventually_equal};
+use headwater_testkit::faults::{Call, Fault, FaultyStore};
+use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
+use headwater_testkit::{Chance, Folder, Postgres, Redis};
+
+use crate::support::{self, Life};
+
+const CASES: u64 = 12;
+
+/// Cases that run at the same time: most of a case is waiting.
+const AT_ONCE: u64 = 4;
+
+/// For everything to become quiet and equal, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const STORES: [&str; 3] = ["near", "local", "scratch"];
+
+#[test]
+fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
+    support::log();
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("HEADWATER_SEED");
+    let cases = number("HEADWATER_CASES").unwrap_or(if first.is_some() { 1 } else { CASES });
+    let first = first.unwrap_or(1);
+    let (postgres, redis) = (Postgres::start(), Redis::start());
+    let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for worker in 0..AT_ONCE.min(cases) {
+            let (next, failed, postgres, redis) = (&next, &failed, &postgres, &redis);
+            scope.spawn(move || {
+                while !failed.load(Ordering::SeqCst) {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= first + cases {
+                        break;
+                    }
+                    let began = Instant::now();
+                    let redis_url = format!("{}/{worker}", redis.url());
+                    if catch_unwind(AssertUnwindSafe(|| case(seed, postgres, &redis_url))).is_err() {
+                        failed.store(true, Ordering::SeqCst);
+                        eprintln!("\nplay it again with HEADWATER_SEED={seed}\n");
+                    }
+                    if cases > CASES {
+                        eprintln!("seed {seed}: {:?}", began.elapsed());
+                    }
+                }
+            });
+        }
+    });
+    assert!(!failed.load(Ordering::SeqCst), "a case failed; its seed is above");
+}
+
+/// One world: a source that is written to, three stores, and what may happen to them.
+struct Case {
+    chance: Chance,
+    folder: Folder,
+    dialect: Dialect,
+    source_url: String,
+    slot: String,
+    redis_url: String,
+    views: Vec<View>,
+    scratch: Arc<dyn Store>,
+}
+
+fn case(seed: u64, postgres: &Postgres, redis_url: &str) {
+    let mut chance = Chance::new(seed);
+    let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+    let folder = Folder::new("property");
+    let source_url = match dialect {
+        Dialect::Postgres => {
+            postgres.psql(&format!("CREATE DATABASE case_{seed}"));
+            let url = postgres.url();
+            let (server, _) = url.rsplit_once('/').unwrap();
+            format!("{server}/case_{seed}")
+        }
+        Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
+    };
+    let workload = Workload::new(seed, dialect);
+    let views = views(&workload, dialect, &mut chance);
+    let mut case = Case {
+        chance,
+        dialect,
+        source_url,
+        slot: format!("case_{seed}"),
+        redis_url: redis_url.to_owned(),
+        views,
+        scratch: support::store("memory:", &[]),
+        folder,
+    };
+    case.empty_redis();
+    case.run(workload);
+    if dialect == Dialect::Postgres {
+        block_on(case.source().forget()).expect("forget");
+        postgres.psql(&format!("DROP DATABASE case_{seed} WITH (FORCE)"));
+    }
+    case.empty_redis();
+}
+
+/// The workload's views, and some of them once more in the other layout.
+fn views(workload: &Workload, dialect: Dialect, chance: &mut Chance) -> Vec<View> {
+    let mut views = workload.views(&STORES);
+    for view in views.clone() {
+        if chance.one_in(2) {
+            let layout = if view.layout() == Layout::Json { Layout::Hash } else { Layout::Json };
+            views.push(View { name: format!("{}_also", view.name).into(), layout: Some(layout), ..view });
+        }
+    }
+    if dialect == Dialect::Postgres {
+        views.iter_mut().for_each(|view| {
+            view.from = public(&view.from);
+            resolve(&mut view.embeds);
+        });
+    }
+    views
+}
+
+fn public(table: &TableName) -> TableName {
+    TableName::new(Some("public"), &table.name)
+}
+
+fn resolve(embeds: &mut [headwater_model::Embed]) {
+    for embed in embeds {
+        embed.from = public(&embed.from);
+        resolve(&mut embed.embeds);
+    }
+}
+
+impl Case {
+    fn run(&mut self, mut workload: Workload) {
+        let mut writer = Writer::connect(self);
+        writer.execute(&workload.ddl());
+        for _ in 0..self.chance.below(120) {
+            writer.execute(&workload.transaction().sql());
+        }
+        let over = AtomicBool::new(false);
+        let readers = [
+            PairReader::start(PairStore::Redis { url: self.redis_url.clone(), prefix: "p:".into() }),
+            PairReader::start(PairStore::Sqlite(self.local())),
+        ];
+        let pace = self.chance.below(8);
+        let neighbour = Neighbour::connect(self);
+        std::thread::scope(|scope| {
+            // Whatever happens, the writers end, or the scope would wait for them for ever.
+            let _end = SetOnDrop(&over);
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    writer.execute(&workload.transaction().sql());
+                    std::thread::sleep(Duration::from_millis(pace));
+                }
+            });
+            if let Some(neighbour) = neighbour {
+                scope.spawn(move || neighbour.run(over));
+            }
+            for _ in 0..self.chance.below(4) {
+                self.short_life();
+            }
+            self.last_life(over);
+        });
+        for reader in readers {
+            if let Err(violation) = reader.finish() {
+                panic!("{violation}");
+            }
+        }
+    }
+
+    fn options(&mut self) -> Options {
+        Options {
+            backfill_parallel: 1 + self.chance.below(4) as usize,
+            backfill_chunk_rows: *self.chance.pick(&[1, 3, 7, 50, 1000]),
+            ..support::options(&self.folder.join("data"))
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        match self.dialect {
+            Dialect::Postgres => {
+                support::source(&self.source_url, &[("slot", &self.slot), ("publication", &self.slot)])
+            }
+            Dialect::Sqlite => support::source(&self.source_url, &[]),
+        }
+    }
+
+    fn local(&self) -> PathBuf {
+        self.folder.join("local.db")
+    }
+
+    /// The stores anew, each in a wrapper that may misbehave.
+    fn stores(&mut self) -> Vec<(FaultyStore, NamedStore)> {
+        let local = format!("sqlite:{}", self.local().display());
+        let engines = [
+            support::store(&self.redis_url, &[("prefix", "p:")]),
+            support::store(&local, &[]),
+            Arc::clone(&self.scratch),
+        ];
+        let mut stores = Vec::new();
+        for (engine, name) in engines.into_iter().zip(STORES) {
+            let store = if self.chance.one_in(2) {
+                FaultyStore::seeded(engine, Chance::new(self.chance.number()), 4 + self.chance.below(60))
+            } else {
+                FaultyStore::new(engine)
+            };
+            if self.chance.one_in(3) {
+                let (call, fault) = (
+                    *self.chance.pick(&[Call::Commit, Call::Commit, Call::Write, Call::Claim]),
+                    *self.chance.pick(&[
+                        Fault::Hold,
+                        Fault::FailAfter(ErrorKind::Transient),
+                        Fault::Slow(Duration::from_millis(200)),
+                    ]),
+                );
+                store.let_through(call, self.chance.below(6) as usize);
+                store.inject(call, fault);
+            }
+            let named = support::named(name, Arc::new(store.clone()));
+            stores.push((store, named));
+        }
+        stores
+    }
+
+    /// A life that ends at some point, mostly like a crash.
+    fn short_life(&mut self) {
+        let options = self.options();
+        let stores = self.stores();
+        // A view that comes into the file later is filled while the others go on.
+        let views: Vec<View> = if self.chance.one_in(3) {
+            self.views.iter().filter(|view| &*view.name == "pair" || self.chance.one_in(2)).cloned().collect()
+        } else {
+            self.views.clone()
+        };
+        let named = stores.iter().map(|(_, named)| named.clone()).collect();
+        let life = Life::begin(options, self.source(), named, &views);
+        self.wait(900);
+        if self.chance.one_in(6) {
+            self.empty_redis();
+            self.wait(300);
+        }
+        if self.chance.one_in(5) {
+            self.cut_connections();
+            self.wait(300);
+        }
+        if self.chance.one_in(4) {
+            stores.iter().for_each(|(store, _)| store.release());
+            life.stop();
+        } else {
+            life.crash();
+        }
+        if self.chance.one_in(5) {
+            self.scratch = support::store("memory:", &[]);
+        }
+        if self.chance.one_in(8) {
+            self.empty_redis();
+        }
+    }
+
+    /// The life in which everything becomes quiet and equal.
+    fn last_life(&mut self, over: &AtomicBool) {
+        let options = self.options();
+        let stores = self.stores();
+        let named: Vec<NamedStore> = stores.iter().map(|(_, named)| named.clone()).collect();
+        let mut life = Life::begin(options, self.source(), named, &self.views);
+        self.wait(600);
+        over.store(true, Ordering::SeqCst);
+        stores.iter().for_each(|(store, _)| store.behave());
+        life.wait_settled(PATIENCE);
+        let truth = match self.dialect {
+            Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
+            Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
+        };
+        let copies = [
+            Copy::Redis { url: self.redis_url.clone(), prefix: "p:".into() },
+            Copy::Sqlite(self.local()),
+            Copy::Store(Arc::clone(&self.scratch)),
+        ];
+        for copy in &copies {
+            // A moment for what was written last to arrive; filling is over.
+            block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));
+        }
+        let status = life.handle.status();
+        for store in &status.stores {
+            assert_eq!(store.quarantined_rows, 0, "{} refused rows", store.name);
+        }
+        life.stop();
+    }
+
+    fn wait(&mut self, most: u64) {
+        std::thread::sleep(Duration::from_millis(self.chance.below(most)));
+    }
+
+    fn empty_redis(&self) {
+        let mut connection = redis::Client::open(&*self.redis_url).unwrap().get_connection().unwrap();
+        redis::cmd("FLUSHDB").exec(&mut connection).unwrap();
+    }
+
+    /// Every connection of the service to its source ends.
+    fn cut_connections(&self) {
+        if self.dialect == Dialect::Postgres {
+            let mut writer = Writer::connect(self);
+            writer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name LIKE 'headwater%'",
+            );
+        }
+    }
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A connection of the application.
+enum Writer {
+    Postgres(tokio::runtime::Runtime, tokio_postgres::Client),
+    Sqlite(rusqlite::Connection),
+}
+
+impl Writer {
+    fn connect(case: &Case) -> Writer {
+        match case.dialect {
+            Dialect::Postgres => {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                let client = runtime.block_on(async {
+                    let (client, connection) =
+                        tokio_postgres::connect(&case.source_url, tokio_postgres::NoTls).await.unwrap();
+                    tokio::spawn(connection);
+                    client
+                });
+                Writer::Postgres(runtime, client)
+            }
+            Dialect::Sqlite => {
+                let db = rusqlite::Connection::open(case.folder.join("source.db")).unwrap();
+                db.busy_timeout(Duration::from_secs(30)).unwrap();
+                db.pragma_update(None, "journal_mode", "wal").unwrap();
+                db.pragma_update(None, "synchronous", "off").unwrap();
+                Writer::Sqlite(db)
+            }
+        }
+    }
+
+    fn execute(&mut self, sql: &str) {
+        self.try_execute(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    }
+
+    fn try_execute(&mut self, sql: &str) -> Result<(), String> {
+        match self {
+            Writer::Postgres(runtime, client) => {
+                runtime.block_on(client.batch_execute(sql)).map_err(|error| format!("{error:?}"))
+            }
+            Writer::Sqlite(db) => db.execute_batch(sql).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A second application on PostgreSQL, with transactions that stay open for a while: so commits overtake each other, and
+/// chunks see transactions in progress. It works on negative keys that no statement of the workload names, one table at a
+/// time, so the two never wait for each other in a circle.
+struct Neighbour {
+    writer: Writer,
+    chance: Chance,
+    tables: Vec<String>,
+}
+
+impl Neighbour {
+    fn connect(case: &mut Case) -> Option<Neighbour> {
+        if case.dialect != Dialect::Postgres {
+            return None;
+        }
+        let flat = case.views.iter().filter(|view| view.name.starts_with("flat"));
+        let tables = flat.map(|view| format!("\"{}\"", view.from.name)).collect();
+        Some(Neighbour { writer: Writer::connect(case), chance: Chance::new(case.chance.number()), tables })
+    }
+
+    fn run(mut self, over: &AtomicBool) {
+        while !over.load(Ordering::SeqCst) {
+            self.writer.execute("BEGIN");
+            let table = self.chance.pick(&self.tables).clone();
+            let mut failed = false;
+            for _ in 0..1 + self.chance.below(4) {
+                let statement = self.statement(&table);
+                // A key that is taken already: the transaction is over.
+                failed |= self.writer.try_execute(&statement).is_err();
+                if failed {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(self.chance.below(15)));
+            }
+            let rolls_back = failed || self.chance.one_in(6);
+            self.writer.execute(if rolls_back { "ROLLBACK" } else { "COMMIT" });
+        }
+    }
+
+    fn statement(&mut self, table: &str) -> String {
+        let (key, other, rank) = (self.key(), self.key(), self.chance.below(6));
+        match self.chance.below(8) {
+            0..4 => format!(
+                "INSERT INTO {table} (id, rank) VALUES ({key}, {rank}) ON CONFLICT (id) DO UPDATE SET rank = {rank}"
+            ),
+            4 | 5 => format!("UPDATE {table} SET rank = {rank} WHERE id = {key}"),
+            6 => format!("UPDATE {table} SET id = {other} WHERE id = {key}"),
+            _ => format!("DELETE FROM {table} WHERE id = {key}"),
+        }
+    }
+
+    /// Negative, and never divisible by three: the workload updates all rows that are.
+    fn key(&mut self) -> i64 {
+        -(3 * self.chance.below(20) as i64 + 1 + self.chance.below(2) as i64)
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
