@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::journal::{EntryKind, Item, Journal};
-use crate::landing::{Delivered, Outcome, Windows, touches, unknown_transaction};
+use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fingerprint, Job, State};
 
@@ -373,7 +373,7 @@ impl Reads {
                         Item::Begin { kind: EntryKind::Transaction { xid: number }, .. } => xid = number,
                         Item::Begin { .. } => {}
                         Item::Changes(changes) => {
-                            changes.iter().for_each(|change| touches(change, &mut seen))
+                            changes.iter().for_each(|change| earlier_touches(change, &mut seen))
                         }
                         Item::Commit { position, .. } => {
                             seen.retain(|(id, _)| *id == table);

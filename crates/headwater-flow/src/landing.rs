@@ -8,8 +8,12 @@
 //! Owns: the record of touched keys while chunks are in flight, and the decision per row. Does not own: reading
 //! chunks ([`crate::backfill`]) or writing them ([`crate::capture`]).
 //!
-//! Invariant: a row lands iff no transaction that precedes the mark in the stream and is invisible to the read touched
-//! its key. Windows open and close between transactions only, so a window has seen each transaction whole.
+//! Such a transaction may even have come by before the view's filling began. Whoever is filled now never gets it from
+//! the stream, so its rows land in place of what was read.
+//!
+//! Invariant: what lands for a key is its row as of the mark, or nothing if the stream brings that row to everyone who is
+//! being filled. A row that was read lands iff no transaction that precedes the mark in the stream and is invisible to
+//! the read touched its key. Windows open and close between transactions only, so a window has seen each transaction whole.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +36,9 @@ pub enum Touch {
     Settled(Vec<u8>),
     /// The stream has the row except for its [`Value::Unchanged`] cells: these the chunk must still give.
     Kept { key: Vec<u8>, row: Row, version: u32 },
+    /// The whole row, of a change that came by before recording began: who is filled from here on never gets that
+    /// change, so the row itself must land.
+    Known { key: Vec<u8>, row: Row, version: u32 },
     /// A row changed its key and kept columns the stream does not show: it is read again under its new key.
     Moved { from: Vec<u8>, to: Key },
     /// The table was truncated.
@@ -70,6 +77,22 @@ pub fn touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
     }
 }
 
+/// The touches of a change that came by before recording began.
+pub fn earlier_touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
+    let (table, row, old_key) = match change {
+        Change::Insert { table, row } => (table, row, None),
+        Change::Update { table, row, old_key } if !row.0.iter().any(Value::is_unchanged) => {
+            (table, row, old_key.as_ref())
+        }
+        other => return touches(other, out),
+    };
+    if let Some(from) = old_key {
+        out.push((table.id, Touch::Settled(from.to_bytes())));
+    }
+    let key = row.key(table).to_bytes();
+    out.push((table.id, Touch::Known { key, row: row.clone(), version: table.version }));
+}
+
 /// What of a chunk goes into the journal at its mark.
 #[derive(Debug, Default)]
 pub struct Landing {
@@ -83,6 +106,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
     enum State {
         Settled,
         Kept(Row),
+        Known(Row),
     }
     let mut emptied = false;
     let mut states: HashMap<&[u8], State> = HashMap::new();
@@ -96,8 +120,11 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
                 match states.entry(key).or_insert_with(|| State::Kept(row.clone())) {
                     State::Settled => {}
                     // A cell is the chunk's only if every later change left it alone.
-                    State::Kept(known) => overlay(known, row),
+                    State::Kept(known) | State::Known(known) => overlay(known, row),
                 }
+            }
+            Touch::Known { key, row, .. } => {
+                states.insert(key, State::Known(row.clone()));
             }
             Touch::Moved { from, to } => {
                 states.insert(from, State::Settled);
@@ -111,7 +138,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
         }
     }
     if emptied {
-        return Landing { rows: Vec::new(), reread };
+        chunk.rows.clear();
     }
     if states.is_empty() {
         return Landing { rows: std::mem::take(&mut chunk.rows), reread };
@@ -120,13 +147,18 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
     for mut row in std::mem::take(&mut chunk.rows) {
         match states.get(row.key(&chunk.table).to_bytes().as_slice()) {
             None => rows.push(row),
-            Some(State::Settled) => {}
+            Some(State::Settled | State::Known(_)) => {}
             Some(State::Kept(known)) => {
                 overlay(&mut row, known);
                 rows.push(row);
             }
         }
     }
+    // Whether the read has the key or not: a row that it could not see yet is missing there altogether.
+    rows.extend(states.into_values().filter_map(|state| match state {
+        State::Known(row) => Some(row),
+        State::Settled | State::Kept(_) => None,
+    }));
     Landing { rows, reread }
 }
 
@@ -300,7 +332,7 @@ impl Windows {
         let moment = chunk.moment.clone();
         let reshaped = window.delivered.iter().flat_map(|d| &d.touches).any(|(table, touch)| {
             *table == window.table
-                && matches!(touch, Touch::Kept { version, .. } if *version != chunk.table.version)
+                && matches!(touch, Touch::Kept { version, .. } | Touch::Known { version, .. } if *version != chunk.table.version)
         });
         if reshaped {
             return Some((chunk, Err("the table changed its shape while the chunk was read"), tell));
@@ -404,6 +436,33 @@ mod tests {
         let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
         let (_, landing, _) = windows.land(1).expect("the window is open");
         assert_eq!(landing.expect("landed").rows.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_commit_that_passed_before_the_window_land_in_place_of_what_was_read() {
+        let windows = Windows::new(true);
+        windows.open(1, 7).await;
+        let mut found = Vec::new();
+        for change in [
+            Change::Update { table: table(), old_key: None, row: row([2, 0, 0]) },
+            Change::Insert { table: table(), row: row([9, 0, 0]) },
+            Change::Update { table: table(), old_key: Some(key(3)), row: row([30, 0, 0]) },
+            Change::Insert { table: table(), row: row([8, 0, 0]) },
+        ] {
+            earlier_touches(&change, &mut found);
+        }
+        let hanging = Delivered { xid: Some(12), position: Position::new("s", 12), touches: found };
+        // What came by since is brought by the stream.
+        windows.transaction_begins();
+        let since = delivered(21, Change::Delete { table: table(), key: key(8) });
+        windows.transaction_ends(Offset(21), since);
+        let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
+        let (_, landing, _) = windows.land(1).expect("the window is open");
+        let mut rows = landing.expect("landed").rows;
+        rows.sort_by(|a, b| a.0[0].compare(&b.0[0]));
+        let expected =
+            [row([1, 10, 100]), row([2, 0, 0]), row([4, 40, 400]), row([9, 0, 0]), row([30, 0, 0])];
+        assert_eq!(rows, expected);
     }
 
     #[tokio::test]

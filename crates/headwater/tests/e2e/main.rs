@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod hazard;
 mod pgbench;
 mod probe;
 mod program;
