@@ -22,7 +22,7 @@ use super::error::ServerError;
 use super::pgoutput::{Decoder, Reader, RelationMessage};
 use super::pool::Pool;
 use super::time::EPOCH_MICROS;
-use super::wanted::{self, Tables};
+use super::wanted::{self, Wanted};
 use super::wire::Frame;
 
 /// What may wait for the consumer: undecoded size and number of events.
@@ -42,7 +42,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 /// The consumer's end. Dropping it ends the task, which frees the slot.
 pub(super) struct Following {
     queue: Arc<Queue>,
-    watching: Option<JoinHandle<()>>,
+    watching: JoinHandle<()>,
 }
 
 #[async_trait]
@@ -73,9 +73,7 @@ impl Follow for Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        if let Some(watching) = &self.watching {
-            watching.abort();
-        }
+        self.watching.abort();
         self.queue.waiting().closed = true;
         self.queue.taken.notify_one();
         self.queue.closed.notify_one();
@@ -113,20 +111,18 @@ pub(super) struct Shared {
     pub catalog: Arc<Catalog>,
     pub pool: Arc<Pool>,
     pub released: Arc<AtomicU64>,
-    pub wanted: Option<Arc<Tables>>,
+    pub wanted: Arc<Wanted>,
 }
 
 /// Starts the tasks, on a connection that is in COPY BOTH.
 pub(super) fn start(connection: Connection, decoder: Decoder, shared: Shared) -> Following {
     let queue = Arc::new(Queue::default());
-    let watching = shared.wanted.clone().map(|wanted| {
-        let watch = wanted::watch(shared.pool.clone(), shared.config.clone(), wanted);
-        let queue = queue.clone();
-        tokio::spawn(async move {
-            let gap = watch.await;
-            queue.waiting().gap = Some(gap);
-            queue.arrived.notify_one();
-        })
+    let watch = wanted::watch(shared.pool.clone(), shared.config.clone(), shared.wanted.clone());
+    let watched = queue.clone();
+    let watching = tokio::spawn(async move {
+        let gap = watch.await;
+        watched.waiting().gap = Some(gap);
+        watched.arrived.notify_one();
     });
     let reading = Reading {
         connection,
@@ -240,7 +236,7 @@ impl Reading {
                 self.received = self.received.max(reader.u64()?);
                 reader.u64()?;
                 if let Some(message) = self.decoder.message(reader.0, &mut self.batch)? {
-                    let wanted = self.shared.wanted.as_ref();
+                    let wanted = self.shared.wanted.get();
                     if wanted.is_some_and(|wanted| !wanted.cover(message.id, &message.name)) {
                         self.decoder.ignore(&message);
                     } else {

@@ -43,6 +43,13 @@ pub(super) async fn prepare(
         slot::drop(connection, config).await?;
         state = None;
     }
+    let takes_away = existing.as_ref().is_some_and(|publication| {
+        !publication.all_tables && !publication.tables.is_subset(&with_schemas(wanted))
+    });
+    if takes_away && state.is_some() {
+        // Whoever follows now still needs what would be taken away: a standby waits its turn.
+        slot::wait_until_free(connection, config).await?;
+    }
     let added = publish(connection, config, wanted, existing.as_ref()).await?;
     if state.is_none() {
         slot::create(connection, config).await?;
@@ -127,6 +134,10 @@ async fn publication(connection: &mut Connection, config: &Config) -> Result<Opt
     Ok(Some(publication))
 }
 
+fn with_schemas(tables: &[TableName]) -> BTreeSet<TableName> {
+    tables.iter().map(|table| TableName::new(Some(sql::schema(table)), &table.name)).collect()
+}
+
 /// Makes the publication hold exactly these tables. Returns whether some were added.
 async fn publish(
     connection: &mut Connection,
@@ -136,8 +147,7 @@ async fn publish(
 ) -> Result<bool> {
     const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
     let name = sql::identifier(&config.publication);
-    let wanted: BTreeSet<TableName> =
-        wanted.iter().map(|table| TableName::new(Some(sql::schema(table)), &table.name)).collect();
+    let wanted = with_schemas(wanted);
     let list = |tables: &BTreeSet<TableName>| tables.iter().map(sql::table).collect::<Vec<_>>().join(", ");
 
     let mut commands = Vec::new();

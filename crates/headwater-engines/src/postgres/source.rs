@@ -28,7 +28,7 @@ pub struct Source {
     readers: Arc<Pool>,
     others: Arc<Pool>,
     catalog: Arc<Catalog>,
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
     /// The server may forget its log up to here. Read by the running stream.
     released: Arc<AtomicU64>,
     /// `system identifier/timeline` of the server that answered last.
@@ -44,7 +44,7 @@ impl Source {
             others: Arc::new(Pool::new(config.clone(), OTHERS_MAX)),
             config,
             catalog: Arc::default(),
-            wanted: Wanted::default(),
+            wanted: Arc::default(),
             released: Arc::default(),
             system: Mutex::default(),
         })
@@ -110,8 +110,14 @@ impl headwater_model::Source for Source {
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>> {
         let mut connection = self.others.get().await?;
         let state = slot::wait_until_free(&mut connection, &self.config).await?;
-        let rows = connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot())").await?;
-        let xid = rows.first().and_then(|row| row[0].as_ref()).and_then(|xid| xid.parse().ok());
+        let rows =
+            connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot()), pg_is_in_recovery()").await?;
+        let cell = |i: usize| rows.first().and_then(|row| row.get(i).cloned().flatten());
+        if cell(1).as_deref() == Some("t") {
+            // In the middle of a failover a name may lead here for a moment: that the slot is missing says nothing.
+            return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
+        }
+        let xid = cell(0).and_then(|xid| xid.parse().ok());
         let xid = xid.ok_or_else(|| Error::bug("the server has no transaction number"))?;
         connection.keep();
 
@@ -150,7 +156,7 @@ impl headwater_model::Source for Source {
                 catalog: self.catalog.clone(),
                 pool: self.others.clone(),
                 released: self.released.clone(),
-                wanted: self.wanted.get(),
+                wanted: self.wanted.clone(),
             },
         )))
     }

@@ -51,9 +51,10 @@ impl Tables {
 }
 
 /// Looks until something is missing, and returns the gap. A source that does not answer is no gap.
-pub(super) async fn watch(pool: Arc<Pool>, config: Arc<Config>, wanted: Arc<Tables>) -> Error {
+pub(super) async fn watch(pool: Arc<Pool>, config: Arc<Config>, wanted: Arc<Wanted>) -> Error {
     loop {
         sleep(LOOK_EVERY).await;
+        let Some(wanted) = wanted.get() else { continue };
         let Ok(mut connection) = pool.get().await else { continue };
         match missing(&mut connection, &config, &wanted).await {
             Ok(None) => connection.keep(),

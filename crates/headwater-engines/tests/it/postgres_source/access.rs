@@ -211,7 +211,13 @@ async fn a_busy_slot_names_who_holds_it() {
     assert_told(&error, ErrorKind::Transient, &["in use", &pid]);
     let error = second.forget().await.expect_err("nothing of others is ended");
     assert_eq!(error.kind(), ErrorKind::Transient);
+    // A standby with another set of tables takes nothing away from the one that follows.
+    postgres.psql("CREATE TABLE u (id int PRIMARY KEY)");
+    let error = prepare_error(&second, "u").await;
+    assert_told(&error, ErrorKind::Transient, &["in use"]);
+    assert_eq!(postgres.psql("SELECT string_agg(tablename, ',') FROM pg_publication_tables"), "t");
     drop(log);
+    second.prepare(&[name("u")]).await.unwrap();
     second.follow(None).await.unwrap();
 }
 
