@@ -19,7 +19,11 @@ use headwater_model::file::StoreSection;
 use headwater_model::{Epoch, Key, Layout, Offset, Record, Secret, Value, View, ViewChange};
 use headwater_testkit::{Redis, contract};
 
-const ROWS: usize = 1_000_000;
+/// Documents per round; `ROWS=200000` is enough for a look.
+fn rows() -> usize {
+    std::env::var("ROWS").map_or(1_000_000, |rows| rows.parse().unwrap())
+}
+
 const ROUNDS: usize = 3;
 
 fn main() {
@@ -35,9 +39,9 @@ fn main() {
             pipe.push(measure(&redis, || run_pipe(&redis, plain.path())));
             pipe_multi.push(measure(&redis, || run_pipe(&redis, multi.path())));
             ours.push(measure(&redis, || runtime.block_on(run_store(&redis.url(), step))));
-            assert_eq!(redis.cli(&["DBSIZE"]), (ROWS + 1).to_string());
+            assert_eq!(redis.cli(&["DBSIZE"]), (rows() + 1).to_string());
         }
-        let rate = |runs: &[Run]| ROWS as f64 / median(runs, |run| run.seconds);
+        let rate = |runs: &[Run]| rows() as f64 / median(runs, |run| run.seconds);
         for (name, runs) in [("pipe", &pipe), ("pipe_multi", &pipe_multi), ("ours", &ours)] {
             let (server, client) = (median(runs, |run| run.server_cpu), median(runs, |run| run.client_cpu));
             println!("{name:>10}: {:.0}/s, CPU seconds: server {server:.2}, client {client:.2}", rate(runs));
@@ -64,10 +68,10 @@ async fn run_store(url: &str, step: usize) {
     store.prepare(&view).await.unwrap();
     let names: Arc<[Box<str>]> = ["aid".into(), "bid".into(), "abalance".into(), "filler".into()].into();
     let filler = filler();
-    for from in (0..ROWS).step_by(step) {
+    for from in (0..rows()).step_by(step) {
         let mut apply = store.begin(Epoch(1), Offset(from as u64)).await.unwrap();
         for from in (from..from + step).step_by(1_000) {
-            let changes = (from..(from + step.min(1_000)).min(ROWS)).map(|id| ViewChange::Put {
+            let changes = (from..(from + step.min(1_000)).min(rows())).map(|id| ViewChange::Put {
                 view: Arc::clone(&view),
                 key: Key(vec![Value::Int(id as i64)]),
                 moved_from: None,
@@ -91,7 +95,7 @@ fn pipe_file(step: Option<usize>) -> tempfile::NamedTempFile {
     let mut file = std::io::BufWriter::new(tempfile::NamedTempFile::new().unwrap());
     let filler = filler();
     let mut text = String::new();
-    for id in 0..ROWS {
+    for id in 0..rows() {
         text.clear();
         if step.is_some_and(|step| id % step == 0) {
             text.push_str("*1\r\n$5\r\nMULTI\r\n");
@@ -103,7 +107,7 @@ fn pipe_file(step: Option<usize>) -> tempfile::NamedTempFile {
             write!(text, "${}\r\n{arg}\r\n", arg.len()).unwrap();
         }
         let next: usize = id.parse::<usize>().unwrap() + 1;
-        if step.is_some_and(|step| next.is_multiple_of(step) || next == ROWS) {
+        if step.is_some_and(|step| next.is_multiple_of(step) || next == rows()) {
             text.push_str("*1\r\n$4\r\nEXEC\r\n");
         }
         file.write_all(text.as_bytes()).unwrap();

@@ -308,8 +308,9 @@ impl Apply for Step {
             }
             Outcome::Outrun => {
                 self.shared.rows.forget();
-                let found = self.writer.as_ref().and_then(|writer| writer.held.as_ref());
-                Err(outrun(found, self.epoch, self.before.offset))
+                // What this writer knows of the views is another owner's business now: the next one reads it anew.
+                let found = self.writer.take().and_then(|writer| writer.held);
+                Err(outrun(found.as_ref(), self.epoch, self.before.offset))
             }
             Outcome::Refused(text) => Err(failure::from_reply(&text).while_doing("commit a step")),
             Outcome::Damaged(text) => {
