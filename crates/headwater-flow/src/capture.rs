@@ -113,7 +113,9 @@ impl Capture {
                         if let Some((_, true)) = transaction {
                             touches(&change, &mut touched);
                         }
-                        if seen.is_news(&change, &self.shapes) {
+                        if let Some(table) = seen.unplanned(&change, &self.shapes)
+                            && self.is_newer(&table).await?
+                        {
                             info!("a table has a new shape: views are looked at again");
                             self.reshaped.cancel();
                         }
@@ -197,6 +199,18 @@ impl Capture {
         Ok(true)
     }
 
+    /// Whether a shape that nobody has planned for is one the table took since this term began, not an older one that the
+    /// log still shows.
+    async fn is_newer(&self, table: &Table) -> Result<bool> {
+        let Some(planned) = self.shapes.get(&table.name) else { return Ok(true) };
+        match self.source.shapes(std::slice::from_ref(&table.name)).await {
+            Ok(now) => Ok(now.first().is_none_or(|now| !now.is_shaped_like(planned))),
+            Err(error) if error.is_retryable() => Err(error),
+            // The table is gone or out of reach: the next term says what to do about it.
+            Err(_) => Ok(true),
+        }
+    }
+
     fn abandon_transaction(&mut self) {
         self.writer.abort();
         self.windows.transaction_dropped();
@@ -223,7 +237,7 @@ impl Capture {
     }
 }
 
-/// The shapes that rows came with, to notice the first row of a new one.
+/// The shapes that rows came with, to look at each only once.
 #[derive(Default)]
 struct SeenShapes {
     last: Option<Arc<Table>>,
@@ -231,21 +245,21 @@ struct SeenShapes {
 }
 
 impl SeenShapes {
-    /// Whether the change has a shape that its table had not before and that nobody has planned for. The shape that
-    /// a table had when the term began is planned for, and so are older ones that the log still shows.
-    fn is_news(&mut self, change: &Change, planned: &Tables) -> bool {
+    /// The change's table, if it has a shape that was not seen before and that is not the one it had when the term began.
+    fn unplanned(&mut self, change: &Change, planned: &Tables) -> Option<Arc<Table>> {
         let table = match change {
             Change::Insert { table, .. } | Change::Update { table, .. } | Change::Delete { table, .. } => {
                 table
             }
-            Change::Truncate { .. } | Change::Snapshot { .. } => return false,
+            Change::Truncate { .. } | Change::Snapshot { .. } => return None,
         };
         if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, table)) {
-            return false;
+            return None;
         }
         self.last = Some(Arc::clone(table));
         let before = self.by_table.insert(table.id, Arc::clone(table));
-        let same = |other: &Table| other.columns == table.columns && other.key == table.key;
-        before.is_some_and(|before| !same(&before)) && planned.get(&table.name).is_none_or(|now| !same(now))
+        let is_known = before.is_some_and(|before| before.is_shaped_like(table))
+            || planned.get(&table.name).is_some_and(|planned| planned.is_shaped_like(table));
+        (!is_known).then(|| Arc::clone(table))
     }
 }

@@ -319,6 +319,8 @@ impl Service {
             state: Arc::clone(&state),
             plans,
             retained_log_bytes_max: self.options.retained_log_bytes_max,
+            shapes,
+            reshaped: reshaped.clone(),
         };
         running.spawn(named("upkeep", upkeep.run(tasks.clone())));
 

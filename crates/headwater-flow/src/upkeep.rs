@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Offset, Result, Source, View, ViewChange};
+use headwater_model::{Error, Offset, Result, Source, Table, View, ViewChange};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use crate::backfill::ViewPlan;
 use crate::board::Board;
+use crate::derive::Tables;
 use crate::journal::Journal;
 use crate::service::NamedStore;
 use crate::state::{Consumer, State};
@@ -35,6 +36,9 @@ pub(crate) struct Upkeep {
     pub state: Arc<State>,
     pub plans: Vec<ViewPlan>,
     pub retained_log_bytes_max: u64,
+    /// The tables' shapes when this term began, and what to do when a table has another one by now.
+    pub shapes: Arc<Tables>,
+    pub reshaped: CancellationToken,
 }
 
 /// The derived journal, and how far the mirror has moved durably.
@@ -100,6 +104,24 @@ impl Upkeep {
         Ok(self.board.slowest().map_or(self.journal.durable(), |(_, offset)| offset))
     }
 
+    /// A new column may have values in rows that nobody writes to: no change in the log tells of it.
+    async fn look_at_shapes(&self) {
+        let tables: Vec<_> = self.shapes.keys().cloned().collect();
+        match timeout(ASK_WITHIN, self.source.shapes(&tables)).await {
+            Ok(Ok(now)) => {
+                let differs = |table: &Arc<Table>| {
+                    self.shapes.get(&table.name).is_none_or(|planned| !planned.is_shaped_like(table))
+                };
+                if let Some(table) = now.iter().find(|table| differs(table)) {
+                    info!(table = %table.name, "the table has a new shape: views are looked at again");
+                    self.reshaped.cancel();
+                }
+            }
+            Ok(Err(error)) => debug!(%error, "the source does not show its tables"),
+            Err(_) => debug!("the source does not show its tables in time"),
+        }
+    }
+
     /// Sizes that only the engines know. A source that keeps too much log for us is set free.
     async fn ask(&self) -> Result<()> {
         match timeout(ASK_WITHIN, self.source.progress()).await {
@@ -115,6 +137,7 @@ impl Upkeep {
             Ok(Err(error)) => debug!(%error, "the source does not say how far it is"),
             Err(_) => debug!("the source does not say in time how far it is"),
         }
+        self.look_at_shapes().await;
         for NamedStore { name, store } in &self.stores {
             for view in self.views.iter().filter(|view| view.stores.contains(name)) {
                 let consumer = Consumer { store: name.clone(), view: view.name.clone() };

@@ -70,4 +70,9 @@ impl Table {
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| &*c.name == name)
     }
+
+    /// Whether rows of both read the same: the same columns in the same order, and the same key.
+    pub fn is_shaped_like(&self, other: &Table) -> bool {
+        self.columns == other.columns && self.key == other.key
+    }
 }
