@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use headwater_model::{Store, StoredBody, View};
 use redis::Value as Reply;
@@ -10,12 +11,19 @@ use rusqlite::{Connection, OpenFlags};
 use super::sql::quote;
 use super::{Body, Found};
 
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// SCAN, then HGETALL or GET by the type that each key has. Keys under the prefix that belong to no view (where the store
 /// keeps its position, say) are not documents.
 pub async fn redis(url: &str, prefix: &str, views: &[View]) -> Found {
     let mut found = empty(views);
     let client = redis::Client::open(url).expect("a Redis URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("connect to Redis");
+    // The client's own default, half a second, is too short on a busy machine.
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let mut connection =
+        client.get_multiplexed_async_connection_with_config(&patient).await.expect("connect to Redis");
     let mut pattern = String::new();
     for c in prefix.chars() {
         if "*?[]\\".contains(c) {
@@ -109,7 +117,7 @@ pub fn sqlite(path: &Path, views: &[View]) -> Found {
     let mut found = empty(views);
     let db =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("open the store's file");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("set the timeout");
+    db.busy_timeout(Duration::from_secs(10)).expect("set the timeout");
     db.execute_batch("BEGIN").expect("begin a snapshot");
     for view in views {
         let exists = db
