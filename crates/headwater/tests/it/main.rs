@@ -3,6 +3,13 @@
 
 mod check;
 mod config;
+mod crash;
+mod demo;
 mod init;
+mod leader;
+mod probe;
+mod service;
 mod shop;
+mod sqlite_source;
+mod stop;
 mod support;
