@@ -230,9 +230,12 @@ impl Capture {
 
     /// The source may forget what every store holds; what a slow store lacks, the journal keeps for it.
     async fn release(&self) -> Result<()> {
+        // After a gap, what the journal and the stores know may be of another course of history, until the first entry.
+        let following =
+            |position: &Position| self.last.as_ref().is_some_and(|last| last.system == position.system);
         match self.board.releasable(self.journal.durable(), self.journal.last_position()) {
-            Some(position) => self.source.release(&position).await,
-            None => Ok(()),
+            Some(position) if following(&position) => self.source.release(&position).await,
+            _ => Ok(()),
         }
     }
 }

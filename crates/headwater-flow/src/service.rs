@@ -105,6 +105,8 @@ impl Handle {
 /// Why leading ended.
 enum Ended {
     Cancelled,
+    /// Something was out of reach that may come back: a new term begins soon.
+    Failed(Error),
     /// A successor took over: wait for the next turn.
     Fenced(Error),
     /// A table's shape changed: everything is planned again.
@@ -152,8 +154,20 @@ impl Service {
         })?;
         let mut gap = false;
         while !cancel.is_cancelled() {
-            match self.lead(&cancel, std::mem::take(&mut gap)).await? {
+            let ended = match self.lead(&cancel, std::mem::take(&mut gap)).await {
+                Err(error) if error.is_retryable() => Ended::Failed(error),
+                ended => ended?,
+            };
+            match ended {
                 Ended::Cancelled => break,
+                Ended::Failed(why) => {
+                    warn!(error = %why, "leading ended; trying again");
+                    self.board.source_failed(&why);
+                    tokio::select! {
+                        () = cancel.cancelled() => break,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
                 Ended::Reshaped => {}
                 Ended::Fenced(why) => {
                     warn!(error = %why, "another instance took over; waiting");
@@ -189,16 +203,14 @@ impl Service {
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
         // Nothing was ever captured from this source, not by another instance either.
         let fresh = journal.last_position().is_none() && held.1 == Offset::ZERO;
-        if gap {
-            self.source.forget().await?;
-        }
-        let after = if gap { None } else { journal.last_position() };
-        let Some(stream) = self.take_source(&tables, after.as_ref(), cancel).await? else {
+        let last = journal.last_position();
+        let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
         };
+        let after = if gap { None } else { last };
         let stream = match stream {
             Ok(stream) => stream,
-            Err(why) => return self.judge_gap(&journal, why).await,
+            Err(why) => return Ok(Ended::Gap(why)),
         };
         let epoch = Epoch(state.epoch()?.max(held.0).0 + 1);
         state.set_epoch(epoch)?;
@@ -351,19 +363,26 @@ impl Service {
         }
     }
 
-    /// Waits for the source and for its one place for a reader. The inner error is a gap.
+    /// Waits for the source and for its one place for a reader. The inner error is a gap. After a `gap`, what the source
+    /// keeps for us begins anew.
     async fn take_source(
         &self,
         tables: &[TableName],
-        after: Option<&Position>,
+        last: Option<&Position>,
+        gap: bool,
         cancel: &CancellationToken,
     ) -> Result<Option<Result<Box<dyn Follow>>>> {
         let mut backoff = Backoff::new();
         let mut told = String::new();
         loop {
             let tried = async {
+                // First of all: nothing is made, or dropped, in a database that is not ours.
+                self.recognise(last).await?;
+                if gap {
+                    self.source.forget().await?;
+                }
                 self.source.prepare(tables).await?;
-                self.source.follow(after).await
+                self.source.follow(last.filter(|_| !gap)).await
             };
             let error = match tried.await {
                 Ok(stream) => return Ok(Some(Ok(stream))),
@@ -383,20 +402,21 @@ impl Service {
         }
     }
 
-    /// A gap within one system is closed by filling again; another system is refused.
-    async fn judge_gap(&self, journal: &Journal, why: Error) -> Result<Ended> {
+    /// Refuses a source that is not the database the journal follows. One that took a new course of history (a failover,
+    /// a restore) is still that database: its gap is closed by filling again.
+    async fn recognise(&self, last: Option<&Position>) -> Result<()> {
+        let Some(last) = last else { return Ok(()) };
         let (now, _) = self.source.progress().await?;
-        match journal.last_position() {
-            Some(last) if last.system != now.system => Err(Error::misconfigured(format!(
-                "the journal follows system {}, but the source is now system {}",
-                last.system, now.system
-            ))
-            .with_cause(why)
-            .with_remedy(
-                "check the source's url; if the change is meant, delete the data folder and every view is filled again",
-            )),
-            _ => Ok(Ended::Gap(why)),
+        if now.is_same_database(last) {
+            return Ok(());
         }
+        Err(Error::misconfigured(format!(
+            "the journal follows system {}, but the source is now system {}",
+            last.system, now.system
+        ))
+        .with_remedy(
+            "check the source's url; if the change is meant, delete the data folder and every view is filled again",
+        ))
     }
 
     /// The greatest epoch and offset that a store within reach holds.

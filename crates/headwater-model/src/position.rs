@@ -38,7 +38,8 @@ impl fmt::Display for Epoch {
 /// file) do not compare: `partial_cmp` gives `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The system the sequence belongs to, as the source names it (PostgreSQL: `system id/timeline`).
+    /// The system the sequence belongs to, as the source names it: the database, and after the last `/`, where a
+    /// database can take a new course of history, which one (PostgreSQL: `system id/timeline`).
     pub system: Arc<str>,
     /// Grows with every commit (PostgreSQL: end LSN of the commit record; SQLite: change id, and a place behind it).
     pub sequence: u64,
@@ -47,6 +48,15 @@ pub struct Position {
 impl Position {
     pub fn new(system: impl Into<Arc<str>>, sequence: u64) -> Position {
         Position { system: system.into(), sequence }
+    }
+
+    /// Whether both are of one database, though perhaps of different courses of its history: before and after a
+    /// failover, say.
+    pub fn is_same_database(&self, other: &Position) -> bool {
+        fn database(system: &str) -> &str {
+            system.rsplit_once('/').map_or(system, |(database, _)| database)
+        }
+        database(&self.system) == database(&other.system)
     }
 }
 
