@@ -91,7 +91,8 @@ impl Install {
         template
     }
 
-    fn init(&self, data: &Path, locale: &[&str]) -> bool {
+    /// Makes an empty cluster.
+    pub fn init(&self, data: &Path, locale: &[&str]) -> bool {
         fs::create_dir(data).expect("make the template's folder");
         self.own(data);
         self.command("initdb")
