@@ -186,6 +186,67 @@ async fn a_dropped_slot_is_a_declared_gap_that_is_filled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_system_under_the_same_url_is_refused_with_the_remedy() {
+    let mut site = Site::new();
+    site.service.start();
+    site.equal().await;
+    site.service.stop();
+    let other = Postgres::builder().own_system().start();
+    other.psql(TABLES);
+    other.psql("DELETE FROM item");
+    let since = site.service.log().len();
+    site.service.rewrite(&text(&other, &site.redis));
+    site.service.start();
+    let status = site.service.wait();
+    assert_eq!(status.code(), Some(1));
+    let log = site.service.log()[since..].to_owned();
+    assert!(log.contains("the source is now system") && log.contains("delete the data folder"), "{log}");
+    // Nothing was harmed, here or there.
+    assert_eq!(other.psql("SELECT count(*) FROM pg_replication_slots"), "0");
+    assert_eq!(other.psql("SELECT count(*) FROM pg_publication"), "0");
+    site.equal().await;
+    site.service.rewrite(&text(&site.postgres, &site.redis));
+    let since = site.service.log().len();
+    site.service.start();
+    site.postgres.psql("UPDATE item SET name = 'home again' WHERE id = 1");
+    site.equal().await;
+    assert!(!site.reads_since(since), "{}", site.service.log_tail());
+    site.service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_took_a_new_course_is_a_declared_gap_that_is_filled_again() {
+    let postgres = Postgres::builder().setting("restore_command", "/bin/false").start();
+    postgres.psql(TABLES);
+    let redis = Redis::start();
+    let service = Service::new("stop", &text(&postgres, &redis));
+    let site = Site { postgres, redis, service };
+    site.service.start();
+    site.equal().await;
+    // As after a restore or a failover: the same database, on a new timeline.
+    let since = site.service.log().len();
+    site.postgres.kill();
+    std::fs::write(site.postgres.folder().join("data/recovery.signal"), "").unwrap();
+    site.postgres.restart().await;
+    assert_eq!(site.postgres.psql("SELECT timeline_id FROM pg_control_checkpoint()"), "2");
+    site.postgres
+        .psql("UPDATE item SET name = 'on the new timeline' WHERE id < 10; DELETE FROM part WHERE id = 7");
+    site.service.says(since, &["the log has a gap"]).await;
+    site.equal().await;
+    site.service.healthy().await;
+    // Once, and then it follows as before, also after another start.
+    let since = site.service.log().len();
+    site.postgres.psql("UPDATE part SET name = 'followed' WHERE id < 10");
+    site.equal().await;
+    site.service.kill();
+    site.service.start();
+    site.postgres.psql("UPDATE part SET name = 'followed again' WHERE id < 10");
+    site.equal().await;
+    assert!(!site.reads_since(since), "{}", site.service.log_tail());
+    site.service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_says_how_things_are_running_or_not() {
     let site = Site::new();
     let service = &site.service;
