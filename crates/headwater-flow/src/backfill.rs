@@ -42,9 +42,6 @@ const GATHER_FOR: Duration = Duration::from_millis(200);
 /// How long a mark may take to come by before its chunk is read again.
 const MARK_WITHIN: Duration = Duration::from_secs(60);
 
-/// Times that keys which could not be settled are read again before the whole range is.
-const REREADS_MAX: usize = 20;
-
 /// What backfill has to know about a view.
 #[derive(Clone, Debug)]
 pub(crate) struct ViewPlan {
@@ -299,10 +296,17 @@ impl Reads {
         Ok(())
     }
 
+    /// The table's identity. Before it is told, a mark of ours has ended in the source: no read from now on can miss
+    /// for its snapshot what earlier runs delivered ([`Windows::passed_before`]).
     async fn table_id(&self, table: &TableName) -> Result<TableId> {
+        let source = &self.backfill.source;
         let mut backoff = Backoff::new();
         loop {
-            match self.backfill.source.shapes(std::slice::from_ref(table)).await {
+            let asked = async {
+                source.mark(self.next_chunk()).await?;
+                source.shapes(std::slice::from_ref(table)).await
+            };
+            match asked.await {
                 Ok(shapes) => {
                     let shape = shapes.first().ok_or_else(|| Error::bug("the source gave no shape"))?;
                     return Ok(shape.id);
@@ -339,7 +343,7 @@ impl Reads {
     async fn try_chunk(&self, id: ChunkId, range: &ChunkRange, table: TableId) -> Result<InFlight> {
         let backfill = &self.backfill;
         let chunk = backfill.source.read_chunk(range).await?;
-        let passed = backfill.windows.passed_before(&chunk.moment).map_err(unknown_transaction)?;
+        let passed = backfill.windows.passed_before(id, &chunk.moment).map_err(unknown_transaction)?;
         let earlier = self.look_up(&passed, &chunk, table)?;
         let read = chunk.rows.len() as u64;
         let upto = chunk.rows.last().map(|row| row.key(&chunk.table));
@@ -390,9 +394,12 @@ impl Reads {
     }
 
     /// Reads single keys until each is settled; the offset at which the last of them landed.
+    ///
+    /// That may take as long as the transaction that moved them hangs invisible.
     async fn reread(&self, name: &TableName, table: TableId, mut keys: Vec<Key>) -> Result<Offset> {
         let mut offset = Offset::ZERO;
-        for _ in 0..REREADS_MAX {
+        let mut backoff = Backoff::new();
+        loop {
             let range = ChunkRange {
                 table: name.clone(),
                 after: None,
@@ -401,8 +408,8 @@ impl Reads {
                 keys: std::mem::take(&mut keys),
             };
             let chunk = self.start_chunk(&range, table).await?;
-            match chunk.outcome.await {
-                Ok(Outcome::Landed(landed)) => {
+            match tokio::time::timeout(MARK_WITHIN, chunk.outcome).await {
+                Ok(Ok(Outcome::Landed(landed))) => {
                     offset = offset.max(landed.offset);
                     if landed.reread.is_empty() {
                         return Ok(offset);
@@ -411,8 +418,8 @@ impl Reads {
                 }
                 _ => keys = range.keys,
             }
+            backoff.pause().await;
         }
-        Err(Error::transient(format!("rows of {name} change their keys faster than they can be read")))
     }
 
     fn next_chunk(&self) -> ChunkId {

@@ -15,7 +15,7 @@
 //! being filled. A row that was read lands iff no transaction that precedes the mark in the stream and is invisible to
 //! the read touched its key. Windows open and close between transactions only, so a window has seen each transaction whole.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
@@ -188,6 +188,10 @@ pub enum Outcome {
 
 struct Window {
     table: TableId,
+    /// The last transaction that had come by when the window opened.
+    opened_after: Offset,
+    /// [`Inner::ended_below`] when the window opened.
+    ended_below: u64,
     delivered: Vec<Arc<Delivered>>,
     touches: usize,
     chunk: Option<(Chunk, oneshot::Sender<Outcome>)>,
@@ -200,6 +204,9 @@ struct Inner {
     /// Windows that wait for the transaction in flight to end.
     waiting: Vec<(ChunkId, TableId, oneshot::Sender<()>)>,
     recent: VecDeque<(u64, Offset)>,
+    last_offset: Offset,
+    /// Transactions with lower numbers are visible to every read that begins now.
+    ended_below: u64,
     /// Transactions with lower numbers may have come by without being in `recent`.
     known_from: Option<u64>,
 }
@@ -238,26 +245,30 @@ impl Windows {
         let _ = begun.await;
     }
 
-    /// Of the transactions that the read saw as in progress, those that had come by before: their keys must be
-    /// looked up at these offsets. `Err` with a number when that cannot be told: read again when it has ended.
-    pub fn passed_before(&self, moment: &Moment) -> Result<Vec<Offset>, u64> {
+    /// Of the transactions that the read of `id` did not see, those that had come by before its window opened: their
+    /// keys must be looked up at these offsets. `Err` with a number when that cannot be told: read again when it has
+    /// ended.
+    ///
+    /// A snapshot's `xmax` follows the last transaction that *ended*, so one that hangs may lie beyond it. What earlier
+    /// runs delivered does not, provided that a transaction of ours ended before the read.
+    pub fn passed_before(&self, id: ChunkId, moment: &Moment) -> Result<Vec<Offset>, u64> {
         let Moment::Snapshot { xmin, xmax, in_progress } = moment else { return Ok(Vec::new()) };
         let mut inner = self.lock();
+        let Some(opened_after) = inner.open.get(&id).map(|window| window.opened_after) else {
+            return Ok(Vec::new());
+        };
         let known_from = *inner.known_from.get_or_insert(*xmax);
-        // Numbers below every snapshot's xmin have ended for all later reads too.
-        while inner.recent.front().is_some_and(|(xid, _)| xid < xmin) {
-            inner.recent.pop_front();
+        let unseen: HashSet<u64> = in_progress.iter().copied().collect();
+        let came_by: HashMap<u64, Offset> =
+            inner.recent.iter().filter(|(xid, _)| xid >= xmax || unseen.contains(xid)).copied().collect();
+        if let Some(xid) = in_progress.iter().find(|xid| **xid < known_from && !came_by.contains_key(xid)) {
+            return Err(*xid);
         }
-        let recent: HashMap<u64, Offset> = inner.recent.iter().copied().collect();
-        let mut passed = Vec::new();
-        for xid in in_progress {
-            match recent.get(xid) {
-                Some(offset) => passed.push(*offset),
-                None if *xid < known_from => return Err(*xid),
-                None => {}
-            }
-        }
+        let mut passed: Vec<Offset> =
+            came_by.into_values().filter(|offset| *offset <= opened_after).collect();
         passed.sort_unstable();
+        inner.ended_below = inner.ended_below.max(*xmin);
+        inner.forget_ended();
         Ok(passed)
     }
 
@@ -289,6 +300,7 @@ impl Windows {
     /// Capture: the transaction is in the journal at `offset`.
     pub fn transaction_ends(&self, offset: Offset, delivered: Delivered) {
         let mut inner = self.lock();
+        inner.last_offset = offset;
         if let Some(xid) = delivered.xid {
             if inner.recent.len() == RECENT_MAX {
                 let forgotten = inner.recent.pop_front().map_or(0, |(xid, _)| xid);
@@ -347,7 +359,24 @@ impl Windows {
 
 impl Inner {
     fn open_window(&mut self, chunk: ChunkId, table: TableId) {
-        self.open.insert(chunk, Window { table, delivered: Vec::new(), touches: 0, chunk: None });
+        let window = Window {
+            table,
+            opened_after: self.last_offset,
+            ended_below: self.ended_below,
+            delivered: Vec::new(),
+            touches: 0,
+            chunk: None,
+        };
+        self.open.insert(chunk, window);
+    }
+
+    /// Forgets transactions that every read sees, also the reads under way, which may have begun a while ago.
+    fn forget_ended(&mut self) {
+        let reading = self.open.values().filter(|window| window.chunk.is_none());
+        let below = reading.map(|window| window.ended_below).min().unwrap_or(self.ended_below);
+        while self.recent.front().is_some_and(|(xid, _)| *xid < below) {
+            self.recent.pop_front();
+        }
     }
 
     fn end_transaction(&mut self) {
@@ -432,7 +461,7 @@ mod tests {
         let hanging = delivered(12, Change::Delete { table: table(), key: key(2) });
         windows.transaction_ends(Offset(5), hanging.clone());
         windows.open(1, 7).await;
-        assert_eq!(windows.passed_before(&snapshot()), Ok(vec![Offset(5)]));
+        assert_eq!(windows.passed_before(1, &snapshot()), Ok(vec![Offset(5)]));
         let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
         let (_, landing, _) = windows.land(1).expect("the window is open");
         assert_eq!(landing.expect("landed").rows.len(), 3);
@@ -466,11 +495,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_commit_that_hangs_beyond_the_last_that_ended_is_found_too() {
+        let windows = Windows::new(true);
+        windows.transaction_begins();
+        windows.transaction_ends(Offset(5), delivered(20, Change::Delete { table: table(), key: key(2) }));
+        windows.open(1, 7).await;
+        windows.transaction_begins();
+        windows.transaction_ends(Offset(6), delivered(21, Change::Delete { table: table(), key: key(3) }));
+        let none_ended_since = Moment::Snapshot { xmin: 20, xmax: 20, in_progress: vec![] };
+        assert_eq!(windows.passed_before(1, &none_ended_since), Ok(vec![Offset(5)]));
+    }
+
+    #[tokio::test]
+    async fn a_later_read_does_not_make_an_earlier_one_forget() {
+        let windows = Windows::new(true);
+        windows.transaction_begins();
+        windows.transaction_ends(Offset(5), delivered(12, Change::Delete { table: table(), key: key(2) }));
+        windows.open(1, 7).await;
+        windows.open(2, 7).await;
+        let later = Moment::Snapshot { xmin: 25, xmax: 30, in_progress: vec![] };
+        assert_eq!(windows.passed_before(2, &later), Ok(vec![]));
+        assert_eq!(windows.passed_before(1, &snapshot()), Ok(vec![Offset(5)]));
+    }
+
+    #[tokio::test]
     async fn after_a_restart_an_open_transaction_is_waited_for() {
         let windows = Windows::new(false);
-        assert_eq!(windows.passed_before(&snapshot()), Err(10));
+        windows.open(1, 7).await;
+        assert_eq!(windows.passed_before(1, &snapshot()), Err(10));
         let later = Moment::Snapshot { xmin: 25, xmax: 30, in_progress: vec![26] };
-        assert_eq!(windows.passed_before(&later), Ok(vec![]));
+        assert_eq!(windows.passed_before(1, &later), Ok(vec![]));
     }
 
     #[tokio::test]

@@ -223,6 +223,7 @@ impl Service {
         let shapes: Tables = shapes.into_iter().map(|shape| (shape.name.clone(), shape)).collect();
         let shapes = Arc::new(shapes);
         let plans = self.plans(&facts, &shapes)?;
+        state.keep_only(&consumers(&self.views))?;
         if gap {
             self.want_everything(&state, &plans)?;
         }
@@ -237,12 +238,13 @@ impl Service {
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
             plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
+        if gap || stateful.is_empty() {
+            // Also without a gap: a mirror that nobody moves would miss what happens to its tables meanwhile.
+            Deriving::forget(&self.options.data)?;
+        }
         let derived = if stateful.is_empty() {
             None
         } else {
-            if gap {
-                Deriving::forget(&self.options.data)?;
-            }
             let deriving = Deriving::open(
                 &self.options.data,
                 &stateful,

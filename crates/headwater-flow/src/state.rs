@@ -3,6 +3,7 @@
 //!
 //! Losing it loses no data: views are filled again from the source.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -179,6 +180,28 @@ impl State {
             },
             _ => Fill::Wanted,
         })
+    }
+
+    /// Forgets every view in a store that is not among `consumers`: it is not kept in step any more, and should it
+    /// come back, it is wanted like a new one.
+    pub fn keep_only(&self, consumers: &[Consumer]) -> Result<()> {
+        let kept: BTreeSet<(&str, &str)> = consumers.iter().map(|c| (&*c.store, &*c.view)).collect();
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        let known: Vec<(String, String)> = transaction
+            .prepare("SELECT store, view FROM fill UNION SELECT store, view FROM consumer")
+            .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+            .map_err(broken)?;
+        for (store, view) in known.iter().filter(|(store, view)| !kept.contains(&(store, view))) {
+            for table in ["fill", "consumer", "quarantine"] {
+                let delete = format!("DELETE FROM {table} WHERE store = ?1 AND view = ?2");
+                transaction.execute(&delete, params![store, view]).map_err(broken)?;
+            }
+        }
+        transaction
+            .execute("DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)", [])
+            .map_err(broken)?;
+        transaction.commit().map_err(broken)
     }
 
     /// Starts the reads that fill `consumers`, and marks them as filling, in one step.

@@ -5,5 +5,6 @@ mod derive;
 mod derive_shapes;
 mod derive_speed;
 mod filter;
+mod hazard;
 mod property;
 mod support;

@@ -47,7 +47,6 @@ pub fn options(data: &Path) -> Options {
     }
 }
 
-#[allow(dead_code)]
 /// A flat view of `public.TABLE`, in `stores`.
 pub fn flat(name: &str, table: &str, stores: &[&str]) -> View {
     View {
