@@ -34,6 +34,9 @@ pub(crate) struct Deriving {
     board: Arc<Board>,
     upto: watch::Sender<Offset>,
     saved: watch::Sender<Offset>,
+    /// Tables that were whole when this term began. One that is not any more took another shape.
+    whole_before: BTreeSet<TableName>,
+    reshaped: CancellationToken,
     /// Whether the mirror knows nothing yet: every view that is derived here must be filled.
     pub is_new: bool,
 }
@@ -47,6 +50,7 @@ impl Deriving {
         journal: &Journal,
         mirrored: Arc<Mutex<BTreeSet<TableName>>>,
         board: Arc<Board>,
+        reshaped: CancellationToken,
     ) -> Result<Deriving> {
         let (plan, broken) = compile_each(views, tables);
         for broken in broken {
@@ -79,16 +83,26 @@ impl Deriving {
         if is_new {
             writer.skip_to(start)?;
         }
-        {
-            let mut mirrored = mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-            let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
-            let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
-            mirrored.extend(all.difference(&incomplete).cloned());
-        }
+        let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
+        let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
+        let whole_before: BTreeSet<TableName> = all.difference(&incomplete).cloned().collect();
+        mirrored.lock().unwrap_or_else(PoisonError::into_inner).extend(whole_before.iter().cloned());
         let reader = journal.read(start)?;
         let (upto, _) = watch::channel(start);
         let (saved, _) = watch::channel(if is_new { start } else { deriver.durable() });
-        Ok(Deriving { deriver, reader, writer, derived, mirrored, board, upto, saved, is_new })
+        Ok(Deriving {
+            deriver,
+            reader,
+            writer,
+            derived,
+            mirrored,
+            board,
+            upto,
+            saved,
+            whole_before,
+            reshaped,
+            is_new,
+        })
     }
 
     /// Removes the mirror in `data`: after a gap in the log its rows are not the source's any more.
@@ -181,7 +195,10 @@ impl Deriving {
         self.writer.settle()?;
         let read = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for table in self.deriver.incomplete() {
-            if read.contains(&table) {
+            if self.whole_before.contains(&table) {
+                info!(%table, "the table has a new shape: views are looked at again");
+                self.reshaped.cancel();
+            } else if read.contains(&table) {
                 info!(%table, "the mirror holds the whole table");
                 self.deriver.mark_complete(&table)?;
             }

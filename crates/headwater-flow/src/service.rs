@@ -252,6 +252,7 @@ impl Service {
                 &journal,
                 Arc::clone(&mirrored),
                 Arc::clone(&self.board),
+                reshaped.clone(),
             )?;
             self.fill_mirror(&deriving, &state, &plans)?;
             let derived = deriving.derived();

@@ -45,7 +45,8 @@ pub struct Held {
     pub committed_at: i64,
 }
 
-/// One change of a view. Within a transaction each key appears at most once, in any order, after any `Clear`.
+/// One change of a view. Changes take effect in the order given. A transaction that fits in memory has each key at most
+/// once, except those that take part in moves, and any `Clear` first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ViewChange {
     /// The document is now exactly this; fields that are [`crate::Value::Unchanged`] stay as the store holds them,
