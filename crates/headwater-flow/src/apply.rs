@@ -31,6 +31,10 @@ const PIECES_AHEAD: usize = 2;
 /// A position that moved over changes which do not concern the store is stored this often.
 const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// A store to which nothing is written is asked this often whether it still holds what it held: an emptied store must
+/// not stay empty until the next change.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
 /// A store that needs someone to change something is looked at again this often.
 const PAUSED_RETRY: Duration = Duration::from_secs(10);
 
@@ -203,6 +207,7 @@ impl Applier {
         let mut counts: BTreeMap<Box<str>, u64> = BTreeMap::new();
         let mut stored = held.offset;
         let mut store_by = Instant::now() + IDLE_COMMIT_EVERY;
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             let piece = tokio::select! {
                 biased;
@@ -216,6 +221,11 @@ impl Applier {
                     self.store.begin(self.epoch, stored).await?.commit(&held).await?;
                     stored = held.offset;
                     self.board.applied(&self.name, &held, stored, &BTreeMap::new());
+                    continue;
+                }
+                () = tokio::time::sleep_until(look_at), if step.is_none() => {
+                    self.look(stored).await?;
+                    look_at = Instant::now() + LOOK_EVERY;
                     continue;
                 }
             };
@@ -242,8 +252,24 @@ impl Applier {
                 open.commit(&held).await?;
                 stored = held.offset;
                 store_by = Instant::now() + IDLE_COMMIT_EVERY;
+                look_at = Instant::now() + LOOK_EVERY;
             }
             self.board.applied(&self.name, &held, stored, &std::mem::take(&mut counts));
+        }
+    }
+
+    /// Whether the store still holds what was stored last, by us.
+    async fn look(&self, stored: Offset) -> Result<()> {
+        match self.store.held().await? {
+            Some(held) if held.epoch > self.epoch => Err(Error::new(
+                ErrorKind::Fenced,
+                format!("the store is at epoch {}, this instance at {}", held.epoch, self.epoch),
+            )),
+            Some(held) if held.offset == stored => Ok(()),
+            Some(held) => {
+                Err(Error::out_of_step(format!("the store is at offset {}, not {stored}", held.offset)))
+            }
+            None => Err(Error::out_of_step("the store was emptied")),
         }
     }
 

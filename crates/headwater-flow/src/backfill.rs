@@ -344,6 +344,9 @@ impl Reads {
         let backfill = &self.backfill;
         let chunk = backfill.source.read_chunk(range).await?;
         let passed = backfill.windows.passed_before(id, &chunk.moment).map_err(unknown_transaction)?;
+        if let Some(newest) = passed.last() {
+            self.wait_durable(*newest).await?;
+        }
         let earlier = self.look_up(&passed, &chunk, table)?;
         let read = chunk.rows.len() as u64;
         let upto = chunk.rows.last().map(|row| row.key(&chunk.table));

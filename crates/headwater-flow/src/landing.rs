@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
-    Change, Chunk, ChunkId, Error, Key, Moment, Offset, Position, Result, Row, TableId, Value,
+    Change, Chunk, ChunkId, Error, Key, Moment, Offset, Position, Result, Row, Table, TableId, Value,
 };
 use tokio::sync::oneshot;
 
@@ -35,10 +35,10 @@ pub enum Touch {
     /// The stream has the whole new state of the row: the chunk's row is old.
     Settled(Vec<u8>),
     /// The stream has the row except for its [`Value::Unchanged`] cells: these the chunk must still give.
-    Kept { key: Vec<u8>, row: Row, version: u32 },
+    Kept { key: Vec<u8>, row: Row, table: Arc<Table> },
     /// The whole row, of a change that came by before recording began: who is filled from here on never gets that
     /// change, so the row itself must land.
-    Known { key: Vec<u8>, row: Row, version: u32 },
+    Known { key: Vec<u8>, row: Row, table: Arc<Table> },
     /// A row changed its key and kept columns the stream does not show: it is read again under its new key.
     Moved { from: Vec<u8>, to: Key },
     /// The table was truncated.
@@ -61,7 +61,9 @@ pub fn touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
             let key = row.key(table);
             let touch = match (old_key, row.0.iter().any(Value::is_unchanged)) {
                 (Some(from), true) => Touch::Moved { from: from.to_bytes(), to: key },
-                (None, true) => Touch::Kept { key: key.to_bytes(), row: row.clone(), version: table.version },
+                (None, true) => {
+                    Touch::Kept { key: key.to_bytes(), row: row.clone(), table: Arc::clone(table) }
+                }
                 (Some(from), false) => {
                     out.push((table.id, Touch::Settled(from.to_bytes())));
                     Touch::Settled(key.to_bytes())
@@ -90,7 +92,7 @@ pub fn earlier_touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
         out.push((table.id, Touch::Settled(from.to_bytes())));
     }
     let key = row.key(table).to_bytes();
-    out.push((table.id, Touch::Known { key, row: row.clone(), version: table.version }));
+    out.push((table.id, Touch::Known { key, row: row.clone(), table: Arc::clone(table) }));
 }
 
 /// What of a chunk goes into the journal at its mark.
@@ -342,10 +344,15 @@ impl Windows {
             return Some((chunk, Err("too many changes while the chunk was read"), tell));
         }
         let moment = chunk.moment.clone();
-        let reshaped = window.delivered.iter().flat_map(|d| &d.touches).any(|(table, touch)| {
-            *table == window.table
-                && matches!(touch, Touch::Kept { version, .. } | Touch::Known { version, .. } if *version != chunk.table.version)
-        });
+        // Versions count anew with each start, so columns decide.
+        let shaped_otherwise = |touch: &Touch| match touch {
+            Touch::Kept { table, .. } | Touch::Known { table, .. } => {
+                !Arc::ptr_eq(table, &chunk.table) && table.columns != chunk.table.columns
+            }
+            Touch::Settled(_) | Touch::Moved { .. } | Touch::Emptied => false,
+        };
+        let mut touches = window.delivered.iter().flat_map(|d| &d.touches);
+        let reshaped = touches.any(|(table, touch)| *table == window.table && shaped_otherwise(touch));
         if reshaped {
             return Some((chunk, Err("the table changed its shape while the chunk was read"), tell));
         }
@@ -397,7 +404,7 @@ pub(crate) fn unknown_transaction(xid: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{Column, ColumnType, Table, TableName};
+    use headwater_model::{Column, ColumnType, TableName};
 
     use super::*;
 
