@@ -193,27 +193,18 @@ impl headwater_model::Store for Store {
         if shared.step_open.swap(true, Ordering::SeqCst) {
             return Err(Error::bug("a step of this store is still open"));
         }
-        let open = async {
-            let writer = shared.writer().await?;
-            match &writer.held {
-                Some(held) if held.epoch <= epoch && held.offset == after => {
-                    let before = held.clone();
-                    Ok((writer, before))
-                }
-                found => {
-                    let error = outrun(found.as_ref(), epoch, after);
-                    shared.rows.forget();
-                    // What the writer knows of the views belongs to what was there before: start anew.
-                    drop(writer);
-                    Err(error)
-                }
+        let mut opening = Opening(Some(shared));
+        let writer = shared.writer().await?;
+        match &writer.held {
+            Some(held) if held.epoch <= epoch && held.offset == after => {
+                let before = held.clone();
+                opening.0 = None;
+                Ok(Box::new(Step::new(Arc::clone(shared), writer, epoch, before)))
             }
-        };
-        match open.await {
-            Ok((writer, before)) => Ok(Box::new(Step::new(Arc::clone(shared), writer, epoch, before))),
-            Err(e) => {
-                shared.step_over();
-                Err(e)
+            found => {
+                shared.rows.forget();
+                // What the writer knows of the views belongs to what was there before: start anew.
+                Err(outrun(found.as_ref(), epoch, after))
             }
         }
     }
@@ -253,6 +244,17 @@ impl headwater_model::Store for Store {
         let kept = shared.claimed.load(Ordering::SeqCst);
         shared.rows.counted(&view.name, rows, commits, kept, from.elapsed());
         Ok(rows)
+    }
+}
+
+/// A step that is being opened. One that never is, be it that the caller stopped waiting, is over.
+struct Opening<'s>(Option<&'s Shared>);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.step_over();
+        }
     }
 }
 

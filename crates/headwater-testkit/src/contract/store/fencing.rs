@@ -1,5 +1,8 @@
 //! Who may write, after what, and what is found after a restart.
 
+use std::task::Poll;
+use std::time::Duration;
+
 use headwater_model::{Epoch, ErrorKind, Held, Offset};
 
 use super::setup::{Bench, clear, document, held, key, put};
@@ -128,4 +131,21 @@ pub(super) async fn a_replay_after_a_lost_reply_changes_nothing(bench: &mut Benc
     bench.expect(&view, &key(3), Some(&document(3, 7))).await;
     assert_eq!(bench.ok("rows", bench.store.rows(&view).await), 2, "{bench}: two documents");
     assert_eq!(Offset(bench.offset), Offset(3));
+}
+
+/// A caller that stops waiting for a step to open leaves nothing behind: the next step goes through.
+pub(super) async fn a_step_that_nobody_waited_for_is_not_open(bench: &mut Bench<'_>) {
+    let view = bench.view("book");
+    bench.claim(&[&view]).await;
+    bench.step(vec![put(&view, key(1), document(1, 1))]).await;
+    for _ in 0..3 {
+        // Long enough for an engine to ask its server again before it opens a step.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let mut begin = bench.store.begin(Epoch(bench.epoch), Offset(bench.offset));
+        let polled_once = std::future::poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx).is_ready()));
+        polled_once.await;
+        drop(begin);
+        bench.step(vec![put(&view, key(1), document(1, 2))]).await;
+    }
+    bench.expect(&view, &key(1), Some(&document(1, 2))).await;
 }

@@ -65,6 +65,7 @@ pub async fn run(subject: &dyn Subject) {
             reading::a_scan_gives_every_document_once,
             reading::rows_are_right,
             fencing::a_step_must_continue_what_the_store_holds,
+            fencing::a_step_that_nobody_waited_for_is_not_open,
             fencing::a_lower_epoch_is_refused,
             fencing::a_store_emptied_behind_our_back_is_out_of_step,
             fencing::a_restart_keeps_documents_and_position,
