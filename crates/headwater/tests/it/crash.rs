@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headwater_testkit::checker::Truth;
 use headwater_testkit::workload::{PairReader, PairStore};
-use headwater_testkit::{Chance, Folder, Postgres, Process, Redis};
+use headwater_testkit::{Chance, Folder, Postgres, Process, Redis, log_tail};
 
 use crate::service::{Service, local, near, test_seconds};
 
@@ -30,7 +30,7 @@ const PAIR: &str = r"
 \set amount random(-1000, 1000)
 BEGIN;
 UPDATE pair SET amount = :amount, version = version + 1 WHERE id = 1;
-UPDATE pair SET amount = -:amount, version = version + 1 WHERE id = 2;
+UPDATE pair SET amount = 0 - :amount, version = version + 1 WHERE id = 2;
 COMMIT;
 ";
 
@@ -93,6 +93,8 @@ async fn pgbench_arrives_whole_although_headwater_is_killed_all_the_time() {
     }
     assert!(bench.wait_async(Duration::from_secs(60)).await, "pgbench ends");
 
+    let report = log_tail(folder.path());
+    assert!(!report.contains("aborted"), "pgbench runs to its end: {report}");
     let truth = Truth::Postgres(postgres.url());
     service.equal(&truth, "near", &near(&redis)).await;
     service.equal(&truth, "local", &local(&service.path("derived.db"))).await;

@@ -51,13 +51,18 @@ struct Probe {
 
 impl Probe {
     fn new() -> Probe {
+        Probe::with("")
+    }
+
+    /// With more sections of the file.
+    fn with(sections: &str) -> Probe {
         let (postgres, near, far) = (Postgres::start(), Redis::start(), Redis::start());
         postgres.psql(TABLES);
         let service = Service::new(
             "probe",
             &format!(
                 "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\" }}\nfar = {{ url = \"{}\" }}\n\
-                 local = {{ url = \"sqlite:derived.db\" }}\nkept = {{ url = \"memory:\" }}\n{VIEWS}",
+                 local = {{ url = \"sqlite:derived.db\" }}\nkept = {{ url = \"memory:\" }}\n{sections}\n{VIEWS}",
                 postgres.url(),
                 near.url(),
                 far.url()
@@ -89,7 +94,7 @@ impl Probe {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_pipelines_get_wrong_arrives_right_in_every_store() {
-    let probe = Probe::new();
+    let probe = Probe::with("[backfill]\nchunk_rows = 7\nrate = \"100/s\"");
     let long = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200))";
 
     // Unchanged TOAST values and changed keys while tables are read for the first time.

@@ -154,6 +154,23 @@ async fn a_source_that_crashes_is_followed_again() {
     }
     site.service.healthy().await;
     site.service.stop();
+
+    // Down when Headwater starts; a stop is as clean as ever.
+    let since = site.service.log().len();
+    site.postgres.kill();
+    for stops in [true, false] {
+        let since = site.service.log().len();
+        site.service.start();
+        site.service.says(since, &["cannot be looked at yet"]).await;
+        if stops {
+            site.service.stop();
+        }
+    }
+    site.postgres.restart().await;
+    site.postgres.psql("UPDATE part SET name = 'up again' WHERE id < 50");
+    site.equal().await;
+    assert!(!site.reads_since(since));
+    site.service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
