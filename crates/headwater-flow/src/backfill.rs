@@ -179,7 +179,7 @@ impl Reads {
             let estimate = self.backfill.estimates.get(&job.table).copied().unwrap_or(0);
             self.backfill.board.backfill_begins(job.id, job.table.to_string(), job.rows, estimate, views);
             if job.done.is_some() {
-                self.retire(job.id);
+                self.retire(&job);
                 continue;
             }
             let reads = Arc::clone(self);
@@ -191,8 +191,14 @@ impl Reads {
         Ok(())
     }
 
-    fn retire(&self, job: u64) {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+    fn retire(&self, job: &Job) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id);
+        // A read that only flat views asked for may have begun before the mirror was there.
+        let plans = &self.backfill.plans;
+        if job.consumers.iter().any(|consumer| plans.get(&consumer.view).is_some_and(|plan| plan.stateful)) {
+            let mut mirrored = self.backfill.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+            mirrored.insert(job.table.clone());
+        }
     }
 
     /// Views whose reads have all landed and been applied are ready.
@@ -273,9 +279,7 @@ impl Reads {
                     }
                     backfill.board.backfill_rows(job.id, chunk.read);
                     if chunk.last {
-                        self.retire(job.id);
-                        let mut mirrored = backfill.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-                        mirrored.insert(job.table.clone());
+                        self.retire(&job);
                     }
                 }
                 again => {

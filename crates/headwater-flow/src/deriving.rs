@@ -52,37 +52,40 @@ impl Deriving {
         board: Arc<Board>,
         reshaped: CancellationToken,
     ) -> Result<Deriving> {
-        let (plan, broken) = compile_each(views, tables);
-        for broken in broken {
-            error!(view = %broken.view, error = %broken.error, "the view cannot be derived");
-            board.view_failed(&broken.view, Some(broken.error.to_string()));
-        }
         let path = data.join("mirror.db");
-        let mut is_new = !path.exists();
-        let fits = |deriver: &Deriver| {
-            deriver.cursor().next() >= journal.first() && deriver.cursor() <= journal.durable()
-        };
-        let deriver = match Deriver::open(&path, plan) {
-            Ok(deriver) if is_new || fits(&deriver) => deriver,
-            Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-            unfit => {
-                if let Err(error) = unfit {
+        let mut is_new = false;
+        let (deriver, derived, writer, start) = loop {
+            let (plan, broken) = compile_each(views, tables);
+            for broken in broken {
+                error!(view = %broken.view, error = %broken.error, "the view cannot be derived");
+                board.view_failed(&broken.view, Some(broken.error.to_string()));
+            }
+            let opened = match Deriver::open(&path, plan) {
+                Ok(deriver) if is_new => Some((deriver, journal.durable())),
+                // One that never began (a crash came first) knows nothing, not even where it is.
+                Ok(deriver) => deriver.began().map(|cursor| (deriver, cursor)),
+                Err(error) if error.kind() != ErrorKind::Corrupt || is_new => return Err(error),
+                Err(error) => {
                     warn!(%error, "the mirror cannot be read");
+                    None
+                }
+            };
+            if let Some((deriver, start)) = opened {
+                let mut options = Options::new(data.join("derived"));
+                options.after = start;
+                let (derived, mut writer) = Journal::<ViewChange>::open(options)?;
+                let fits = start.next() >= journal.first()
+                    && start <= journal.durable()
+                    && start.next() >= derived.first();
+                if fits || is_new {
+                    writer.truncate_after(start)?;
+                    break (deriver, derived, writer, start);
                 }
                 warn!("the mirror does not fit the journal: it is made anew");
-                is_new = true;
-                remove_mirror(&path)?;
-                Deriver::open(&path, compile_each(views, tables).0)?
             }
+            is_new = true;
+            Self::forget(data)?;
         };
-        let start = if is_new { journal.durable() } else { deriver.cursor() };
-        let mut options = Options::new(data.join("derived"));
-        options.after = start;
-        let (derived, mut writer) = Journal::<ViewChange>::open(options)?;
-        writer.truncate_after(start)?;
-        if is_new {
-            writer.skip_to(start)?;
-        }
         let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
         let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
         let whole_before: BTreeSet<TableName> = all.difference(&incomplete).cloned().collect();
@@ -105,9 +108,30 @@ impl Deriving {
         })
     }
 
-    /// Removes the mirror in `data`: after a gap in the log its rows are not the source's any more.
+    /// Removes the mirror in `data`, and what was made from it: after a gap in the log its rows are not the source's any
+    /// more.
     pub fn forget(data: &Path) -> Result<()> {
-        remove_mirror(&data.join("mirror.db"))
+        remove_mirror(&data.join("mirror.db"))?;
+        let derived = data.join("derived");
+        match std::fs::remove_dir_all(&derived) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(headwater_model::Error::misconfigured(format!(
+                    "remove the old documents in {}",
+                    derived.display()
+                ))
+                .with_cause(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A new mirror takes its place in the journal, once it is on record that every view is filled for it.
+    pub fn begin_new(&mut self) -> Result<()> {
+        if self.is_new {
+            let start = *self.upto.borrow();
+            self.deriver.begin_after(start)?;
+        }
+        Ok(())
     }
 
     /// Tables whose rows the mirror lacks.

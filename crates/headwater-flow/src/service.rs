@@ -192,6 +192,8 @@ impl Service {
     async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
         let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
         let state = Arc::new(State::open(&self.options.data.join("state.db"))?);
+        // Before the source hears which tables are still wanted.
+        state.keep_only(&consumers(&self.views))?;
         let tables = self.tables();
         let held = self.greatest_held().await;
         let (journal, writer) = {
@@ -223,7 +225,6 @@ impl Service {
         let shapes: Tables = shapes.into_iter().map(|shape| (shape.name.clone(), shape)).collect();
         let shapes = Arc::new(shapes);
         let plans = self.plans(&facts, &shapes)?;
-        state.keep_only(&consumers(&self.views))?;
         if gap {
             self.want_everything(&state, &plans)?;
         }
@@ -245,7 +246,7 @@ impl Service {
         let derived = if stateful.is_empty() {
             None
         } else {
-            let deriving = Deriving::open(
+            let mut deriving = Deriving::open(
                 &self.options.data,
                 &stateful,
                 &shapes,
@@ -255,6 +256,7 @@ impl Service {
                 reshaped.clone(),
             )?;
             self.fill_mirror(&deriving, &state, &plans)?;
+            deriving.begin_new()?;
             let derived = deriving.derived();
             running.spawn(named("derive", deriving.run(tasks.clone())));
             Some(derived)

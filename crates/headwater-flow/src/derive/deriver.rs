@@ -62,7 +62,7 @@ impl Deriver {
     /// Opens or makes the state at `path` and fits it to the plan. [`Deriver::incomplete`] then says what to fill.
     pub fn open(path: &Path, plan: Plan) -> Result<Deriver> {
         let mirror = Mirror::open(path, &plan)?;
-        let cursor = mirror.cursor()?;
+        let cursor = mirror.cursor()?.unwrap_or(Offset::ZERO);
         let dirty = Dirty::new(&mirror.conn)?;
         Ok(Deriver {
             cleared: vec![false; plan.views.len()],
@@ -76,6 +76,20 @@ impl Deriver {
             in_hand: None,
             broken: Vec::new(),
         })
+    }
+
+    /// Where a kept mirror goes on; `None` for one that has never been given a place.
+    pub fn began(&self) -> Option<Offset> {
+        self.mirror.cursor().ok().flatten()
+    }
+
+    /// Gives a new mirror its place: it goes on behind `offset`.
+    pub fn begin_after(&mut self, offset: Offset) -> Result<()> {
+        self.mirror.begin()?;
+        self.mirror.set_cursor(offset)?;
+        self.mirror.commit_durably()?;
+        (self.cursor, self.saved, self.durable) = (offset, offset, offset);
+        Ok(())
     }
 
     /// Of the newest transaction derived. After opening: of the last one saved.

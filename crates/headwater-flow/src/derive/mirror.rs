@@ -377,11 +377,13 @@ impl Mirror {
         sql!("sync the mirror", self.conn.execute_batch(sync))
     }
 
-    pub fn cursor(&self) -> Result<Offset> {
+    /// `None` if none was ever set.
+    pub fn cursor(&self) -> Result<Option<Offset>> {
         let read = self
             .conn
             .query_row("SELECT value FROM meta WHERE name = 'cursor'", [], |row| row.get::<_, i64>(0));
-        Ok(Offset(sql!("read the mirror's cursor", read.optional())?.unwrap_or(0) as u64))
+        let cursor = sql!("read the mirror's cursor", read.optional())?;
+        Ok(cursor.map(|cursor| Offset(cursor as u64)))
     }
 
     pub fn set_cursor(&mut self, cursor: Offset) -> Result<()> {
