@@ -91,18 +91,29 @@ impl Applier {
         for plan in &self.plans {
             self.store.prepare(&plan.view).await?;
         }
-        let (held, wanted) = self.starting_point(held).await?;
-        self.board.store_connected(&self.name, &facts.server, facts.promise, &held);
-        for plan in &self.plans {
-            let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
-            self.board.view_ready(&self.consumer(plan), ready);
+        // A view that is cleared must not be given what came by before: its tables may not have been followed since.
+        let goal = self.journal.durable();
+        let mut held = held;
+        loop {
+            let start = self.starting_point(held, goal).await?;
+            self.board.store_connected(&self.name, &facts.server, facts.promise, &start.held);
+            for plan in &self.plans {
+                let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
+                self.board.view_ready(&self.consumer(plan), ready);
+            }
+            if start.until.is_some() {
+                info!(store = %self.name, offset = %goal, "views are cleared once the store has come so far");
+            }
+            if !start.wanted.is_empty() {
+                info!(store = %self.name, views = start.wanted.len(), "views are filled from the source");
+                // A backfill that is gone is the end of the service, which cancels us.
+                let _ = self.backfill.send(start.wanted).await;
+            }
+            match self.pump(start.held, start.until, cancel).await? {
+                Some(arrived) => held = Some(arrived),
+                None => return Ok(()),
+            }
         }
-        if !wanted.is_empty() {
-            info!(store = %self.name, views = wanted.len(), "views are filled from the source");
-            // A backfill that is gone is the end of the service, which cancels us.
-            let _ = self.backfill.send(wanted).await;
-        }
-        self.pump(held, cancel).await
     }
 
     fn consumer(&self, plan: &ViewPlan) -> Consumer {
@@ -110,8 +121,9 @@ impl Applier {
     }
 
     /// Where to go on, and the views that must be filled: all of them when the store's position is not one of this
-    /// journal's. Those are cleared here, in a step of their own, before anything else is written.
-    async fn starting_point(&self, held: Option<Held>) -> Result<(Held, Vec<Consumer>)> {
+    /// journal's. Those are cleared here, in a step of their own, before anything else is written; a store that is not
+    /// yet at `goal` first goes there.
+    async fn starting_point(&self, held: Option<Held>, goal: Offset) -> Result<Start> {
         let before = held.clone().unwrap_or(Held {
             epoch: self.epoch,
             offset: Offset::ZERO,
@@ -139,6 +151,9 @@ impl Applier {
             }
         }
         let mut now = Held { epoch: self.epoch, ..before.clone() };
+        if continues && !cleared.is_empty() && before.offset < goal {
+            return Ok(Start { held: now, wanted: Vec::new(), until: Some(goal) });
+        }
         if !continues {
             now.offset = self.journal.durable();
             now.position = self.journal.last_position();
@@ -150,7 +165,7 @@ impl Applier {
             step.commit(&now).await?;
         }
         self.board.quarantined(&self.name, self.state.quarantined(&self.name)?);
-        Ok((now, wanted))
+        Ok(Start { held: now, wanted, until: None })
     }
 
     /// Whether what the store holds is a place in this journal: the offset is there, and it is the same transaction.
@@ -183,15 +198,22 @@ impl Applier {
     }
 
     /// Maps and writes until an error or cancellation. Mapping runs ahead in a task of its own.
-    async fn pump(&mut self, held: Held, cancel: &CancellationToken) -> Result<()> {
+    /// Ends at `until`, if that is given, with what the store then holds.
+    async fn pump(
+        &mut self,
+        held: Held,
+        until: Option<Offset>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Held>> {
         let (send, mut pieces) = mpsc::channel(PIECES_AHEAD);
         let mapping = tokio::spawn(self.mapper.clone().run(held.offset, send));
-        let written = self.write(held, &mut pieces, cancel).await;
+        let written = self.write(held, until, &mut pieces, cancel).await;
         pieces.close();
         mapping.abort();
         match (written, mapping.await) {
-            (Ok(Ended::Cancelled), _) => Ok(()),
-            (Ok(Ended::PiecesStopped), Ok(result)) => result,
+            (Ok(Ended::Cancelled), _) => Ok(None),
+            (Ok(Ended::Arrived(held)), _) => Ok(Some(held)),
+            (Ok(Ended::PiecesStopped), Ok(result)) => result.map(|()| None),
             (Ok(Ended::PiecesStopped), Err(error)) => Err(Error::bug("mapping panicked").with_cause(error)),
             (Err(error), _) => Err(error),
         }
@@ -200,6 +222,7 @@ impl Applier {
     async fn write(
         &self,
         mut held: Held,
+        until: Option<Offset>,
         pieces: &mut mpsc::Receiver<Piece>,
         cancel: &CancellationToken,
     ) -> Result<Ended> {
@@ -259,6 +282,12 @@ impl Applier {
                 look_at = Instant::now() + LOOK_EVERY;
             }
             self.board.applied(&self.name, &held, stored, &std::mem::take(&mut counts));
+            if until.is_some_and(|until| held.offset >= until) {
+                if stored < held.offset {
+                    self.store.begin(self.epoch, stored).await?.commit(&held).await?;
+                }
+                return Ok(Ended::Arrived(held));
+            }
         }
     }
 
@@ -291,7 +320,17 @@ impl Applier {
     }
 }
 
+/// How a session begins.
+struct Start {
+    held: Held,
+    /// Views that were cleared, or hold documents of an older shape: to be filled.
+    wanted: Vec<Consumer>,
+    /// Views are to be cleared when the store has come so far.
+    until: Option<Offset>,
+}
+
 enum Ended {
     Cancelled,
+    Arrived(Held),
     PiecesStopped,
 }
