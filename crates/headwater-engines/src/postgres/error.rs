@@ -51,6 +51,9 @@ impl ServerError {
             code if ["08", "40", "57", "58"].iter().any(|class| code.starts_with(class)) => Transient,
             code if code.starts_with("28") => Denied,
             "XX001" | "XX002" => Corrupt,
+            // The server cannot decode a place of its log, now or later: a TRUNCATE that was undone, where decoding
+            // begins anew inside the transaction. The log is lost for us; waiting does not bring it back.
+            "XX000" if self.message.starts_with("could not map filenode") => OutOfStep,
             code if code.starts_with("XX") => Transient,
             code if code.starts_with("0A") => Unsupported,
             "3D000" | "3F000" | "42P01" | "42703" | "42704" => Misconfigured,
@@ -92,6 +95,13 @@ mod tests {
         ] {
             assert_eq!(ServerError { code: code.into(), ..ServerError::default() }.kind(), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn a_log_that_the_server_cannot_decode_is_a_gap() {
+        let error =
+            ServerError::parse(b"SERROR\0CXX000\0Mcould not map filenode \"base/5/7\" to relation OID\0\0");
+        assert_eq!(error.kind(), ErrorKind::OutOfStep);
     }
 
     #[test]
