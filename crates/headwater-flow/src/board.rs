@@ -100,6 +100,7 @@ struct Inner {
     retained: Option<u64>,
     stores: BTreeMap<Box<str>, StorePart>,
     backfills: BTreeMap<u64, BackfillPart>,
+    backfills_told: bool,
 }
 
 pub struct Board {
@@ -129,6 +130,8 @@ impl Board {
         let mut inner = self.lock();
         (inner.epoch, inner.server) = (epoch, server.to_owned());
         (inner.source_state, inner.source_error) = (PartState::Healthy, None);
+        inner.backfills.clear();
+        inner.backfills_told = false;
     }
 
     pub fn standby(&self, why: &str) {
@@ -293,6 +296,17 @@ impl Board {
         let mut part = BackfillPart { table, rows: Meter::default(), rows_before, rows_estimate, views };
         part.rows.sample(Instant::now());
         self.lock().backfills.insert(job, part);
+    }
+
+    /// Every read that is under way has been told of with [`Board::backfill_begins`].
+    pub fn backfills_told(&self) {
+        self.lock().backfills_told = true;
+    }
+
+    /// Whether a store may be being filled. Before the reads have been told of, it may.
+    pub fn may_be_filling(&self) -> bool {
+        let inner = self.lock();
+        !inner.backfills_told || !inner.backfills.is_empty()
     }
 
     pub fn backfill_rows(&self, job: u64, rows: u64) {

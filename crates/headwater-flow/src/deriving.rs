@@ -173,6 +173,7 @@ impl Deriving {
             for item in items? {
                 match item {
                     Item::Begin { offset, .. } => {
+                        self.deriver.emit_unchanged(self.board.may_be_filling());
                         self.deriver.begin(offset)?;
                         begun = Some(offset);
                     }

@@ -39,6 +39,7 @@ pub struct Deriver {
     saved: Offset,
     durable: Offset,
     in_hand: Option<Offset>,
+    emit_unchanged: bool,
     broken: Vec<Broken>,
 }
 
@@ -74,6 +75,7 @@ impl Deriver {
             saved: cursor,
             durable: cursor,
             in_hand: None,
+            emit_unchanged: false,
             broken: Vec::new(),
         })
     }
@@ -166,6 +168,12 @@ impl Deriver {
 
     // ---- transactions
 
+    /// Whether an update emits its row's own document even if nothing differs. While a store is being filled it must: what
+    /// was read of a row leaves the row to the stream if the stream touched it meanwhile.
+    pub fn emit_unchanged(&mut self, emit: bool) {
+        self.emit_unchanged = emit;
+    }
+
     /// Starts the transaction at `offset`, which must be after the cursor.
     pub fn begin(&mut self, offset: Offset) -> Result<()> {
         if self.in_hand.is_some() || offset <= self.cursor {
@@ -182,7 +190,7 @@ impl Deriver {
             Change::Insert { table, row } | Change::Snapshot { table, row } => {
                 self.upsert(&table, None, row, true)
             }
-            Change::Update { table, old_key, row } => self.upsert(&table, old_key, row, false),
+            Change::Update { table, old_key, row } => self.upsert(&table, old_key, row, self.emit_unchanged),
             Change::Delete { table, key } => self.delete(&table, &key),
             Change::Truncate { tables } => tables.iter().try_for_each(|table| self.truncate(table)),
         }
