@@ -52,8 +52,30 @@ impl Site {
         self.service.equal(&truth, "local", &local(&self.service.path("derived.db"))).await;
     }
 
+    /// Runs `statement` with random `:id`s as fast as it goes, until dropped.
+    fn load(&self, statement: &str) -> Load {
+        let load = Load { process: Process::default(), folder: Folder::new("pgbench") };
+        let script = load.folder.join("load.sql");
+        std::fs::write(&script, format!("\\set id random(1, 5000)\n{statement};\n")).unwrap();
+        let mut command = self.postgres.tool("pgbench");
+        command.args(["-n", "-c", "2", "-T", "600", "-f"]).arg(&script);
+        load.process.start(command.current_dir(load.folder.path()), load.folder.path());
+        load
+    }
+
     fn reads_since(&self, since: usize) -> bool {
         self.service.log()[since..].contains("reading the table")
+    }
+}
+
+struct Load {
+    process: Process,
+    folder: Folder,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.process.kill();
     }
 }
 
@@ -73,13 +95,7 @@ async fn sigterm_ends_cleanly_idle_under_load_and_while_a_store_hangs() {
     site.equal().await;
 
     // Under load.
-    let script = service.path("load.sql");
-    std::fs::write(&script, "\\set id random(1, 5000)\nUPDATE item SET name = name || 'x' WHERE id = :id;\n")
-        .unwrap();
-    let (bench, folder) = (Process::default(), Folder::new("pgbench"));
-    let mut command = site.postgres.tool("pgbench");
-    command.args(["-n", "-c", "2", "-T", "600", "-f"]).arg(&script);
-    bench.start(command.current_dir(folder.path()), folder.path());
+    let load = site.load("UPDATE item SET name = name || 'x' WHERE id = :id");
     tokio::time::sleep(Duration::from_secs(1)).await;
     service.stop();
     service.start();
@@ -93,12 +109,29 @@ async fn sigterm_ends_cleanly_idle_under_load_and_while_a_store_hangs() {
     // The deadline is 10 s by default; a loaded machine may add to what is not waiting.
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     site.redis.resume();
-    bench.kill();
+    drop(load);
     service.start();
     site.equal().await;
     service.healthy().await;
     assert!(!site.reads_since(since), "a clean stop costs no second read:\n{}", service.log());
     service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_filled_again_lacks_no_row_that_was_written_without_a_change() {
+    let site = Site::new();
+    site.service.start();
+    site.equal().await;
+    let load =
+        site.load("UPDATE item SET name = name WHERE id = :id;\nUPDATE part SET name = name WHERE id = :id");
+    for _ in 0..3 {
+        let since = site.service.log().len();
+        site.redis.cli(&["FLUSHALL"]);
+        site.service.says(since, &["the view is complete", "view=item", "store=near"]).await;
+    }
+    drop(load);
+    site.equal().await;
+    site.service.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +278,15 @@ async fn a_server_that_took_a_new_course_is_a_declared_gap_that_is_filled_again(
     site.postgres.kill();
     std::fs::write(site.postgres.folder().join("data/recovery.signal"), "").unwrap();
     site.postgres.restart().await;
-    assert_eq!(site.postgres.psql("SELECT timeline_id FROM pg_control_checkpoint()"), "2");
+    let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+    site.service
+        .eventually("the server takes writes on a new timeline", async || {
+            match site.postgres.try_psql(timeline)? {
+                found if found == "00000002" => Ok(()),
+                found => Err(found),
+            }
+        })
+        .await;
     site.postgres
         .psql("UPDATE item SET name = 'on the new timeline' WHERE id < 10; DELETE FROM part WHERE id = 7");
     site.service.says(since, &["the log has a gap"]).await;
