@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::backfill::{Request, ViewPlan};
 use crate::board::Board;
 use crate::journal::{Item, Journal};
-use crate::mapping::{Mapper, Piece};
+use crate::mapping::{End, Mapper, Piece};
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, State};
 
@@ -258,8 +258,8 @@ impl Applier {
                 }
                 return Ok(Ended::Cancelled);
             };
-            for change in &piece.changes {
-                *counts.entry(change.view().name.clone()).or_default() += 1;
+            for same in piece.changes.chunk_by(|a, b| Arc::ptr_eq(a.view(), b.view())) {
+                *counts.entry(same[0].view().name.clone()).or_default() += same.len() as u64;
             }
             if !piece.changes.is_empty() {
                 let open = match &mut step {
@@ -267,10 +267,14 @@ impl Applier {
                     None => step.insert(self.store.begin(self.epoch, stored).await?),
                 };
                 let refusals = open.write(piece.changes).await?;
-                self.quarantine(&refusals, piece.end.as_ref().map_or(held.offset, |end| end.offset))?;
+                let at = if let End::At(end) = &piece.end { end.offset } else { held.offset };
+                self.quarantine(&refusals, at)?;
             }
-            let Some(end) = piece.end else { continue };
-            held = Held { epoch: self.epoch, ..end };
+            match piece.end {
+                End::Open => continue,
+                End::Before => {}
+                End::At(end) => held = Held { epoch: self.epoch, ..end },
+            }
             if let Some(open) = step.take() {
                 open.commit(&held).await?;
                 stored = held.offset;

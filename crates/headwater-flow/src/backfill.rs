@@ -37,7 +37,7 @@ const AHEAD_BYTES: u64 = 64 << 20;
 const FIRST_ROWS: usize = 1_000;
 
 /// Views asked for within this time are filled by the same reads.
-const GATHER_FOR: Duration = Duration::from_millis(200);
+const GATHER_FOR: Duration = Duration::from_millis(50);
 
 /// How long a mark may take to come by before its chunk is read again.
 const MARK_WITHIN: Duration = Duration::from_secs(60);
@@ -82,7 +82,7 @@ impl Backfill {
         let mut running = JoinSet::new();
         let mut started = BTreeSet::new();
         reads.start_new(&mut running, &mut started)?;
-        let mut settle = tokio::time::interval(Duration::from_millis(100));
+        let mut settle = tokio::time::interval(Duration::from_millis(25));
         let mut wanted: Vec<Request> = Vec::new();
         let mut gathered_at = None;
         loop {

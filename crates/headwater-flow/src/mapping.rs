@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::board::Board;
 use crate::derive::{Stateless, Tables, collapse};
-use crate::journal::{Item, Journal, Reader};
+use crate::journal::{EntryKind, Item, Journal, Reader};
 
 /// Journal bytes that are read for one step, about.
 const READ_BYTES: usize = 256 << 10;
@@ -21,11 +21,21 @@ const READ_BYTES: usize = 256 << 10;
 /// Changes of one step, unless a single transaction has more.
 const STEP_CHANGES: usize = 2_000;
 
-/// A part of an atomic step; the last one of a step has an `end`.
+/// A part of an atomic step.
 pub(crate) struct Piece {
     pub changes: Vec<ViewChange>,
-    /// The place of the last transaction that is whole with this piece.
-    pub end: Option<Held>,
+    pub end: End,
+}
+
+/// Whether a step ends with a piece, and where that is.
+pub(crate) enum End {
+    /// The transaction goes on.
+    Open,
+    /// Rows of a chunk, which need not appear together: the step may end, but the place stays before the chunk, so a
+    /// crash repeats it whole. Repeating is harmless: nothing that comes after the chunk is applied yet.
+    Before,
+    /// The last transaction that is whole with this piece.
+    At(Held),
 }
 
 /// The derived journal, as far as it is made.
@@ -62,14 +72,15 @@ impl Mapper {
             Some(derived) => Some(Merge::new(derived, after)?),
             None => None,
         };
-        // Changes of whole transactions, and of the transaction under way.
+        // Changes of whole transactions, and of the entry under way.
         let mut whole: Vec<ViewChange> = Vec::new();
         let mut end: Option<Held> = None;
         let mut current: Vec<ViewChange> = Vec::new();
+        let mut is_chunk = false;
         loop {
             for item in source.next(READ_BYTES).await? {
                 match item {
-                    Item::Begin { .. } => {}
+                    Item::Begin { kind, .. } => is_chunk = matches!(kind, EntryKind::Chunk { .. }),
                     Item::Changes(changes) => {
                         for change in changes {
                             flat.map(change, &mut current);
@@ -83,10 +94,7 @@ impl Mapper {
                             derived.wait(offset).await?;
                             while let Some(mut changes) = derived.take(offset)? {
                                 whole.append(&mut changes);
-                                if whole.len() >= STEP_CHANGES
-                                    && !send(&out, Piece { changes: std::mem::take(&mut whole), end: None })
-                                        .await
-                                {
+                                if whole.len() >= STEP_CHANGES && !send(&out, &mut whole, End::Open).await {
                                     return Ok(());
                                 }
                             }
@@ -97,26 +105,27 @@ impl Mapper {
                             position: Some(position),
                             committed_at,
                         });
-                        if whole.len() >= STEP_CHANGES
-                            && !send(&out, Piece { changes: std::mem::take(&mut whole), end: end.take() })
-                                .await
-                        {
-                            return Ok(());
-                        }
+                    }
+                }
+                // What is whole goes ahead of a chunk's rows, and does not grow beyond a step.
+                if (whole.len() >= STEP_CHANGES || current.len() >= STEP_CHANGES)
+                    && let Some(held) = end.take()
+                    && !send(&out, &mut whole, End::At(held)).await
+                {
+                    return Ok(());
+                }
+                if current.len() >= STEP_CHANGES {
+                    collapse(&mut current, 0);
+                    let end = if is_chunk { End::Before } else { End::Open };
+                    if !send(&out, &mut current, end).await {
+                        return Ok(());
                     }
                 }
             }
-            if end.is_some()
-                && !send(&out, Piece { changes: std::mem::take(&mut whole), end: end.take() }).await
+            if let Some(held) = end.take()
+                && !send(&out, &mut whole, End::At(held)).await
             {
                 return Ok(());
-            }
-            // What is left belongs to a transaction larger than one read: it goes ahead in pieces.
-            if current.len() >= STEP_CHANGES {
-                collapse(&mut current, 0);
-                if !send(&out, Piece { changes: std::mem::take(&mut current), end: None }).await {
-                    return Ok(());
-                }
             }
         }
     }
@@ -130,8 +139,9 @@ impl Mapper {
     }
 }
 
-async fn send(out: &mpsc::Sender<Piece>, piece: Piece) -> bool {
-    out.send(piece).await.is_ok()
+/// Whether anyone still wants pieces.
+async fn send(out: &mpsc::Sender<Piece>, changes: &mut Vec<ViewChange>, end: End) -> bool {
+    out.send(Piece { changes: std::mem::take(changes), end }).await.is_ok()
 }
 
 /// Reads the derived journal in step with the source journal.
