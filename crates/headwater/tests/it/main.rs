@@ -1,4 +1,4 @@
-//! The command line against real engines.
+//! The whole program against real engines, judged by the independent checker.
 #![allow(clippy::unwrap_used)]
 
 mod check;
@@ -8,6 +8,8 @@ mod demo;
 mod init;
 mod leader;
 mod probe;
+mod random;
+mod refill_hazard;
 mod service;
 mod shop;
 mod sqlite_source;

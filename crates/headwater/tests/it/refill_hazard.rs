@@ -6,19 +6,24 @@ use std::time::Duration;
 use headwater_testkit::checker::Truth;
 use headwater_testkit::{Postgres, Redis, eventually};
 
-use crate::program::Headwater;
-use crate::{flat, redis_store};
+use crate::service::{Service, near};
 
 #[tokio::test]
 async fn a_chunk_read_while_a_commit_waits_for_its_standby_does_not_bring_the_old_row_back() {
     let (postgres, redis) = (Postgres::start(), Redis::start());
     postgres.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'old' FROM generate_series(1, 120) i");
-    let (entry, near) = redis_store(&redis);
-    let views = [flat("t", "t", &["near"])];
-    let headwater = Headwater::new(&postgres.url(), &[("near", entry)], &views);
-    let truth = Truth::Postgres(postgres.url());
+    let headwater = Service::new(
+        "refill-hazard",
+        &format!(
+            "[source]\nurl = \"{}\"\n\n[stores]\nnear = {{ url = \"{}\" }}\n\n[backfill]\nchunk_rows = 50\n\n\
+             [views.t]\nfrom = \"t\"\n",
+            postgres.url(),
+            redis.url()
+        ),
+    );
+    let (truth, copy) = (Truth::Postgres(postgres.url()), near(&redis));
     headwater.start();
-    headwater.converges(&truth, &near, &views).await;
+    headwater.equal(&truth, "near", &copy).await;
     postgres.psql("SELECT pg_create_logical_replication_slot('naive', 'test_decoding')");
 
     // The update is decoded and cannot be seen.
@@ -28,7 +33,7 @@ async fn a_chunk_read_while_a_commit_waits_for_its_standby_does_not_bring_the_ol
     let waiting =
         tokio::spawn(async move { client.execute("UPDATE t SET v = 'new' WHERE id = 7", &[]).await });
     eventually(Duration::from_secs(10), "the update is delivered", async || {
-        match redis.cli(&["HGET", "shop:t:7", "v"]).as_str() {
+        match redis.cli(&["HGET", "t:7", "v"]).as_str() {
             "new" => Ok(()),
             other => Err(format!("the store has {other:?}")),
         }
@@ -59,12 +64,12 @@ async fn a_chunk_read_while_a_commit_waits_for_its_standby_does_not_bring_the_ol
     redis.cli(&["FLUSHALL"]);
     postgres.psql("SET synchronous_commit = local; UPDATE t SET v = 'other' WHERE id = 9");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_ne!(redis.cli(&["HGET", "shop:t:7", "v"]), "old", "the old row must not come back");
+    assert_ne!(redis.cli(&["HGET", "t:7", "v"]), "old", "the old row must not come back");
 
     postgres.psql("ALTER SYSTEM RESET synchronous_standby_names");
     postgres.psql("SELECT pg_reload_conf()");
     waiting.await.unwrap().unwrap();
     assert_eq!(read(), "new");
-    headwater.converges(&truth, &near, &views).await;
+    headwater.equal(&truth, "near", &copy).await;
     headwater.stop();
 }
