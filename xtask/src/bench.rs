@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the release binary against the limits of this machine.
+//! `cargo xtask bench`: the binary as it is released against the limits of this machine.
 
 use std::process::ExitCode;
 
@@ -9,14 +9,14 @@ use crate::{cargo, engines};
 pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     engines::install()?;
     let built = cargo()
-        .args(["build", "--release", "-p", "headwater", "-p", "headwater-bench"])
+        .args(["build", "--profile", "dist", "-p", "headwater", "-p", "headwater-bench"])
         .status()
         .context("start cargo")?;
     if !built.success() {
-        bail!("the release build failed");
+        bail!("the build failed");
     }
     let status = cargo()
-        .args(["run", "--quiet", "--release", "-p", "headwater-bench", "--"])
+        .args(["run", "--quiet", "--profile", "dist", "-p", "headwater-bench", "--"])
         .args(names)
         .status()
         .context("start the bench")?;

@@ -59,14 +59,14 @@ impl Wire {
     }
 
     /// Reads what has arrived, at least one byte. Cancel safe. Frames handed out before are gone.
-    pub async fn fill(&mut self) -> Result<()> {
+    pub async fn fill(&mut self) -> Result<usize> {
         self.make_room();
         let count = self.io.read(&mut self.input[self.unread.end..]).await.map_err(broken)?;
         if count == 0 {
             return Err(Error::transient("the server closed the connection"));
         }
         self.unread.end += count;
-        Ok(())
+        Ok(count)
     }
 
     fn make_room(&mut self) {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use headwater_model::{Error, Offset, Result};
 
@@ -116,9 +117,14 @@ impl Drop for Syncer {
     }
 }
 
+/// Syncs begin at least this far apart. The first after a pause begins at once, so it costs a lone transaction nothing;
+/// under load one sync covers more, and everyone behind it works on larger pieces.
+const APART: Duration = Duration::from_millis(2);
+
 fn run(desk: &Desk, shared: &Shared) {
+    let mut began: Option<Instant> = None;
     loop {
-        let request = {
+        let mut request = {
             let mut state = desk.state();
             loop {
                 match state.request.take() {
@@ -128,6 +134,13 @@ fn run(desk: &Desk, shared: &Shared) {
                 }
             }
         };
+        if let Some(left) = began.and_then(|began| APART.checked_sub(began.elapsed())) {
+            std::thread::sleep(left);
+            if let Some(newer) = desk.state().request.take() {
+                request = newer;
+            }
+        }
+        began = Some(Instant::now());
         let synced = request.file.sync_data();
         #[cfg(test)]
         let synced = synced.and_then(|()| shared.pretend());
