@@ -3,8 +3,9 @@
 //! Owns: the store's session (claim, prepare, clear what cannot be relied on), the size of its atomic steps, and what is
 //! done about its errors. Does not own: what a change means for a view ([`crate::mapping`]).
 //!
-//! Invariant: a step ends only where a transaction ends, and carries the offset of that end; the store's own record of
-//! the offset, never our memory of it, says where to go on.
+//! Invariant: a step ends only where a transaction ends, and carries the offset of that end, or between rows of a chunk,
+//! and then its offset stays before the chunk; the store's own record of the offset, never our memory of it, says where
+//! to go on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ impl Applier {
             committed_at: 0,
         });
         let continues = match &held {
-            Some(held) => self.is_ours(held).await?,
+            Some(held) => self.is_ours(held)?,
             None => false,
         };
         let mut wanted = Vec::new();
@@ -169,7 +170,7 @@ impl Applier {
     }
 
     /// Whether what the store holds is a place in this journal: the offset is there, and it is the same transaction.
-    async fn is_ours(&self, held: &Held) -> Result<bool> {
+    fn is_ours(&self, held: &Held) -> Result<bool> {
         let durable = self.journal.durable();
         if held.offset == durable {
             return Ok(held.position == self.journal.last_position());

@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use headwater_model::{Error, ErrorKind, Held, Offset, Position, Promise};
+use tracing::error;
 
+use crate::derive::Broken;
 use crate::state::Consumer;
 use crate::status::{BackfillStatus, PartState, SourceStatus, Status, StoreStatus, ViewStatus};
 
@@ -217,10 +219,14 @@ impl Board {
         self.view(consumer, |view| view.rows = rows);
     }
 
-    pub fn view_failed(&self, view: &str, error: Option<String>) {
-        for store in self.lock().stores.values_mut() {
-            if let Some(part) = store.views.get_mut(view) {
-                part.error.clone_from(&error);
+    /// These views can be derived no further; the others go on.
+    pub fn views_broken(&self, views: Vec<Broken>) {
+        for Broken { view, error } in views {
+            error!(%view, %error, "the view can no longer be derived");
+            for store in self.lock().stores.values_mut() {
+                if let Some(part) = store.views.get_mut(&view) {
+                    part.error = Some(error.to_string());
+                }
             }
         }
     }

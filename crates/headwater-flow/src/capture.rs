@@ -7,6 +7,7 @@
 //! is in the journal once, however often the source sends it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,10 +51,10 @@ impl Capture {
         loop {
             let error = tokio::select! {
                 () = cancel.cancelled() => break,
-                result = self.drain(&mut *stream) => match result {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                },
+                result = self.drain(&mut *stream) => {
+                    let Err(error) = result;
+                    error
+                }
             };
             self.abandon_transaction();
             if !error.is_retryable() {
@@ -88,8 +89,8 @@ impl Capture {
         }
     }
 
-    /// Takes events until something fails. Ends with `Ok` only between events, so that the caller can look around.
-    async fn drain(&mut self, stream: &mut dyn Follow) -> Result<()> {
+    /// Takes events until something fails.
+    async fn drain(&mut self, stream: &mut dyn Follow) -> Result<Infallible> {
         let mut touched = Vec::new();
         let mut transaction = None;
         let mut changes = 0;

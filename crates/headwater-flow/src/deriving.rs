@@ -12,7 +12,7 @@ use headwater_model::{ErrorKind, Offset, Result, TableName, View, ViewChange};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::derive::{Deriver, Tables, compile_each};
@@ -56,10 +56,7 @@ impl Deriving {
         let mut is_new = false;
         let (deriver, derived, writer, start) = loop {
             let (plan, broken) = compile_each(views, tables);
-            for broken in broken {
-                error!(view = %broken.view, error = %broken.error, "the view cannot be derived");
-                board.view_failed(&broken.view, Some(broken.error.to_string()));
-            }
+            board.views_broken(broken);
             let opened = match Deriver::open(&path, plan) {
                 Ok(deriver) if is_new => Some((deriver, journal.durable())),
                 // One that never began (a crash came first) knows nothing, not even where it is.
@@ -158,7 +155,7 @@ impl Deriving {
 
     fn derive(mut self, runtime: &Handle, cancel: &CancellationToken) -> Result<()> {
         let mut persisted_at = Instant::now();
-        let mut begun = None;
+        let mut in_hand = false;
         loop {
             let items = runtime.block_on(async {
                 tokio::select! {
@@ -175,7 +172,7 @@ impl Deriving {
                     Item::Begin { offset, .. } => {
                         self.deriver.emit_unchanged(self.board.may_be_filling());
                         self.deriver.begin(offset)?;
-                        begun = Some(offset);
+                        in_hand = true;
                     }
                     Item::Changes(changes) => {
                         for change in changes {
@@ -183,7 +180,7 @@ impl Deriving {
                         }
                     }
                     Item::Commit { offset, position, committed_at } => {
-                        begun = None;
+                        in_hand = false;
                         let writer = &mut self.writer;
                         let mut written = false;
                         self.deriver.commit(&mut |changes| {
@@ -198,9 +195,9 @@ impl Deriving {
                     }
                 }
             }
-            self.report();
+            self.board.views_broken(self.deriver.take_broken());
             // A transaction larger than one read is in hand: what it does is told when it is whole.
-            if begun.is_none() {
+            if !in_hand {
                 self.save()?;
                 if persisted_at.elapsed() >= PERSIST_EVERY && self.deriver.durable() < self.deriver.cursor() {
                     self.deriver.persist()?;
@@ -209,7 +206,7 @@ impl Deriving {
                 }
             }
         }
-        if begun.is_none() {
+        if !in_hand {
             self.deriver.persist()?;
         }
         Ok(())
@@ -232,13 +229,6 @@ impl Deriving {
         let known = *self.upto.borrow();
         self.upto.send_replace(self.deriver.cursor().max(known));
         Ok(())
-    }
-
-    fn report(&mut self) {
-        for broken in self.deriver.take_broken() {
-            error!(view = %broken.view, error = %broken.error, "the view can no longer be derived");
-            self.board.view_failed(&broken.view, Some(broken.error.to_string()));
-        }
     }
 }
 

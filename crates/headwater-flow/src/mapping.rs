@@ -9,8 +9,6 @@ use std::sync::Arc;
 use headwater_model::{Epoch, Error, Held, Offset, Result, View, ViewChange};
 use tokio::sync::{mpsc, watch};
 
-use tracing::error;
-
 use crate::board::Board;
 use crate::derive::{Stateless, Tables, collapse};
 use crate::journal::{EntryKind, Item, Journal, Reader};
@@ -85,7 +83,7 @@ impl Mapper {
                         for change in changes {
                             flat.map(change, &mut current);
                         }
-                        self.report(&mut flat);
+                        self.board.views_broken(flat.take_broken());
                     }
                     Item::Commit { offset, position, committed_at } => {
                         collapse(&mut current, 0);
@@ -127,14 +125,6 @@ impl Mapper {
             {
                 return Ok(());
             }
-        }
-    }
-
-    /// A view that the source's change broke is derived no further; the others are.
-    fn report(&self, flat: &mut Stateless) {
-        for broken in flat.take_broken() {
-            error!(view = %broken.view, error = %broken.error, "the view can no longer be derived");
-            self.board.view_failed(&broken.view, Some(broken.error.to_string()));
         }
     }
 }

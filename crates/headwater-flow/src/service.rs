@@ -163,19 +163,13 @@ impl Service {
                 Ended::Failed(why) => {
                     warn!(error = %why, "leading ended; trying again");
                     self.board.source_failed(&why);
-                    tokio::select! {
-                        () = cancel.cancelled() => break,
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    }
+                    pause(&cancel).await;
                 }
                 Ended::Reshaped => {}
                 Ended::Fenced(why) => {
                     warn!(error = %why, "another instance took over; waiting");
                     self.board.standby(&why.to_string());
-                    tokio::select! {
-                        () = cancel.cancelled() => break,
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    }
+                    pause(&cancel).await;
                 }
                 Ended::Gap(why) => {
                     error!(error = %why, "the log has a gap: every view is filled again from the source");
@@ -517,6 +511,14 @@ fn consumers(views: &[Arc<View>]) -> Vec<Consumer> {
             .map(move |i| Consumer { store: view.stores[i].clone(), view: view.name.clone() })
     };
     views.iter().flat_map(of).collect()
+}
+
+/// Between two terms that ended badly.
+async fn pause(cancel: &CancellationToken) {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
 }
 
 async fn named(name: &'static str, task: impl Future<Output = Result<()>>) -> (&'static str, Result<()>) {

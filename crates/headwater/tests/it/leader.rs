@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use headwater_testkit::checker::Truth;
-use headwater_testkit::{Folder, Postgres, Process, Redis};
+use headwater_testkit::{Folder, Postgres, Redis};
 use nix::sys::signal::Signal;
 
-use crate::service::{Service, local, near};
+use crate::service::{Load, Service, local, near};
 
 const VIEWS: &str = r#"
 [views.account]
@@ -59,22 +59,10 @@ impl Pair {
 
     /// Writes at a moderate pace until dropped.
     fn load(&self) -> Load {
-        let load = Load { process: Process::default(), folder: Folder::new("pgbench") };
+        let load = Load::new();
         let mut command = self.postgres.tool("pgbench");
         command.args(["-n", "-c", "2", "-R", "300", "-T", "600", "-b", "tpcb-like"]);
-        load.process.start(command.current_dir(load.folder.path()), load.folder.path());
-        load
-    }
-}
-
-struct Load {
-    process: Process,
-    folder: Folder,
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.process.kill();
+        load.start(&mut command)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use headwater_model::View;
 use headwater_model::file::{File, References};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
-use headwater_testkit::{Redis, eventually};
+use headwater_testkit::{Folder, Process, Redis, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value as Json;
@@ -204,6 +204,30 @@ impl Drop for Service {
         if std::thread::panicking() {
             eprintln!("the end of headwater's log:\n{}", self.log_tail());
         }
+    }
+}
+
+/// A program that writes to the source until dropped.
+pub struct Load {
+    process: Process,
+    pub folder: Folder,
+}
+
+impl Load {
+    pub fn new() -> Load {
+        Load { process: Process::default(), folder: Folder::new("pgbench") }
+    }
+
+    /// Starts `command` in the load's folder.
+    pub fn start(self, command: &mut Command) -> Load {
+        self.process.start(command.current_dir(self.folder.path()), self.folder.path());
+        self
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.process.kill();
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use headwater_testkit::checker::Truth;
-use headwater_testkit::{Folder, Postgres, Process, Redis};
+use headwater_testkit::{Postgres, Redis};
 
-use crate::service::{Service, local, near};
+use crate::service::{Load, Service, local, near};
 
 const TABLES: &str = "
 CREATE TABLE item (id int PRIMARY KEY, name text);
@@ -54,28 +54,16 @@ impl Site {
 
     /// Runs `statement` with random `:id`s as fast as it goes, until dropped.
     fn load(&self, statement: &str) -> Load {
-        let load = Load { process: Process::default(), folder: Folder::new("pgbench") };
+        let load = Load::new();
         let script = load.folder.join("load.sql");
         std::fs::write(&script, format!("\\set id random(1, 5000)\n{statement};\n")).unwrap();
         let mut command = self.postgres.tool("pgbench");
         command.args(["-n", "-c", "2", "-T", "600", "-f"]).arg(&script);
-        load.process.start(command.current_dir(load.folder.path()), load.folder.path());
-        load
+        load.start(&mut command)
     }
 
     fn reads_since(&self, since: usize) -> bool {
         self.service.log()[since..].contains("reading the table")
-    }
-}
-
-struct Load {
-    process: Process,
-    folder: Folder,
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.process.kill();
     }
 }
 
