@@ -2,9 +2,11 @@
 //!
 //! - what a source says: [`Value`], [`Row`], [`Change`], [`Event`], [`Position`]
 //! - what a store is told: [`View`], [`ViewChange`], [`Held`]
+//! - what an application asks: [`Access`], [`Read`], [`Answer`]
 //! - the two seams: [`Source`] and [`Store`]
 //! - what can go wrong: [`Error`], by what the caller should do about it
 
+mod access;
 mod change;
 mod chunk;
 mod document;
@@ -16,6 +18,7 @@ mod key;
 mod nearest;
 mod position;
 mod secret;
+pub mod sort;
 mod source;
 mod store;
 mod table;
@@ -23,6 +26,10 @@ mod value;
 mod view;
 pub mod wire;
 
+pub use access::{
+    Access, Answer, AnswerMoment, Bound, Figure, FigureFunction, Found, Hop, HopLabel, Pattern, RangeRead,
+    Reached, Read, WalkRead,
+};
 pub use change::{Change, Event, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
 pub use document::{Names, Record};
@@ -36,4 +43,7 @@ pub use source::{Follow, Source};
 pub use store::{Apply, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};
 pub use table::{Column, ColumnType, Table, TableId, TableName};
 pub use value::Value;
-pub use view::{Embed, EmbedKind, Layout, Order, View, ViewId};
+pub use view::{
+    Aggregate, Edge, Embed, EmbedKind, Index, IndexPlace, Layout, Order, Ranking, Series, View, ViewId,
+    ViewKind,
+};

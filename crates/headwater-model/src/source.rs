@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Chunk, ChunkId, ChunkRange, Event, Position, Result, RetainedLog, SourceFacts, Table, TableName,
+    Answer, Chunk, ChunkId, ChunkRange, Event, Position, Read, Result, RetainedLog, SourceFacts, Table,
+    TableName,
 };
 
 /// A transactional database that can be followed.
@@ -43,6 +44,10 @@ pub trait Source: Send + Sync {
 
     /// Gives up following: removes what `prepare` made, so that the source keeps no log for us.
     async fn forget(&self) -> Result<()>;
+
+    /// An access pattern with its values, in SQL: the oracle, and the fallback when no store can answer. What it shows is at
+    /// least as new as everything committed before the call. Documents are JSON texts.
+    async fn answer(&self, read: &Read) -> Result<Answer>;
 
     /// A position in the source's own notation (PostgreSQL: `0/16B3748`).
     fn notation(&self, position: &Position) -> String;

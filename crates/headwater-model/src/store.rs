@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Key, Offset, Position, Record, Result, Risk, View, ViewId};
+use crate::{Answer, Epoch, Key, Offset, Position, Read, Record, Result, Risk, View, ViewId};
 
 /// What a store shows of a source transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,10 @@ pub trait Store: Send + Sync {
 
     /// The document of a key.
     async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>>;
+
+    /// An access pattern with its values, answered at one moment of the store. `OutOfStep` if the store is empty: what it
+    /// lacks is not known to be absent. `Unsupported` if the store cannot answer this.
+    async fn answer(&self, read: &Read) -> Result<Answer>;
 
     /// Up to `limit` documents after the cursor a former call returned (`None`: from the start), in an order of the
     /// store's own, and the next cursor; `None` at the end. With no writes going on, each document comes exactly once.

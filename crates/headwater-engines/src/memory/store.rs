@@ -112,6 +112,10 @@ impl headwater_model::Store for Store {
         Ok(document(&*read(&self.state)?, view, key))
     }
 
+    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
+        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    }
+
     async fn scan(
         &self,
         view: &View,

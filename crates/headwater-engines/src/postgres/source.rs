@@ -232,6 +232,10 @@ impl headwater_model::Source for Source {
         Ok(())
     }
 
+    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
+        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    }
+
     fn notation(&self, position: &Position) -> String {
         lsn::format(position.sequence)
     }

@@ -16,6 +16,8 @@ pub fn view(name: &str) -> Arc<View> {
         embeds: Vec::new(),
         stores: vec!["s".into()],
         layout: Some(Layout::Json),
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

@@ -216,6 +216,8 @@ mod tests {
             embeds: vec![],
             stores: vec![],
             layout: None,
+            kind: headwater_model::ViewKind::Document,
+            indexes: Vec::new(),
         })
     }
 

@@ -12,11 +12,12 @@
 
 use std::path::Path;
 
+use headwater_model::sort::write_sort;
 use headwater_model::wire::{Reader, write_values, write_varint};
 use headwater_model::{Error, Offset, Result, TableName, Value};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use super::encoding::{join_bytes, write_sort};
+use super::encoding::join_bytes;
 use super::plan::{Index, Plan, StoredTable};
 
 /// Changes when the file's layout does: an older file is dropped and filled again.

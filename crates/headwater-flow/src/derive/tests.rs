@@ -28,6 +28,8 @@ fn view(columns: Option<&[(&str, &str)]>, filter: Option<&str>) -> Arc<View> {
         embeds: vec![],
         stores: vec![],
         layout: None,
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

@@ -484,6 +484,8 @@ impl Tree<'_> {
             embeds,
             stores: vec![],
             layout: None,
+            kind: headwater_model::ViewKind::Document,
+            indexes: Vec::new(),
         };
         (view, sql)
     }

@@ -54,6 +54,8 @@ fn view(name: &str, columns: Option<&[&str]>, embeds: Vec<Embed>) -> Arc<View> {
         embeds,
         stores: vec![],
         layout: None,
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

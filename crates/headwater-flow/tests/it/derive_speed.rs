@@ -67,6 +67,8 @@ fn derive_speed() {
             embeds,
             stores: vec![],
             layout: None,
+            kind: headwater_model::ViewKind::Document,
+            indexes: Vec::new(),
         })
     };
     let row =

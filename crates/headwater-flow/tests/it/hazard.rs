@@ -342,6 +342,10 @@ impl Source for Gated {
         self.inner.forget().await
     }
 
+    async fn answer(&self, read: &headwater_model::Read) -> Result<headwater_model::Answer> {
+        self.inner.answer(read).await
+    }
+
     fn notation(&self, position: &Position) -> String {
         self.inner.notation(position)
     }

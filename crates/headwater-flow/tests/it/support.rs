@@ -57,6 +57,8 @@ pub fn flat(name: &str, table: &str, stores: &[&str]) -> View {
         embeds: Vec::new(),
         stores: stores.iter().map(|store| (*store).into()).collect(),
         layout: None,
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     }
 }
 

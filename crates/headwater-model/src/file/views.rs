@@ -8,7 +8,7 @@ use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
 use crate::filter::{Filter, FilterError};
-use crate::{Embed, EmbedKind, Layout, Order, TableName, View, nearest};
+use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewKind, nearest};
 
 /// Rows nest at most this deep in a document.
 const DEPTH_MAX: usize = 16;
@@ -60,6 +60,8 @@ fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &
         embeds: shape.embeds,
         stores,
         layout,
+        kind: ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

@@ -110,6 +110,8 @@ fn view() -> impl Strategy<Value = View> {
                 .iter()
                 .map(|s| (*s).into())
                 .collect(),
+            kind: headwater_model::ViewKind::Document,
+            indexes: Vec::new(),
             layout: Some(if json { Layout::Json } else { Layout::Hash }),
         },
     )

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Apply, Epoch, Error, ErrorKind, Held, Key, Offset, Refusal, Result, Store, StoreFacts, Stored,
-    StoredBody, View, ViewChange,
+    Answer, Apply, Epoch, Error, ErrorKind, Held, Key, Offset, Read, Refusal, Result, Store, StoreFacts,
+    Stored, StoredBody, View, ViewChange,
 };
 use tokio::sync::watch;
 
@@ -35,7 +35,7 @@ pub enum Call {
     Begin,
     Write,
     Commit,
-    /// `inspect`, `prepare`, `get`, `scan`, `rows`.
+    /// `inspect`, `prepare`, `get`, `answer`, `scan`, `rows`.
     Other,
 }
 
@@ -186,6 +186,10 @@ impl Store for FaultyStore {
 
     async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
         self.faults.around(Call::Other, self.inner.get(view, key)).await
+    }
+
+    async fn answer(&self, read: &Read) -> Result<Answer> {
+        self.faults.around(Call::Other, self.inner.answer(read)).await
     }
 
     async fn scan(

@@ -97,6 +97,8 @@ impl Schema {
             embeds: Vec::new(),
             stores: stores.iter().map(|store| (*store).into()).collect(),
             layout: None,
+            kind: headwater_model::ViewKind::Document,
+            indexes: Vec::new(),
         };
         let root = &self.tables[0];
         let mut tree = view("tree", &root.name);

@@ -13,6 +13,8 @@ fn view(name: &str, from: &str) -> View {
         embeds: Vec::new(),
         stores: Vec::new(),
         layout: None,
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     }
 }
 

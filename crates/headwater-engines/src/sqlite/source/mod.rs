@@ -249,6 +249,10 @@ impl headwater_model::Source for Source {
         .await
     }
 
+    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
+        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    }
+
     fn notation(&self, position: &Position) -> String {
         format!("change {}", log::change_of(position))
     }

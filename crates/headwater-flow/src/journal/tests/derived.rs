@@ -12,6 +12,8 @@ fn view() -> Arc<View> {
         embeds: vec![],
         stores: vec!["near".into()],
         layout: None,
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

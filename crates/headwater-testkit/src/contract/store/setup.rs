@@ -137,6 +137,8 @@ pub fn view(name: &str, layout: Layout) -> Arc<View> {
         embeds: Vec::new(),
         stores: vec!["store".into()],
         layout: Some(layout),
+        kind: headwater_model::ViewKind::Document,
+        indexes: Vec::new(),
     })
 }
 

@@ -1,0 +1,172 @@
+//! Access patterns: the named, typed ways in which an application reads, as the file declares them, and a read with its
+//! values filled in, as engines answer it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId};
+
+/// An access pattern: the `x` of `[access.x]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    pub name: Box<str>,
+    pub pattern: Pattern,
+    /// Which stores answer, in this order; empty: every store that holds the view, in the view's order.
+    pub stores: Vec<Box<str>>,
+    /// Whether the source answers when no store can.
+    pub source: bool,
+    /// How old an answer may be; `None`: as old as it happens to be.
+    pub stale: Option<Duration>,
+    /// The expected rate and the latency wanted: objectives to be measured against, not limits.
+    pub rate_per_second: Option<u64>,
+    pub p99: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pattern {
+    /// The document of a key.
+    Get { view: ViewId },
+    /// Documents in order, apart by the values of `by`.
+    Range { view: ViewId, by: Vec<Box<str>>, order: Vec<Order>, limit: usize },
+    /// The first of a ranking.
+    Top { view: ViewId, limit: usize },
+    /// From a vertex along edges.
+    Walk { hops: Vec<HopLabel>, limit: usize },
+    /// A part of a series: its points, or figures per bucket of time.
+    Window { view: ViewId, every: Option<Duration>, figures: Vec<Figure>, limit: usize },
+}
+
+/// One step of a walk, by the label of the edges: `BOUGHT>` from source to target, `<BOUGHT` against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopLabel {
+    pub label: Box<str>,
+    pub against: bool,
+}
+
+/// A figure of the points in a bucket: `field = "max(price)"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub name: Box<str>,
+    pub function: FigureFunction,
+    /// `None` for `count(*)`.
+    pub column: Option<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FigureFunction {
+    Count,
+    Sum,
+    Min,
+    Max,
+    Avg,
+    First,
+    Last,
+}
+
+/// A read with its values filled in. Every engine answers it for the views it holds, and so does the source, in SQL.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Read {
+    /// The documents of keys, each or nothing, in the order asked for.
+    Get {
+        view: Arc<View>,
+        keys: Vec<Key>,
+    },
+    Range(RangeRead),
+    Walk(WalkRead),
+}
+
+/// A stretch of one part of an index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeRead {
+    pub view: Arc<View>,
+    /// Which of the view's indexes.
+    pub index: usize,
+    /// The values of the index's `by`, as many as it has.
+    pub by: Vec<Value>,
+    /// Bounds on the first column of the index's order, by value, whatever the direction of the order. Documents in which that
+    /// column is NULL are within no bound.
+    pub from: Option<Bound>,
+    pub to: Option<Bound>,
+    /// Go on behind the document that stands at these bytes ([`crate::IndexPlace::sort`]).
+    pub after: Option<Vec<u8>>,
+    /// Against the index's order.
+    pub reverse: bool,
+    /// At least 1.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    pub value: Value,
+    pub inclusive: bool,
+}
+
+/// From one vertex along edges, hop by hop. Every way counts, as in a SQL join: two orders of one book are two ways.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WalkRead {
+    pub start: Value,
+    /// At least one.
+    pub hops: Vec<Hop>,
+    /// Vertices in the answer: those with the most ways first, ties by value. The start is never among them.
+    pub limit: usize,
+    /// Edges that one walk may read; beyond it the answer is `Unsupported` rather than incomplete.
+    pub edges_max: usize,
+}
+
+/// One step of a walk: along the edges of any of these views that have one label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hop {
+    pub views: Vec<Arc<View>>,
+    /// Whether from target to source. Edge views have two indexes for this: [`Hop::OUT`] and [`Hop::IN`].
+    pub against: bool,
+}
+
+impl Hop {
+    /// The place of an edge view's index that finds edges by their source, ordered by target.
+    pub const OUT: usize = 0;
+    /// The place of an edge view's index that finds edges by their target, ordered by source.
+    pub const IN: usize = 1;
+
+    pub fn index(&self) -> usize {
+        if self.against { Hop::IN } else { Hop::OUT }
+    }
+}
+
+/// What was found, as one moment shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub at: AnswerMoment,
+    pub found: Found,
+}
+
+/// The moment an answer shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerMoment {
+    /// Of a store: every transaction up to this offset and none after it.
+    Applied { offset: Offset, position: Option<Position>, committed_at: i64 },
+    /// Of a store that promises keys only: every transaction up to this offset, and perhaps some after it.
+    AtLeast { offset: Offset, position: Option<Position>, committed_at: i64 },
+    /// Of the source itself: everything committed up to here.
+    Now(Position),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// To [`Read::Get`]: one per key.
+    Documents(Vec<Option<StoredBody>>),
+    /// To [`Read::Range`]: in order; `next` is the place of the last one when there may be more.
+    Page { documents: Vec<Stored>, next: Option<Vec<u8>> },
+    /// To [`Read::Walk`].
+    Reached(Vec<Reached>),
+}
+
+/// A vertex that a walk came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reached {
+    pub vertex: Value,
+    /// In how many ways.
+    pub ways: u64,
+}
