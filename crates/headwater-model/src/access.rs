@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId};
+use crate::{ColumnType, Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId};
 
 /// An access pattern: the `x` of `[access.x]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,106 @@ pub enum FigureFunction {
     Avg,
     First,
     Last,
+}
+
+/// An access pattern compared with the live source: names resolved, parameters and fields typed.
+#[derive(Clone, Debug)]
+pub struct AccessPlan {
+    pub access: Access,
+    pub read: PlannedRead,
+    /// What a reader may give, in the order of the pattern.
+    pub params: Vec<Param>,
+    /// What a document of the answer has; of a walk, nothing.
+    pub fields: Vec<Field>,
+    /// The stores that may answer, in order.
+    pub stores: Vec<Box<str>>,
+}
+
+/// What becomes a [`Read`] once the parameters have values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlannedRead {
+    Get {
+        view: Arc<View>,
+    },
+    /// Also a `top`: of a ranking's own index.
+    Range {
+        view: Arc<View>,
+        index: usize,
+        limit: usize,
+    },
+    Walk {
+        hops: Vec<Hop>,
+        limit: usize,
+        edges_max: usize,
+    },
+    Window {
+        view: Arc<View>,
+        index: usize,
+        every: Option<Duration>,
+        figures: Vec<Figure>,
+        limit: usize,
+    },
+}
+
+impl PlannedRead {
+    /// The views that a store must hold, filled, to answer.
+    pub fn views(&self) -> Vec<&Arc<View>> {
+        match self {
+            PlannedRead::Get { view }
+            | PlannedRead::Range { view, .. }
+            | PlannedRead::Window { view, .. } => {
+                vec![view]
+            }
+            PlannedRead::Walk { hops, .. } => hops.iter().flat_map(|hop| &hop.views).collect(),
+        }
+    }
+}
+
+/// A parameter of an access pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// As readers write it: the name of the field, `from`, `to`, `start`.
+    pub name: Box<str>,
+    pub role: ParamRole,
+    pub kind: ColumnType,
+    /// The source's own name of the type, for people, and for what [`ColumnType`] leaves open.
+    pub type_name: Box<str>,
+    pub required: bool,
+}
+
+/// What a parameter's value is for. `limit`, `cursor`, `reverse` and `every` are not here: they are of no column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamRole {
+    /// A column of the key, in key order.
+    Key,
+    /// A field of the index's `by`, in its order.
+    By,
+    /// The bounds on the first field of the index's order: inclusive, and exclusive.
+    From,
+    To,
+    /// The vertex a walk starts at.
+    Start,
+}
+
+/// A field of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub name: Box<str>,
+    pub nullable: bool,
+    pub shape: FieldShape,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldShape {
+    Value {
+        kind: ColumnType,
+        /// The source's own name of the type.
+        type_name: Box<str>,
+    },
+    /// An embedded row, or null.
+    One(Vec<Field>),
+    /// Embedded rows.
+    Many(Vec<Field>),
 }
 
 /// A read with its values filled in. Every engine answers it for the views it holds, and so does the source, in SQL.

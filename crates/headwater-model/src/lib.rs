@@ -27,8 +27,8 @@ mod view;
 pub mod wire;
 
 pub use access::{
-    Access, Answer, AnswerMoment, Bound, Figure, FigureFunction, Found, Hop, HopLabel, Pattern, RangeRead,
-    Reached, Read, WalkRead,
+    Access, AccessPlan, Answer, AnswerMoment, Bound, Field, FieldShape, Figure, FigureFunction, Found, Hop,
+    HopLabel, Param, ParamRole, Pattern, PlannedRead, RangeRead, Reached, Read, WalkRead,
 };
 pub use change::{Change, Event, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
