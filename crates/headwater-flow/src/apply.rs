@@ -21,7 +21,8 @@ use tracing::{info, warn};
 
 use crate::backfill::{Request, ViewPlan};
 use crate::board::Board;
-use crate::journal::{Item, Journal};
+use crate::frontier::Frontier;
+use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, State};
@@ -45,6 +46,7 @@ pub(crate) struct Applier {
     pub epoch: Epoch,
     pub plans: Vec<ViewPlan>,
     pub journal: Journal,
+    pub frontier: Arc<Frontier>,
     pub mapper: Mapper,
     pub state: Arc<State>,
     pub board: Arc<Board>,
@@ -92,18 +94,16 @@ impl Applier {
         for plan in &self.plans {
             self.store.prepare(&plan.view).await?;
         }
-        // A view that is cleared must not be given what came by before: its tables may not have been followed since.
-        let goal = self.journal.durable();
         let mut held = held;
         loop {
-            let start = self.starting_point(held, goal).await?;
+            let start = self.starting_point(held).await?;
             self.board.store_connected(&self.name, &facts.server, facts.promise, &start.held);
             for plan in &self.plans {
                 let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
                 self.board.view_ready(&self.consumer(plan), ready);
             }
-            if start.until.is_some() {
-                info!(store = %self.name, offset = %goal, "views are cleared once the store has come so far");
+            if let Some(offset) = start.until {
+                info!(store = %self.name, %offset, "views are cleared once the store has come so far");
             }
             if !start.wanted.is_empty() {
                 info!(store = %self.name, views = start.wanted.len(), "views are filled from the source");
@@ -122,9 +122,11 @@ impl Applier {
     }
 
     /// Where to go on, and the views that must be filled: all of them when the store's position is not one of this
-    /// journal's. Those are cleared here, in a step of their own, before anything else is written; a store that is not
-    /// yet at `goal` first goes there.
-    async fn starting_point(&self, held: Option<Held>, goal: Offset) -> Result<Start> {
+    /// journal's. Those are cleared here, in a step of their own, before anything else is written.
+    ///
+    /// A view that is cleared must not be given what came by before its tables were followed, perhaps anew: a row that went
+    /// unseen meanwhile would come back for good. So a store that is not yet behind that place first goes there.
+    async fn starting_point(&self, held: Option<Held>) -> Result<Start> {
         let before = held.clone().unwrap_or(Held {
             epoch: self.epoch,
             offset: Offset::ZERO,
@@ -152,13 +154,16 @@ impl Applier {
             }
         }
         let mut now = Held { epoch: self.epoch, ..before.clone() };
-        if continues && !cleared.is_empty() && before.offset < goal {
-            return Ok(Start { held: now, wanted: Vec::new(), until: Some(goal) });
-        }
-        if !continues {
-            now.offset = self.journal.durable();
-            now.position = self.journal.last_position();
-            now.committed_at = self.journal.last_committed_at().unwrap_or(0);
+        if !cleared.is_empty() || !continues {
+            let whole = self.frontier.wait_whole().await;
+            if continues && before.offset < whole {
+                return Ok(Start { held: now, wanted: Vec::new(), until: Some(whole) });
+            }
+            if !continues {
+                let end = self.durable_end(whole).await?;
+                (now.offset, now.position) = (end.offset, end.position);
+                now.committed_at = end.committed_at.unwrap_or(0);
+            }
         }
         if !cleared.is_empty() || now.offset != before.offset {
             let mut step = self.store.begin(self.epoch, before.offset).await?;
@@ -169,11 +174,20 @@ impl Applier {
         Ok(Start { held: now, wanted, until: None })
     }
 
+    /// The journal's end, once that is at `least` or behind it.
+    async fn durable_end(&self, least: Offset) -> Result<journal::End> {
+        let mut durable = self.journal.durable_changed();
+        let closed = |_| Error::transient("the journal was closed");
+        durable.wait_for(|known| *known >= least).await.map_err(closed)?;
+        Ok(self.journal.end())
+    }
+
     /// Whether what the store holds is a place in this journal: the offset is there, and it is the same transaction.
     fn is_ours(&self, held: &Held) -> Result<bool> {
-        let durable = self.journal.durable();
+        let end = self.journal.end();
+        let durable = end.offset;
         if held.offset == durable {
-            return Ok(held.position == self.journal.last_position());
+            return Ok(held.position == end.position);
         }
         if held.offset > durable || held.offset < self.journal.first() {
             let (store, first) = (&self.name, self.journal.first());

@@ -8,12 +8,11 @@
 //! A view is ready when its store has applied the last chunk of every table that the view was waiting for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headwater_model::{
-    Chunk, ChunkId, ChunkRange, Epoch, Error, Key, Offset, Result, Source, TableId, TableName, View,
+    Chunk, ChunkId, ChunkRange, Error, Key, Offset, Result, Source, TableId, TableName, View,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal};
 use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
 use crate::retry::Backoff;
@@ -58,7 +58,7 @@ pub(crate) struct Backfill {
     pub state: Arc<State>,
     pub board: Arc<Board>,
     pub journal: Journal,
-    pub epoch: Epoch,
+    pub frontier: Arc<Frontier>,
     pub plans: BTreeMap<Box<str>, ViewPlan>,
     pub estimates: BTreeMap<TableName, u64>,
     /// Tables whose rows the mirror holds completely.
@@ -74,7 +74,6 @@ pub(crate) type Request = Vec<Consumer>;
 impl Backfill {
     pub async fn run(self, mut requests: mpsc::Receiver<Request>, cancel: CancellationToken) -> Result<()> {
         let reads = Arc::new(Reads {
-            chunks: AtomicU64::new(0),
             permits: Semaphore::new(self.parallel),
             backfill: self,
             retired: Mutex::new(BTreeSet::new()),
@@ -150,7 +149,6 @@ impl Backfill {
 /// The reads under way.
 struct Reads {
     backfill: Backfill,
-    chunks: AtomicU64,
     permits: Semaphore,
     /// Jobs whose last chunk has landed, until every view that waited for them is ready.
     retired: Mutex<BTreeSet<u64>>,
@@ -308,7 +306,7 @@ impl Reads {
         let mut backoff = Backoff::new();
         loop {
             let asked = async {
-                source.mark(self.next_chunk()).await?;
+                source.mark(self.backfill.frontier.next_mark()).await?;
                 source.shapes(std::slice::from_ref(table)).await
             };
             match asked.await {
@@ -329,7 +327,7 @@ impl Reads {
     async fn start_chunk(&self, range: &ChunkRange, table: TableId) -> Result<InFlight> {
         let mut backoff = Backoff::new();
         loop {
-            let id = self.next_chunk();
+            let id = self.backfill.frontier.next_mark();
             self.backfill.windows.open(id, table).await;
             match self.try_chunk(id, range, table).await {
                 Ok(chunk) => return Ok(chunk),
@@ -428,10 +426,6 @@ impl Reads {
             }
             backoff.pause().await;
         }
-    }
-
-    fn next_chunk(&self) -> ChunkId {
-        (self.backfill.epoch.0 << 32) | (self.chunks.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff)
     }
 
     async fn wait_durable(&self, offset: Offset) -> Result<()> {

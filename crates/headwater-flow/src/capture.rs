@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::derive::Tables;
+use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Journal, Writer};
 use crate::landing::{Delivered, Landed, Outcome, Windows, touches};
 use crate::retry::Backoff;
@@ -33,6 +34,7 @@ pub(crate) struct Capture {
     pub journal: Journal,
     pub writer: Writer<Change>,
     pub windows: Arc<Windows>,
+    pub frontier: Arc<Frontier>,
     pub board: Arc<Board>,
     /// The tables' shapes when this term began.
     pub shapes: Arc<Tables>,
@@ -103,7 +105,7 @@ impl Capture {
                 events = stream.next() => events?,
                 () = tokio::time::sleep_until(release_at) => Vec::new(),
             };
-            let mut grew = false;
+            let (mut grew, came) = (false, !events.is_empty());
             for event in events {
                 match event {
                     Event::Begin { xid } => {
@@ -143,12 +145,20 @@ impl Capture {
                         (grew, idle) = (true, None);
                     }
                     Event::Mark { chunk, position } => {
-                        if !self.is_old(&position)? {
+                        let is_old = self.is_old(&position)?;
+                        self.frontier.mark_came_by(chunk, &position, self.last_offset);
+                        if !is_old {
                             grew |= self.land(chunk, position)?;
                         }
                     }
                     Event::Idle { position } => idle = Some(position),
                 }
+            }
+            if transaction.is_none()
+                && let Some(position) = idle.as_ref().or(self.last.as_ref())
+                && came
+            {
+                self.frontier.reach(position, self.last_offset);
             }
             if transaction.is_none()
                 && Instant::now() >= idle_entry_at

@@ -15,6 +15,7 @@ mod board;
 mod capture;
 pub mod derive;
 mod deriving;
+mod frontier;
 pub mod journal;
 mod landing;
 mod lock;

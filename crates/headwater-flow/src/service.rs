@@ -23,6 +23,7 @@ use crate::board::Board;
 use crate::capture::Capture;
 use crate::derive::{self, Tables};
 use crate::deriving::Deriving;
+use crate::frontier::{Frontier, Reached};
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
@@ -63,7 +64,14 @@ pub struct Service {
     stores: Vec<NamedStore>,
     views: Vec<Arc<View>>,
     board: Arc<Board>,
-    journal: Arc<Mutex<Option<Journal>>>,
+    term: Arc<Mutex<Option<Term>>>,
+}
+
+/// What others may look at while this instance leads.
+#[derive(Clone)]
+struct Term {
+    journal: Journal,
+    frontier: Arc<Frontier>,
 }
 
 /// A view of a running service: cheap to clone, usable from anywhere.
@@ -71,7 +79,7 @@ pub struct Service {
 pub struct Handle {
     source: Arc<dyn Source>,
     board: Arc<Board>,
-    journal: Arc<Mutex<Option<Journal>>>,
+    term: Arc<Mutex<Option<Term>>>,
     journal_bytes_max: u64,
     retained_log_bytes_max: u64,
 }
@@ -79,11 +87,26 @@ pub struct Handle {
 impl Handle {
     /// Whether this instance leads: it follows the source, and others wait for it.
     pub fn is_leading(&self) -> bool {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.term().is_some()
+    }
+
+    fn term(&self) -> Option<Term> {
+        self.term.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until all that the source had committed at `position` is in the journal, also if none of it concerns a view.
+    /// A store that has applied the returned offset shows it, or something newer. Waits without a bound of its own
+    /// while the log moves; `Transient` while this instance does not lead or the source is away, `OutOfStep` for a
+    /// position of another system.
+    pub async fn offset_of(&self, position: &Position) -> Result<Offset> {
+        match self.term() {
+            Some(term) => term.frontier.passed(position).await,
+            None => Err(Error::transient("this instance does not lead")),
+        }
     }
 
     pub fn status(&self) -> Status {
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let journal = self.term().map(|term| term.journal);
         let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
         let notation = |position: &_| self.source.notation(position);
         let mut status = self.board.status(now_micros(), durable, notation);
@@ -133,14 +156,14 @@ impl Service {
             }
         }
         let board = Arc::new(Board::new(options.hold_for, consumers));
-        Ok(Service { options, source, stores, views, board, journal: Arc::default() })
+        Ok(Service { options, source, stores, views, board, term: Arc::default() })
     }
 
     pub fn handle(&self) -> Handle {
         Handle {
             source: Arc::clone(&self.source),
             board: Arc::clone(&self.board),
-            journal: Arc::clone(&self.journal),
+            term: Arc::clone(&self.term),
             journal_bytes_max: self.options.journal_bytes_max,
             retained_log_bytes_max: self.options.retained_log_bytes_max,
         }
@@ -177,7 +200,7 @@ impl Service {
                     gap = true;
                 }
             }
-            *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.term.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }
@@ -196,14 +219,19 @@ impl Service {
             options.after = held.1;
             Journal::open(options)?
         };
-        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
-        // Nothing was ever captured from this source, not by another instance either.
-        let fresh = journal.last_position().is_none() && held.1 == Offset::ZERO;
         let last = journal.last_position();
+        let after = last.clone().filter(|_| !gap);
+        // Numbered by the clock: none of the marks that earlier terms left in the log has such a number.
+        let first_mark = u64::try_from(now_micros()).unwrap_or(0);
+        let reached = Reached { position: after.clone(), offset: journal.durable() };
+        let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Term { journal: journal.clone(), frontier: Arc::clone(&frontier) });
+        // Nothing was ever captured from this source, not by another instance either.
+        let fresh = last.is_none() && held.1 == Offset::ZERO;
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
         };
-        let after = if gap { None } else { last };
         let stream = match stream {
             Ok(stream) => stream,
             Err(why) => return Ok(Ended::Gap(why)),
@@ -260,6 +288,7 @@ impl Service {
             journal: journal.clone(),
             writer,
             windows: Arc::clone(&windows),
+            frontier: Arc::clone(&frontier),
             board: Arc::clone(&self.board),
             shapes: Arc::clone(&shapes),
             reshaped: reshaped.clone(),
@@ -268,13 +297,14 @@ impl Service {
             last_committed_at: journal.last_committed_at().unwrap_or(0),
         };
         running.spawn(named("capture", capture.run(stream, tasks.clone())));
+        running.spawn(named("frontier", Arc::clone(&frontier).run(tasks.clone())));
         let backfill = Backfill {
             source: Arc::clone(&self.source),
             windows,
             state: Arc::clone(&state),
             board: Arc::clone(&self.board),
             journal: journal.clone(),
-            epoch,
+            frontier: Arc::clone(&frontier),
             plans: plans.iter().map(|plan| (plan.view.name.clone(), plan.clone())).collect(),
             estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
             mirrored,
@@ -313,6 +343,7 @@ impl Service {
                 epoch,
                 plans: held_here,
                 journal: journal.clone(),
+                frontier: Arc::clone(&frontier),
                 mapper,
                 state: Arc::clone(&state),
                 board: Arc::clone(&self.board),

@@ -120,6 +120,16 @@ pub enum Item<T = Change> {
     Commit { offset: Offset, position: Position, committed_at: i64 },
 }
 
+/// The last synced entry of a journal; its position and time also when it has been truncated since.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    pub offset: Offset,
+    /// `None` before the first entry.
+    pub position: Option<Position>,
+    /// Microseconds since 1970, by the source's clock.
+    pub committed_at: Option<i64>,
+}
+
 /// A handle on an open journal: cheap to clone, usable while the [`Writer`] works.
 pub struct Journal<T = Change> {
     shared: Arc<Shared>,
@@ -155,6 +165,17 @@ impl<T> Journal<T> {
     /// The last synced entry.
     pub fn durable(&self) -> Offset {
         self.shared.state().durable.offset
+    }
+
+    /// The last synced entry, all that is known of it as of one moment.
+    pub fn end(&self) -> End {
+        let state = self.shared.state();
+        let stamp = state.durable.stamp.as_ref();
+        End {
+            offset: state.durable.offset,
+            position: stamp.map(|stamp| stamp.position.clone()),
+            committed_at: stamp.map(|stamp| stamp.committed_at),
+        }
     }
 
     /// Told whenever [`Journal::durable`] moves.
