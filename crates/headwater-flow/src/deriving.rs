@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::derive::{Deriver, Tables, compile_each};
+use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal, Options, Reader, Writer};
 use crate::upkeep::DerivedJournal;
 
@@ -30,15 +31,23 @@ pub(crate) struct Deriving {
     reader: Reader,
     writer: Writer<ViewChange>,
     derived: Journal<ViewChange>,
-    mirrored: Arc<Mutex<BTreeSet<TableName>>>,
-    board: Arc<Board>,
+    shared: Shared,
     upto: watch::Sender<Offset>,
     saved: watch::Sender<Offset>,
     /// Tables that were whole when this term began. One that is not any more took another shape.
     whole_before: BTreeSet<TableName>,
-    reshaped: CancellationToken,
     /// Whether the mirror knows nothing yet: every view that is derived here must be filled.
     pub is_new: bool,
+}
+
+/// What deriving shares with the tasks beside it.
+pub(crate) struct Shared {
+    /// Tables that were read in full for the mirror.
+    pub mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+    pub board: Arc<Board>,
+    pub frontier: Arc<Frontier>,
+    /// Cancelled when a table takes another shape: the views are looked at again.
+    pub reshaped: CancellationToken,
 }
 
 impl Deriving {
@@ -48,16 +57,14 @@ impl Deriving {
         views: &[Arc<View>],
         tables: &Tables,
         journal: &Journal,
-        mirrored: Arc<Mutex<BTreeSet<TableName>>>,
-        board: Arc<Board>,
-        reshaped: CancellationToken,
+        shared: Shared,
     ) -> Result<Deriving> {
         let path = data.join("mirror.db");
         let mut is_new = false;
         let (deriver, derived, writer, start) = loop {
             let (plan, broken) = compile_each(views, tables);
-            board.views_broken(broken);
-            let opened = match Deriver::open(&path, plan) {
+            shared.board.views_broken(broken);
+            let opened = match Deriver::open_holding(&path, plan) {
                 Ok(deriver) if is_new => Some((deriver, journal.durable())),
                 // One that never began (a crash came first) knows nothing, not even where it is.
                 Ok(deriver) => deriver.began().map(|cursor| (deriver, cursor)),
@@ -86,23 +93,12 @@ impl Deriving {
         let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
         let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
         let whole_before: BTreeSet<TableName> = all.difference(&incomplete).cloned().collect();
-        mirrored.lock().unwrap_or_else(PoisonError::into_inner).extend(whole_before.iter().cloned());
+        let mirrored = || shared.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        mirrored().extend(whole_before.iter().cloned());
         let reader = journal.read(start)?;
         let (upto, _) = watch::channel(start);
         let (saved, _) = watch::channel(if is_new { start } else { deriver.durable() });
-        Ok(Deriving {
-            deriver,
-            reader,
-            writer,
-            derived,
-            mirrored,
-            board,
-            upto,
-            saved,
-            whole_before,
-            reshaped,
-            is_new,
-        })
+        Ok(Deriving { deriver, reader, writer, derived, shared, upto, saved, whole_before, is_new })
     }
 
     /// Removes the mirror in `data`, and what was made from it: after a gap in the log its rows are not the source's any
@@ -136,6 +132,12 @@ impl Deriving {
         self.deriver.incomplete()
     }
 
+    /// Tables that the mirror takes nothing of until the log is whole for them ([`Frontier::whole_after`]). Reads that have
+    /// landed for them in an earlier term are of no use.
+    pub fn held(&self) -> Vec<TableName> {
+        self.deriver.held()
+    }
+
     pub fn derived(&self) -> DerivedJournal {
         DerivedJournal {
             journal: self.derived.clone(),
@@ -156,6 +158,7 @@ impl Deriving {
     fn derive(mut self, runtime: &Handle, cancel: &CancellationToken) -> Result<()> {
         let mut persisted_at = Instant::now();
         let mut in_hand = false;
+        let mut holding = !self.deriver.held().is_empty();
         loop {
             let items = runtime.block_on(async {
                 tokio::select! {
@@ -170,7 +173,12 @@ impl Deriving {
             for item in items? {
                 match item {
                     Item::Begin { offset, .. } => {
-                        self.deriver.emit_unchanged(self.board.may_be_filling());
+                        // An entry is only read when capture has told of every mark before it.
+                        if holding && self.shared.frontier.whole_after().is_some_and(|whole| offset > whole) {
+                            self.deriver.let_in()?;
+                            holding = false;
+                        }
+                        self.deriver.emit_unchanged(self.shared.board.may_be_filling());
                         self.deriver.begin(offset)?;
                         in_hand = true;
                     }
@@ -195,7 +203,7 @@ impl Deriving {
                     }
                 }
             }
-            self.board.views_broken(self.deriver.take_broken());
+            self.shared.board.views_broken(self.deriver.take_broken());
             // A transaction larger than one read is in hand: what it does is told when it is whole.
             if !in_hand {
                 self.save()?;
@@ -215,12 +223,12 @@ impl Deriving {
     /// Makes what was derived safe, then known.
     fn save(&mut self) -> Result<()> {
         self.writer.settle()?;
-        let read = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = self.shared.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for table in self.deriver.incomplete() {
             if self.whole_before.contains(&table) {
                 info!(%table, "the table has a new shape: views are looked at again");
-                self.reshaped.cancel();
-            } else if read.contains(&table) {
+                self.shared.reshaped.cancel();
+            } else if read.contains(&table) && !self.deriver.held().contains(&table) {
                 info!(%table, "the mirror holds the whole table");
                 self.deriver.mark_complete(&table)?;
             }

@@ -210,7 +210,7 @@ struct Inner {
     /// Transactions with lower numbers are visible to every read that begins now.
     ended_below: u64,
     /// Transactions with lower numbers may have come by without being in `recent`.
-    known_from: Option<u64>,
+    known_from: u64,
 }
 
 /// The windows of all chunks in flight, shared by capture and backfill.
@@ -220,10 +220,14 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// `complete`: nothing was ever captured before, so nothing can have been forgotten.
-    pub fn new(complete: bool) -> Windows {
-        let inner = Inner { known_from: complete.then_some(0), ..Inner::default() };
-        Windows { inner: Mutex::new(inner) }
+    /// `first_look`: the moment of a read that began before this run's log is followed, when every table was published and
+    /// a transaction of ours had ended ([`Windows::passed_before`]). What began after it comes by in this run, all of it.
+    pub fn new(first_look: &Moment) -> Windows {
+        let known_from = match first_look {
+            Moment::Snapshot { xmax, .. } => *xmax,
+            Moment::At(_) => 0,
+        };
+        Windows { inner: Mutex::new(Inner { known_from, ..Inner::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -259,7 +263,7 @@ impl Windows {
         let Some(opened_after) = inner.open.get(&id).map(|window| window.opened_after) else {
             return Ok(Vec::new());
         };
-        let known_from = *inner.known_from.get_or_insert(*xmax);
+        let known_from = inner.known_from;
         let unseen: HashSet<u64> = in_progress.iter().copied().collect();
         let came_by: HashMap<u64, Offset> =
             inner.recent.iter().filter(|(xid, _)| xid >= xmax || unseen.contains(xid)).copied().collect();
@@ -307,7 +311,7 @@ impl Windows {
         if let Some(xid) = delivered.xid {
             if inner.recent.len() == RECENT_MAX {
                 let forgotten = inner.recent.pop_front().map_or(0, |(xid, _)| xid);
-                inner.known_from = inner.known_from.max(Some(forgotten + 1));
+                inner.known_from = inner.known_from.max(forgotten + 1);
             }
             inner.recent.push_back((xid, offset));
         }
@@ -441,6 +445,10 @@ mod tests {
         Moment::Snapshot { xmin: 10, xmax: 20, in_progress: vec![10, 12] }
     }
 
+    fn first_look(xmax: u64) -> Moment {
+        Moment::Snapshot { xmin: xmax, xmax, in_progress: vec![] }
+    }
+
     fn delivered(xid: u64, change: Change) -> Delivered {
         let mut found = Vec::new();
         touches(&change, &mut found);
@@ -449,7 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn rows_touched_by_transactions_the_read_did_not_see_do_not_land() {
-        let windows = Windows::new(true);
+        let windows = Windows::new(&first_look(5));
         windows.open(1, 7).await;
         for (xid, id) in [(11, 1), (12, 2), (21, 3)] {
             windows.transaction_begins();
@@ -464,7 +472,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_that_passed_before_the_window_is_found_by_its_number() {
-        let windows = Windows::new(true);
+        let windows = Windows::new(&first_look(5));
         windows.transaction_begins();
         let hanging = delivered(12, Change::Delete { table: table(), key: key(2) });
         windows.transaction_ends(Offset(5), hanging.clone());
@@ -477,7 +485,7 @@ mod tests {
 
     #[tokio::test]
     async fn rows_of_a_commit_that_passed_before_the_window_land_in_place_of_what_was_read() {
-        let windows = Windows::new(true);
+        let windows = Windows::new(&first_look(5));
         windows.open(1, 7).await;
         let mut found = Vec::new();
         for change in [
@@ -504,7 +512,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_that_hangs_beyond_the_last_that_ended_is_found_too() {
-        let windows = Windows::new(true);
+        let windows = Windows::new(&first_look(5));
         windows.transaction_begins();
         windows.transaction_ends(Offset(5), delivered(20, Change::Delete { table: table(), key: key(2) }));
         windows.open(1, 7).await;
@@ -516,7 +524,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_later_read_does_not_make_an_earlier_one_forget() {
-        let windows = Windows::new(true);
+        let windows = Windows::new(&first_look(5));
         windows.transaction_begins();
         windows.transaction_ends(Offset(5), delivered(12, Change::Delete { table: table(), key: key(2) }));
         windows.open(1, 7).await;
@@ -527,8 +535,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_restart_an_open_transaction_is_waited_for() {
-        let windows = Windows::new(false);
+    async fn a_transaction_that_was_open_at_the_start_is_waited_for() {
+        let windows = Windows::new(&first_look(20));
         windows.open(1, 7).await;
         assert_eq!(windows.passed_before(1, &snapshot()), Err(10));
         let later = Moment::Snapshot { xmin: 25, xmax: 30, in_progress: vec![26] };
@@ -537,7 +545,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_window_asked_for_inside_a_transaction_opens_after_it() {
-        let windows = Arc::new(Windows::new(true));
+        let windows = Arc::new(Windows::new(&first_look(5)));
         assert!(!windows.transaction_begins());
         let opening = tokio::spawn({
             let windows = Arc::clone(&windows);

@@ -6,8 +6,8 @@
 //!    └─ backfill (chunks) ┘
 //! ```
 //!
-//! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true; `upkeep` frees
-//! journal and source; `state` remembers what must survive a restart.
+//! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true; `frontier` knows
+//! how far the log has been read; `upkeep` frees journal and source; `state` remembers what must survive a restart.
 
 mod apply;
 mod backfill;

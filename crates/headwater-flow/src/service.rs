@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use headwater_model::{
-    Embed, Epoch, Error, ErrorKind, Follow, Layout, Offset, Position, Result, Source, Store, TableFacts,
-    TableName, View,
+    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Result, Source,
+    Store, TableFacts, TableName, View,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,14 +22,14 @@ use crate::backfill::{Backfill, ViewPlan};
 use crate::board::Board;
 use crate::capture::Capture;
 use crate::derive::{self, Tables};
-use crate::deriving::Deriving;
+use crate::deriving::{self, Deriving};
 use crate::frontier::{Frontier, Reached};
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
 use crate::mapping::{Derived, Mapper};
 use crate::retry::Backoff;
-use crate::state::{Consumer, Fingerprint, State};
+use crate::state::{Consumer, Fill, Fingerprint, State};
 use crate::status::Status;
 use crate::upkeep::Upkeep;
 
@@ -227,8 +227,6 @@ impl Service {
         let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
         *self.term.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Term { journal: journal.clone(), frontier: Arc::clone(&frontier) });
-        // Nothing was ever captured from this source, not by another instance either.
-        let fresh = last.is_none() && held.1 == Offset::ZERO;
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
         };
@@ -256,7 +254,7 @@ impl Service {
         let reshaped = CancellationToken::new();
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 
-        let windows = Arc::new(Windows::new(fresh));
+        let windows = Arc::new(Windows::new(&self.first_look(&tables, &frontier).await?));
         let (requests, asked) = mpsc::channel(64);
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
@@ -268,15 +266,13 @@ impl Service {
         let derived = if stateful.is_empty() {
             None
         } else {
-            let mut deriving = Deriving::open(
-                &self.options.data,
-                &stateful,
-                &shapes,
-                &journal,
-                Arc::clone(&mirrored),
-                Arc::clone(&self.board),
-                reshaped.clone(),
-            )?;
+            let shared = deriving::Shared {
+                mirrored: Arc::clone(&mirrored),
+                board: Arc::clone(&self.board),
+                frontier: Arc::clone(&frontier),
+                reshaped: reshaped.clone(),
+            };
+            let mut deriving = Deriving::open(&self.options.data, &stateful, &shapes, &journal, shared)?;
             self.fill_mirror(&deriving, &state, &plans)?;
             deriving.begin_new()?;
             let derived = deriving.derived();
@@ -393,6 +389,17 @@ impl Service {
         }
     }
 
+    /// What a read shows that begins now, when the tables are followed: see [`Windows::new`].
+    async fn first_look(&self, tables: &[TableName], frontier: &Frontier) -> Result<Moment> {
+        let Some(table) = tables.first() else {
+            return Err(Error::misconfigured("there is no view"));
+        };
+        self.source.mark(frontier.next_mark()).await?;
+        let one_row =
+            ChunkRange { table: table.clone(), after: None, limit: 1, bytes_max: 1, keys: Vec::new() };
+        Ok(self.source.read_chunk(&one_row).await?.moment)
+    }
+
     /// Waits for the source and for its one place for a reader. The inner error is a gap. After a `gap`, what the source
     /// keeps for us begins anew.
     async fn take_source(
@@ -495,11 +502,13 @@ impl Service {
 
     /// Views whose mirrored rows are not all there are read again, from nothing if the mirror is new.
     fn fill_mirror(&self, deriving: &Deriving, state: &State, plans: &[ViewPlan]) -> Result<()> {
-        let incomplete = deriving.incomplete();
+        let (incomplete, held) = (deriving.incomplete(), deriving.held());
         for plan in plans.iter().filter(|plan| plan.stateful) {
             for store in &plan.view.stores {
                 let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
-                if deriving.is_new {
+                let restart = plan.tables.iter().any(|table| held.contains(table))
+                    && state.fill(&consumer, &plan.fingerprint)? == Fill::Filling;
+                if deriving.is_new || restart {
                     state.want_fill(&consumer, &plan.fingerprint)?;
                 } else if plan.tables.iter().any(|table| incomplete.contains(table)) {
                     state.refresh_fill(&consumer)?;

@@ -62,7 +62,16 @@ struct Step {
 impl Deriver {
     /// Opens or makes the state at `path` and fits it to the plan. [`Deriver::incomplete`] then says what to fill.
     pub fn open(path: &Path, plan: Plan) -> Result<Deriver> {
-        let mirror = Mirror::open(path, &plan)?;
+        Deriver::with(Mirror::open(path, &plan, false)?, plan)
+    }
+
+    /// Like [`Deriver::open`], but passes over all that happens to tables that are new to the state, until
+    /// [`Deriver::let_in`]: what comes by first may be from a time before they were followed.
+    pub fn open_holding(path: &Path, plan: Plan) -> Result<Deriver> {
+        Deriver::with(Mirror::open(path, &plan, true)?, plan)
+    }
+
+    fn with(mirror: Mirror, plan: Plan) -> Result<Deriver> {
         let cursor = mirror.cursor()?.unwrap_or(Offset::ZERO);
         let dirty = Dirty::new(&mirror.conn)?;
         Ok(Deriver {
@@ -141,6 +150,18 @@ impl Deriver {
         let stored = self.known(table)?;
         self.mirror.begin()?;
         self.mirror.set_complete(stored, true)
+    }
+
+    /// Tables that are held back, since this opening or an earlier one. All of them are incomplete.
+    pub fn held(&self) -> Vec<TableName> {
+        let is_held = |name: &TableName| self.stored(name).is_some_and(|stored| self.mirror.is_held(stored));
+        self.plan.tables().into_iter().filter(is_held).collect()
+    }
+
+    /// From the next transaction on, tables that were held back are not any more.
+    pub fn let_in(&mut self) -> Result<()> {
+        self.mirror.begin()?;
+        self.mirror.let_in()
     }
 
     /// Forgets a table's rows without emitting anything, because they are about to be read again from nothing.
@@ -261,7 +282,7 @@ impl Deriver {
     // ---- changes
 
     fn upsert(&mut self, table: &Arc<Table>, old_key: Option<Key>, row: Row, again: bool) -> Result<()> {
-        let Some(fit) = self.fit(table)? else { return Ok(()) };
+        let Some(fit) = self.wanted(table)? else { return Ok(()) };
         let stored = fit.stored;
         let mut cells = fit.cells(row);
         let pk = key_bytes(self.plan.stored[stored].key.iter().map(|k| &cells[*k]));
@@ -289,7 +310,7 @@ impl Deriver {
     }
 
     fn delete(&mut self, table: &Arc<Table>, key: &Key) -> Result<()> {
-        let Some(fit) = self.fit(table)? else { return Ok(()) };
+        let Some(fit) = self.wanted(table)? else { return Ok(()) };
         let pk = key_bytes(&key.0);
         match self.mirror.get(fit.stored, &pk)? {
             Some(row) => {
@@ -300,7 +321,7 @@ impl Deriver {
     }
 
     fn truncate(&mut self, table: &Arc<Table>) -> Result<()> {
-        let Some(fit) = self.fit(table)? else { return Ok(()) };
+        let Some(fit) = self.wanted(table)? else { return Ok(()) };
         let nodes = &self.plan.stored[fit.stored].nodes;
         let inner: Vec<usize> =
             nodes.iter().copied().filter(|n| self.plan.nodes[*n].parent.is_some()).collect();
@@ -380,6 +401,12 @@ impl Deriver {
     }
 
     // ---- shapes
+
+    /// How the table's rows are stored, unless nothing of it is wanted, or not yet.
+    fn wanted(&mut self, table: &Arc<Table>) -> Result<Option<Arc<Fit>>> {
+        let fit = self.fit(table)?;
+        Ok(fit.filter(|fit| !self.mirror.is_held(fit.stored)))
+    }
 
     fn fit(&mut self, table: &Arc<Table>) -> Result<Option<Arc<Fit>>> {
         if let Some(place) = self.shapes.find(table) {

@@ -21,13 +21,15 @@ use super::encoding::join_bytes;
 use super::plan::{Index, Plan, StoredTable};
 
 /// Changes when the file's layout does: an older file is dropped and filled again.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 pub(super) struct Mirror {
     pub(super) conn: Connection,
     /// By the plan's numbers.
     tables: Vec<MirrorTable>,
     open: bool,
+    /// Whether tables that are new to the mirror are held back until [`Mirror::let_in`].
+    hold_new: bool,
 }
 
 /// A row as the mirror holds it, cells in the plan's order.
@@ -41,6 +43,7 @@ pub(super) struct Stored {
 struct MirrorTable {
     id: i64,
     complete: bool,
+    held: bool,
     key: Vec<usize>,
     width: usize,
     /// The present layout's number.
@@ -85,8 +88,8 @@ macro_rules! sql {
 }
 
 impl Mirror {
-    /// Opens or makes the file, and fits it to the plan.
-    pub fn open(path: &Path, plan: &Plan) -> Result<Mirror> {
+    /// Opens or makes the file, and fits it to the plan. With `hold_new`, tables that it did not have are held back.
+    pub fn open(path: &Path, plan: &Plan, hold_new: bool) -> Result<Mirror> {
         let conn = sql!("open the mirror", Connection::open(path))?;
         conn.set_prepared_statement_cache_capacity(1024);
         let prepare = || -> rusqlite::Result<i64> {
@@ -101,13 +104,14 @@ impl Mirror {
                 .map(|format| format.unwrap_or(0))
         };
         let format = sql!("open the mirror", prepare())?;
-        let mut mirror = Mirror { conn, tables: Vec::new(), open: false };
+        let mut mirror = Mirror { conn, tables: Vec::new(), open: false, hold_new };
         mirror.begin()?;
         if format != FORMAT {
             mirror.make()?;
         }
         mirror.fit(plan)?;
         mirror.commit()?;
+        mirror.hold_new = false;
         Ok(mirror)
     }
 
@@ -124,7 +128,7 @@ impl Mirror {
             self.conn.execute_batch(
                 "DELETE FROM meta;
                  CREATE TABLE tables (
-                     id INTEGER PRIMARY KEY, name BLOB UNIQUE, key BLOB, layout INTEGER, complete INTEGER);
+                     id INTEGER PRIMARY KEY, name BLOB UNIQUE, key BLOB, layout INTEGER, complete INTEGER, held INTEGER);
                  CREATE TABLE layouts (
                      of INTEGER, layout INTEGER, columns BLOB, PRIMARY KEY (of, layout)) WITHOUT ROWID;
                  CREATE TABLE indexes (id INTEGER PRIMARY KEY, of INTEGER, spec BLOB);",
@@ -184,19 +188,24 @@ impl Mirror {
         let name = name_bytes(&stored.name);
         let key: Vec<Box<str>> = stored.key.iter().map(|k| stored.columns[*k].clone()).collect();
         let (key, columns) = (texts(&key), texts(&stored.columns));
-        let fit = || -> rusqlite::Result<(i64, u32, bool)> {
+        let fit = || -> rusqlite::Result<(i64, u32, bool, bool)> {
             let known = self
                 .conn
-                .query_row("SELECT id, key, layout, complete FROM tables WHERE name = ?1", [&name], |row| {
-                    Ok((
-                        row.get::<_, i64>(0)?,
-                        row.get::<_, Vec<u8>>(1)?,
-                        row.get::<_, u32>(2)?,
-                        row.get::<_, bool>(3)?,
-                    ))
-                })
+                .query_row(
+                    "SELECT id, key, layout, complete, held FROM tables WHERE name = ?1",
+                    [&name],
+                    |row| {
+                        Ok((
+                            row.get::<_, i64>(0)?,
+                            row.get::<_, Vec<u8>>(1)?,
+                            row.get::<_, u32>(2)?,
+                            row.get::<_, bool>(3)?,
+                            row.get::<_, bool>(4)?,
+                        ))
+                    },
+                )
                 .optional()?;
-            if let Some((id, known_key, layout, complete)) = known {
+            if let Some((id, known_key, layout, complete, held)) = known {
                 if known_key == key {
                     let have: Vec<u8> = self.conn.query_row(
                         "SELECT columns FROM layouts WHERE of = ?1 AND layout = ?2",
@@ -204,7 +213,7 @@ impl Mirror {
                         |row| row.get(0),
                     )?;
                     if have == columns {
-                        return Ok((id, layout, complete));
+                        return Ok((id, layout, complete, held));
                     }
                     let layout = layout + 1;
                     self.conn
@@ -213,25 +222,26 @@ impl Mirror {
                         "UPDATE tables SET layout = ?2, complete = 0 WHERE id = ?1",
                         params![id, layout],
                     )?;
-                    return Ok((id, layout, false));
+                    return Ok((id, layout, false, held));
                 }
                 self.drop_table(id)?;
             }
             self.conn.execute(
-                "INSERT INTO tables (name, key, layout, complete) VALUES (?1, ?2, 1, 0)",
-                params![name, key],
+                "INSERT INTO tables (name, key, layout, complete, held) VALUES (?1, ?2, 1, 0, ?3)",
+                params![name, key, self.hold_new],
             )?;
             let id = self.conn.last_insert_rowid();
             self.conn.execute("INSERT INTO layouts VALUES (?1, 1, ?2)", params![id, columns])?;
             self.conn.execute_batch(&format!(
                 "CREATE TABLE r{id} (pk BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID"
             ))?;
-            Ok((id, 1, false))
+            Ok((id, 1, false, self.hold_new))
         };
-        let (id, layout, complete) = sql!("fit a table in the mirror", fit())?;
+        let (id, layout, complete, held) = sql!("fit a table in the mirror", fit())?;
         Ok(MirrorTable {
             id,
             complete,
+            held,
             key: stored.key.clone(),
             width: stored.columns.len(),
             layout,
@@ -410,6 +420,20 @@ impl Mirror {
             self.conn.execute("UPDATE tables SET complete = ?2 WHERE id = ?1", params![entry.id, complete]);
         sql!("mark a table of the mirror", update)?;
         entry.complete = complete;
+        Ok(())
+    }
+
+    // ---- tables that are held back
+
+    /// Whether nothing of a table is taken in yet.
+    pub fn is_held(&self, table: usize) -> bool {
+        self.tables[table].held
+    }
+
+    /// Takes in, from here on, what happens to the tables that were held back.
+    pub fn let_in(&mut self) -> Result<()> {
+        sql!("let tables into the mirror", self.conn.execute("UPDATE tables SET held = 0", []))?;
+        self.tables.iter_mut().for_each(|table| table.held = false);
         Ok(())
     }
 

@@ -194,21 +194,26 @@ fn a_commit_delivered_before_a_crash_is_kept_after_it() {
     hung_commits_are_kept(Gate::BeforeACrash);
 }
 
+#[test]
+fn a_commit_that_the_source_has_forgotten_is_kept_when_the_data_folder_is_lost() {
+    hung_commits_are_kept(Gate::BeforeALoss);
+}
+
 fn hung_commits_are_kept(gate: Gate) {
     support::log();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = Folder::new("hazard");
     let mut server = runtime.block_on(Server::start());
-    let memory = support::store("memory:", &[]);
+    let mut memory = support::store("memory:", &[]);
     let views = views();
     let mut options = support::options(&folder.join("data"));
     (options.backfill_parallel, options.backfill_chunk_rows) = (16, 2);
-    let begin = |source: Arc<dyn Source>| {
-        Life::begin(options.clone(), source, vec![support::named("scratch", Arc::clone(&memory))], &views)
+    let begin = |source: Arc<dyn Source>, memory: &Arc<dyn Store>| {
+        Life::begin(options.clone(), source, vec![support::named("scratch", Arc::clone(memory))], &views)
     };
 
     let gated = Arc::new(Gated::new(server.source(), gate));
-    let mut life = begin(gated.clone());
+    let mut life = begin(gated.clone(), &memory);
     runtime.block_on(gated.wait_reached(HANGING.len()));
     let before = life.handle.status().journal.durable_offset;
     let hanging = runtime.block_on(server.hang());
@@ -221,7 +226,13 @@ fn hung_commits_are_kept(gate: Gate) {
 
     if gate == Gate::BeforeACrash {
         life.crash();
-        life = begin(server.source());
+        life = begin(server.source(), &memory);
+    } else if gate == Gate::BeforeALoss {
+        runtime.block_on(released(&server));
+        life.crash();
+        std::fs::remove_dir_all(folder.join("data")).unwrap();
+        memory = support::store("memory:", &[]);
+        life = begin(server.source(), &memory);
     } else {
         gated.open();
         // Marks and chunks do not hang with the commits: the table is complete meanwhile.
@@ -237,6 +248,19 @@ fn hung_commits_are_kept(gate: Gate) {
     life.stop();
     // Where the clients' connections live, so last.
     drop(server);
+}
+
+/// Returns when the server keeps nothing any more of what is in its log now.
+async fn released(server: &Server) {
+    let now = server.postgres.psql("SELECT pg_current_wal_insert_lsn()");
+    eventually(PATIENCE, "the slot moves behind the commits", async || {
+        let moved = format!("SELECT bool_and(confirmed_flush_lsn >= '{now}') FROM pg_replication_slots");
+        match server.postgres.psql(&moved).as_str() {
+            "t" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
 }
 
 async fn filled(store: &Arc<dyn Store>, view: &View, rows: u64) {
@@ -264,6 +288,8 @@ enum Gate {
     BeforeTheWindow,
     InsideTheWindow,
     BeforeACrash,
+    /// The crash takes journal and stores along; what the slot keeps begins behind the commits.
+    BeforeALoss,
 }
 
 /// A real source in which backfill meets a gate.
@@ -320,7 +346,8 @@ impl Source for Gated {
     }
 
     async fn read_chunk(&self, range: &ChunkRange) -> Result<Chunk> {
-        if self.gate == Gate::InsideTheWindow {
+        // The service's first look at the source is a read of one row.
+        if self.gate == Gate::InsideTheWindow && range.limit > 1 {
             self.pass().await;
         }
         self.inner.read_chunk(range).await

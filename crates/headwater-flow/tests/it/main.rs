@@ -1,6 +1,7 @@
 //! Flow against real engines.
 #![allow(clippy::unwrap_used)]
 
+mod comeback;
 mod derive;
 mod derive_shapes;
 mod derive_speed;

@@ -1,7 +1,9 @@
 //! Faults that tests inject.
 
 mod proxy;
+mod source;
 mod store;
 
 pub use proxy::Proxy;
+pub use source::HeldLog;
 pub use store::{Call, Fault, FaultyStore};
