@@ -4,6 +4,8 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
+#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+mod entries;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "postgres")]
@@ -12,9 +14,13 @@ pub mod postgres;
 pub mod redis;
 pub mod registry;
 mod settings;
+#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+mod span;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod stored_json;
+#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+mod walk;
 
 pub use registry::{source, store};

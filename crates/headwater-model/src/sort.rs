@@ -147,6 +147,13 @@ pub fn read_sort(bytes: &[u8], descending: bool) -> Result<(Value, &[u8])> {
     Ok((value, reader.bytes))
 }
 
+/// The bytes of the value at the start of `bytes`, and what follows them. `Corrupt` as [`read_sort`].
+pub fn cut_sort(bytes: &[u8], descending: bool) -> Result<(&[u8], &[u8])> {
+    let mut reader = Reader { bytes, flip: if descending { 0xff } else { 0 } };
+    reader.skip()?;
+    Ok(bytes.split_at(bytes.len() - reader.bytes.len()))
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     /// What each byte is xored with.
@@ -175,6 +182,42 @@ impl<'a> Reader<'a> {
             12 => Value::Null,
             _ => return Err(broken()),
         })
+    }
+
+    /// Passes over a value without making it.
+    fn skip(&mut self) -> Result<()> {
+        match self.byte()? {
+            0 => self.skip_bytes(1),
+            1 => match self.byte()?.wrapping_sub(0x40) {
+                class if class == Class::Negative as u8 || class == Class::Positive as u8 => {
+                    let end = if class == Class::Negative as u8 { 0xff } else { 0 };
+                    self.skip_bytes(4)?;
+                    while self.byte()? != end {}
+                    Ok(())
+                }
+                class if class <= Class::NaN as u8 => Ok(()),
+                _ => Err(broken()),
+            },
+            2..=5 => self.skip_bytes(8),
+            6..=8 => loop {
+                if self.byte()? == 0 && self.byte()? == 0 {
+                    return Ok(());
+                }
+            },
+            9 => {
+                while self.byte()? == 1 {
+                    self.skip()?;
+                }
+                Ok(())
+            }
+            12 => Ok(()),
+            _ => Err(broken()),
+        }
+    }
+
+    fn skip_bytes(&mut self, count: usize) -> Result<()> {
+        self.bytes = self.bytes.get(count..).ok_or_else(broken)?;
+        Ok(())
     }
 
     fn byte(&mut self) -> Result<u8> {
@@ -308,9 +351,12 @@ mod tests {
             let (read, rest) = read_sort(&bytes, descending).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(rest, b"tail");
             prop_assert!(read.same(&a), "{:?} came back as {:?}", a, read);
+            let cut = cut_sort(&bytes, descending).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(cut, bytes.split_at(bytes.len() - 4));
             for end in 0..bytes.len() - 4 {
                 // A cut form is refused, never read beyond its end.
                 prop_assert!(read_sort(&bytes[..end], descending).is_err());
+                prop_assert!(cut_sort(&bytes[..end], descending).is_err());
             }
         }
     }

@@ -50,7 +50,8 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ViewChange {
     /// The document is now exactly this; fields that are [`crate::Value::Unchanged`] stay as the store holds them,
-    /// under `moved_from` if that is given (a changed key: the old key's document goes away).
+    /// under `moved_from` if that is given (a changed key: the old key's document goes away). The store moves the
+    /// document in the view's indexes itself ([`crate::Index::place_over`]), from what it remembers of it.
     Put {
         view: Arc<View>,
         key: Key,
@@ -61,7 +62,7 @@ pub enum ViewChange {
         view: Arc<View>,
         key: Key,
     },
-    /// The view is now empty.
+    /// The view is now empty, and so are all indexes it has or ever had.
     Clear {
         view: Arc<View>,
     },
@@ -95,7 +96,8 @@ pub struct Stored {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredBody {
-    Json(String),
+    /// Shared, so that a store which holds its documents as text hands them out without a copy.
+    Json(Arc<str>),
     /// Fields sorted by name; a field that is NULL in the source is not there.
     Fields(Vec<(String, Vec<u8>)>),
 }
@@ -112,7 +114,8 @@ pub trait Store: Send + Sync {
     /// a higher epoch.
     async fn claim(&self, epoch: Epoch) -> Result<Option<Held>>;
 
-    /// Makes room for a view: table, index, key space. Idempotent; keeps data.
+    /// Makes room for a view and its indexes: tables, key space. Idempotent; keeps data. A view whose indexes changed is
+    /// cleared and filled again before they are asked: until then they lack what was there before.
     async fn prepare(&self, view: &View) -> Result<()>;
 
     /// What the store holds now, read from the store; `None` if it is empty.
@@ -122,11 +125,9 @@ pub trait Store: Send + Sync {
     /// hold `after` (it was flushed, or restored from an older copy): the caller then asks [`Store::held`] and heals.
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn Apply>>;
 
-    /// The document of a key.
-    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>>;
-
-    /// An access pattern with its values, answered at one moment of the store. `OutOfStep` if the store is empty: what it
-    /// lacks is not known to be absent. `Unsupported` if the store cannot answer this.
+    /// An access pattern with its values, answered at one moment of the store: documents and position belong together.
+    /// `OutOfStep` if the store is empty: what it lacks is not known to be absent. `Unsupported` if the store cannot answer
+    /// this.
     async fn answer(&self, read: &Read) -> Result<Answer>;
 
     /// Up to `limit` documents after the cursor a former call returned (`None`: from the start), in an order of the

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sort::{read_sort, write_sort};
+use crate::sort::{cut_sort, read_sort, write_sort};
 use crate::{Key, Record, Result, TableName, Value};
 
 /// A view's name: the `x` of `[views.x]`.
@@ -186,12 +186,51 @@ impl Index {
         }
         let mut sort = Vec::with_capacity(24);
         for order in &self.order {
-            write_sort(document.get(&order.column)?, order.descending, &mut sort);
+            let value = document.get(&order.column)?;
+            if value.is_unchanged() {
+                return None;
+            }
+            write_sort(value, order.descending, &mut sort);
         }
-        for part in &key.0 {
-            write_sort(part, false, &mut sort);
-        }
+        write_key(key, &mut sort);
         Some(IndexPlace { part: Index::part(by)?, sort })
+    }
+
+    /// Like [`Index::place`], for a document that may be partial: fields that are [`Value::Unchanged`] are taken from the
+    /// part and the sort bytes of the stored document's place. Without one, such a document has no place. `Corrupt` if
+    /// the stored bytes cannot be read.
+    pub fn place_over(
+        &self,
+        key: &Key,
+        document: &Record,
+        stored: Option<(&[u8], &[u8])>,
+    ) -> Result<Option<IndexPlace>> {
+        let names = || self.by.iter().chain(self.order.iter().map(|order| &order.column));
+        if !names().any(|name| document.get(name).is_some_and(Value::is_unchanged)) {
+            return Ok(self.place(key, document));
+        }
+        let Some((mut stored_part, mut stored_sort)) = stored else { return Ok(None) };
+        let (mut part, mut sort) = (Vec::new(), Vec::new());
+        for name in &self.by {
+            let (kept, rest) = cut_sort(stored_part, false)?;
+            stored_part = rest;
+            match document.get(name) {
+                None | Some(Value::Null) => return Ok(None),
+                Some(Value::Unchanged) => part.extend_from_slice(kept),
+                Some(value) => write_sort(value, false, &mut part),
+            }
+        }
+        for order in &self.order {
+            let (kept, rest) = cut_sort(stored_sort, order.descending)?;
+            stored_sort = rest;
+            match document.get(&order.column) {
+                None => return Ok(None),
+                Some(Value::Unchanged) => sort.extend_from_slice(kept),
+                Some(value) => write_sort(value, order.descending, &mut sort),
+            }
+        }
+        write_key(key, &mut sort);
+        Ok(Some(IndexPlace { part, sort }))
     }
 
     /// The bytes of the part that holds these values of `by`; `None` if one of them is NULL.
@@ -219,9 +258,58 @@ impl Index {
     }
 }
 
+fn write_key(key: &Key, sort: &mut Vec<u8>) {
+    for part in &key.0 {
+        write_sort(part, false, sort);
+    }
+}
+
 /// Where a document stands in an [`Index`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IndexPlace {
     pub part: Vec<u8>,
     pub sort: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &[(&str, Value)]) -> Record {
+        Record {
+            names: fields.iter().map(|(name, _)| Box::from(*name)).collect(),
+            values: fields.iter().map(|(_, value)| value.clone()).collect(),
+        }
+    }
+
+    fn index() -> Index {
+        let order = |column: &str, descending| Order { column: column.into(), descending };
+        Index { by: vec!["a".into(), "b".into()], order: vec![order("c", true), order("d", false)] }
+    }
+
+    #[test]
+    fn unchanged_fields_keep_their_place_in_an_index() {
+        let whole = |a: i64, b: &str, c: Value, d: i64| {
+            record(&[("a", Value::Int(a)), ("b", Value::text(b)), ("c", c), ("d", Value::Int(d))])
+        };
+        let (old, new) = (Key(vec![Value::Int(1)]), Key(vec![Value::Int(2)]));
+        let stored =
+            index().place(&old, &whole(1, "x\0", Value::Decimal("-1.50".into()), 7)).expect("a place");
+        let over = |document: &Record| {
+            index().place_over(&new, document, Some((&stored.part, &stored.sort))).expect("readable")
+        };
+        let partial = record(&[
+            ("a", Value::Int(3)),
+            ("b", Value::Unchanged),
+            ("c", Value::Unchanged),
+            ("d", Value::Int(8)),
+        ]);
+        assert_eq!(over(&partial), index().place(&new, &whole(3, "x\0", Value::Decimal("-1.5".into()), 8)));
+        assert_eq!(index().place_over(&new, &partial, None).expect("readable"), None);
+        assert_eq!(index().place(&new, &partial), None);
+        let null =
+            record(&[("a", Value::Null), ("b", Value::Unchanged), ("c", Value::Null), ("d", Value::Null)]);
+        assert_eq!(over(&null), None);
+        assert!(index().place_over(&new, &partial, Some((&[6], &stored.sort))).is_err());
+    }
 }

@@ -15,6 +15,7 @@ pub mod contract;
 mod engines;
 mod eventually;
 pub mod faults;
+pub mod read;
 pub mod workload;
 
 pub use chance::Chance;

@@ -3,11 +3,12 @@
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use headwater_model::{Error, Held, Key, Offset, Record, Refusal, Result, ViewChange, ViewId};
+use headwater_model::{Error, Held, Key, Offset, Record, Refusal, Result, View, ViewChange};
 use tokio::sync::OwnedMutexGuard;
 
-use super::state::{State, cost};
+use super::state::{Document as Stored, State, cost};
 use super::store::{fenced, read, write};
+use crate::entries::{self, Entry};
 use crate::stored_json::write_merged;
 
 pub(super) struct Apply {
@@ -21,15 +22,30 @@ pub(super) struct Apply {
 }
 
 pub(super) enum Staged {
-    Put { view: ViewId, key: Box<str>, moved_from: Option<Box<str>>, document: Document },
-    Delete { view: ViewId, key: Box<str> },
-    Clear { view: ViewId },
+    Put { view: Arc<View>, key: Arc<str>, moved_from: Option<Arc<str>>, document: Document },
+    Delete { view: Arc<View>, key: Arc<str> },
+    Clear { view: Arc<View> },
 }
 
-/// A whole document is rendered while staging, outside of the lock; a partial one needs the stored one.
+/// A whole document is rendered and placed while staging, outside of the lock; a partial one needs the stored one.
 pub(super) enum Document {
-    Whole(Box<str>),
-    Partial(Record),
+    Whole(Arc<str>, Vec<Entry>),
+    Partial(Key, Record),
+}
+
+impl Document {
+    /// Its text and its entries, over what is stored.
+    fn over(self, view: &View, stored: Option<&Stored>) -> Result<(Arc<str>, Vec<Entry>)> {
+        match self {
+            Document::Whole(json, entries) => Ok((json, entries)),
+            Document::Partial(key, record) => {
+                let mut out = Vec::new();
+                write_merged(&record, stored.map(|stored| stored.json.as_bytes()), &mut out)?;
+                let old = stored.map_or(&[][..], |stored| &stored.entries);
+                Ok((String::from_utf8_lossy(&out).into(), entries::of(view, &key, &record, old)?))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -41,12 +57,13 @@ impl headwater_model::Apply for Apply {
             let staged = match change {
                 ViewChange::Put { view, key, moved_from, document } => {
                     let json = document.to_json();
-                    let key = text(&key);
-                    let bytes = cost(&key, json.len());
+                    let text_of_key = text(&key);
+                    let entries = entries::of(&view, &key, &document, &[])?;
+                    let bytes = cost(&text_of_key, json.len(), &entries);
                     if stored_bytes + self.staged_bytes + bytes > self.bytes_max {
                         refusals.push(Refusal {
                             view: view.name.clone(),
-                            key: key.into(),
+                            key: text_of_key.to_string(),
                             reason: format!(
                                 "the store in memory is full: {} bytes, of which {} wait in this step, and bytes_max is {}",
                                 stored_bytes + self.staged_bytes,
@@ -58,17 +75,15 @@ impl headwater_model::Apply for Apply {
                     }
                     self.staged_bytes += bytes;
                     let document = if document.is_partial() {
-                        Document::Partial(document)
+                        Document::Partial(key, document)
                     } else {
-                        Document::Whole(json.into())
+                        Document::Whole(json.into(), entries)
                     };
                     let moved_from = moved_from.map(|key| text(&key));
-                    Staged::Put { view: view.name.clone(), key, moved_from, document }
+                    Staged::Put { view, key: text_of_key, moved_from, document }
                 }
-                ViewChange::Delete { view, key } => {
-                    Staged::Delete { view: view.name.clone(), key: text(&key) }
-                }
-                ViewChange::Clear { view } => Staged::Clear { view: view.name.clone() },
+                ViewChange::Delete { view, key } => Staged::Delete { view, key: text(&key) },
+                ViewChange::Clear { view } => Staged::Clear { view },
             };
             self.staged.push(staged);
         }
@@ -83,30 +98,20 @@ impl headwater_model::Apply for Apply {
             _ => return Err(Error::out_of_step("the store changed while a step was open")),
         }
         // Merging cannot fail half-way: every stored document was written by this store.
-        let mut out = Vec::new();
         for staged in self.staged {
             match staged {
                 Staged::Put { view, key, moved_from, document } => {
-                    let documents = state.documents(&view);
+                    let documents = state.documents(&view.name);
                     let moved = moved_from.as_deref().filter(|from| **from != *key);
-                    let document = match document {
-                        Document::Whole(json) => json,
-                        Document::Partial(record) => {
-                            let stored = documents.by_key.get(moved.unwrap_or(&key));
-                            out.clear();
-                            write_merged(&record, stored.map(|json| json.as_bytes()), &mut out)?;
-                            String::from_utf8_lossy(&out).into()
-                        }
-                    };
+                    let stored = documents.by_key.get(moved.unwrap_or(&key));
+                    let (json, entries) = document.over(&view, stored)?;
                     if let Some(from) = moved {
                         documents.remove(from);
                     }
-                    documents.put(&key, document);
+                    documents.put(&key, json, entries);
                 }
-                Staged::Delete { view, key } => {
-                    state.documents(&view).remove(&key);
-                }
-                Staged::Clear { view } => state.documents(&view).clear(),
+                Staged::Delete { view, key } => state.documents(&view.name).remove(&key),
+                Staged::Clear { view } => state.documents(&view.name).clear(),
             }
         }
         state.held = Some(held.clone());
@@ -114,6 +119,6 @@ impl headwater_model::Apply for Apply {
     }
 }
 
-fn text(key: &Key) -> Box<str> {
+fn text(key: &Key) -> Arc<str> {
     key.to_text().into()
 }

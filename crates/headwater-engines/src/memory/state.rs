@@ -1,23 +1,40 @@
-//! What the store holds: views, their documents, the position, and how many bytes that is.
+//! What the store holds: views, their documents and indexes, the position, and how many bytes that is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use headwater_model::{Held, ViewId};
 
-/// What a document costs beside its text and its key: two boxes and its share of a map node.
-const ENTRY_BYTES: u64 = 64;
+use crate::entries::{self, Entry};
+
+/// What a document costs beside its text and its key: its place in the table and in the order, two shared headers.
+const DOCUMENT_BYTES: u64 = 128;
+
+/// What an entry of an index costs beside its bytes.
+const ENTRY_BYTES: u64 = 96;
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) held: Option<Held>,
-    pub(super) views: HashMap<ViewId, Documents>,
+    pub(super) views: HashMap<ViewId, Documents, RandomState>,
 }
 
-/// The documents of a view by key text. Ordered, so that a scan can go on from any key.
+/// The documents of a view by key text.
 #[derive(Default)]
 pub(super) struct Documents {
-    pub(super) by_key: BTreeMap<Box<str>, Box<str>>,
+    /// A hash table, because a document by its key is what is asked most.
+    pub(super) by_key: HashMap<Arc<str>, Document, RandomState>,
+    /// The same keys in order, so that a scan can go on from any of them.
+    pub(super) order: BTreeSet<Arc<str>>,
+    /// By the number of the index: the bytes of an entry, and the key of its document.
+    pub(super) indexes: Vec<BTreeMap<Arc<[u8]>, Arc<str>>>,
     pub(super) bytes: u64,
+}
+
+pub(super) struct Document {
+    pub(super) json: Arc<str>,
+    pub(super) entries: Box<[Entry]>,
 }
 
 impl State {
@@ -27,37 +44,61 @@ impl State {
 
     /// The documents of a view; made when the first change arrives, prepared or not.
     pub(super) fn documents(&mut self, view: &ViewId) -> &mut Documents {
-        self.views.entry(view.clone()).or_default()
+        // The name is copied only for a view that is new.
+        if !self.views.contains_key(view) {
+            self.views.insert(view.clone(), Documents::default());
+        }
+        self.views.get_mut(view).unwrap_or_else(|| unreachable!("it was put there above"))
     }
 }
 
 impl Documents {
-    pub(super) fn put(&mut self, key: &str, document: Box<str>) {
-        let added = cost(key, document.len());
-        match self.by_key.get_mut(key) {
-            Some(stored) => {
-                self.bytes -= cost(key, stored.len());
-                *stored = document;
+    pub(super) fn put(&mut self, key: &Arc<str>, json: Arc<str>, entries: Vec<Entry>) {
+        self.bytes += cost(key, json.len(), &entries);
+        let (key, old) = match self.by_key.get_key_value(key) {
+            Some((key, stored)) => {
+                self.bytes -= cost(key, stored.json.len(), &stored.entries);
+                (Arc::clone(key), &*stored.entries)
             }
             None => {
-                self.by_key.insert(key.into(), document);
+                self.order.insert(Arc::clone(key));
+                (Arc::clone(key), &[][..])
             }
+        };
+        for entry in entries::without(old, &entries) {
+            remove_entry(&mut self.indexes, entry);
         }
-        self.bytes += added;
+        for entry in entries::without(&entries, old) {
+            let index = usize::from(entry.index);
+            if self.indexes.len() <= index {
+                self.indexes.resize_with(index + 1, BTreeMap::new);
+            }
+            self.indexes[index].insert(Arc::clone(&entry.bytes), Arc::clone(&key));
+        }
+        self.by_key.insert(key, Document { json, entries: entries.into() });
     }
 
-    pub(super) fn remove(&mut self, key: &str) -> Option<Box<str>> {
-        let stored = self.by_key.remove(key)?;
-        self.bytes -= cost(key, stored.len());
-        Some(stored)
+    pub(super) fn remove(&mut self, key: &str) {
+        let Some(stored) = self.by_key.remove(key) else { return };
+        self.order.remove(key);
+        self.bytes -= cost(key, stored.json.len(), &stored.entries);
+        for entry in &stored.entries {
+            remove_entry(&mut self.indexes, entry);
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.by_key.clear();
-        self.bytes = 0;
+        *self = Documents::default();
     }
 }
 
-pub(super) fn cost(key: &str, document_bytes: usize) -> u64 {
-    (key.len() + document_bytes) as u64 + ENTRY_BYTES
+fn remove_entry(indexes: &mut [BTreeMap<Arc<[u8]>, Arc<str>>], entry: &Entry) {
+    if let Some(index) = indexes.get_mut(usize::from(entry.index)) {
+        index.remove(&*entry.bytes);
+    }
+}
+
+pub(super) fn cost(key: &str, document_bytes: usize, entries: &[Entry]) -> u64 {
+    let entries: u64 = entries.iter().map(|entry| entry.bytes.len() as u64 + ENTRY_BYTES).sum();
+    (key.len() + document_bytes) as u64 + DOCUMENT_BYTES + entries
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Epoch, Error, ErrorKind, Held, Key, Offset, Promise, Result, StoreFacts, Stored, StoredBody, View,
+    Answer, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Result, StoreFacts, Stored, StoredBody,
+    View,
 };
 use tokio::sync::Mutex;
 
+use super::answer::answer;
 use super::apply::Apply;
 use super::config::Options;
 use super::state::State;
@@ -30,17 +32,6 @@ impl Store {
     pub fn with_options(options: Options) -> Store {
         Store { state: Arc::default(), turn: Arc::default(), options }
     }
-
-    /// Several documents as one moment shows them, in the order asked for.
-    pub fn read_many(&self, reads: &[(&View, &Key)]) -> Result<Vec<Option<StoredBody>>> {
-        let state = read(&self.state)?;
-        Ok(reads.iter().map(|(view, key)| document(&state, view, key)).collect())
-    }
-}
-
-fn document(state: &State, view: &View, key: &Key) -> Option<StoredBody> {
-    let json = state.views.get(&view.name)?.by_key.get(&*key.to_text())?;
-    Some(StoredBody::Json(json.to_string()))
 }
 
 #[async_trait]
@@ -108,12 +99,8 @@ impl headwater_model::Store for Store {
         }))
     }
 
-    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
-        Ok(document(&*read(&self.state)?, view, key))
-    }
-
-    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
-        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    async fn answer(&self, asked: &Read) -> Result<Answer> {
+        answer(&*read(&self.state)?, asked)
     }
 
     async fn scan(
@@ -125,9 +112,13 @@ impl headwater_model::Store for Store {
         let state = read(&self.state)?;
         let Some(documents) = state.views.get(&view.name) else { return Ok((Vec::new(), None)) };
         let from = cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let stored: Vec<Stored> = (documents.by_key.range::<str, _>((from, Bound::Unbounded)))
-            .take(limit.max(1))
-            .map(|(key, json)| Stored { key: key.to_string(), body: StoredBody::Json(json.to_string()) })
+        let keys = documents.order.range::<str, _>((from, Bound::Unbounded)).take(limit.max(1));
+        let stored: Vec<Stored> = keys
+            .filter_map(|key| Some((key, documents.by_key.get(key)?)))
+            .map(|(key, document)| Stored {
+                key: key.to_string(),
+                body: StoredBody::Json(Arc::clone(&document.json)),
+            })
             .collect();
         let next = if stored.len() < limit.max(1) { None } else { stored.last().map(|s| s.key.clone()) };
         Ok((stored, next))

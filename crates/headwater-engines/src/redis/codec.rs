@@ -366,13 +366,13 @@ pub(super) fn ask(layout: Layout, key: &[u8], out: &mut Vec<u8>) {
 pub(super) fn read(layout: Layout, reply: Reply) -> Result<Option<StoredBody>> {
     match (layout, reply) {
         (_, Reply::Error(text)) if text.starts_with("WRONGTYPE") => Ok(Some(match layout {
-            Layout::Hash => StoredBody::Json(String::new()),
+            Layout::Hash => StoredBody::Json("".into()),
             Layout::Json => StoredBody::Fields(Vec::new()),
         })),
         (_, Reply::Error(text)) => Err(super::failure::from_reply(&text)),
         (Layout::Json, Reply::Nil) => Ok(None),
         (Layout::Json, Reply::Text(bytes)) => {
-            Ok(Some(StoredBody::Json(String::from_utf8_lossy(&bytes).into_owned())))
+            Ok(Some(StoredBody::Json(String::from_utf8_lossy(&bytes).into())))
         }
         (Layout::Hash, Reply::Array(items)) => {
             if items.is_empty() {

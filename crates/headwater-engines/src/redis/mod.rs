@@ -17,6 +17,7 @@
 //! | `config`, `cluster`, `facts`, `failure` | URL and settings; the node to talk to; what the server says |
 //! | `connection`, `resp` | bytes |
 
+mod answer;
 mod cluster;
 mod codec;
 mod config;

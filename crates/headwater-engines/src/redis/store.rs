@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Apply, Epoch, Error, ErrorKind, Held, Key, Offset, Result, StoreFacts, Stored, StoredBody, View,
+    Answer, Apply, Epoch, Error, ErrorKind, Held, Offset, Read, Result, StoreFacts, Stored, View,
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::rows::Rows;
 use super::step::Step;
 use super::writer::{Writer, check_layout, outrun};
-use super::{cluster, codec, facts, keys, meta, scan};
+use super::{answer, cluster, facts, keys, meta, scan};
 
 /// Connections kept for reads.
 const READERS_MAX: usize = 4;
@@ -209,16 +209,11 @@ impl headwater_model::Store for Store {
         }
     }
 
-    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
+    async fn answer(&self, read: &Read) -> Result<Answer> {
         let mut reader = self.0.reader().await?;
-        codec::ask(view.layout(), &keys::document(&self.0.config.prefix, view, key), &mut reader.out);
-        let reply = reader.reply().await?;
+        let answer = answer::answer(&mut reader, &self.0.config.prefix, read).await?;
         self.0.give_back(reader);
-        codec::read(view.layout(), reply)
-    }
-
-    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
-        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+        Ok(answer)
     }
 
     async fn scan(

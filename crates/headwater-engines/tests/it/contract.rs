@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_model::{Layout, Store};
-use headwater_testkit::contract::store::{Subject, run};
+use headwater_testkit::contract::store::{Subject, run, run_answers};
 
 #[cfg(feature = "memory")]
 struct Memory;
@@ -33,6 +33,7 @@ impl Subject for Memory {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_keeps_it() {
     run(&Memory).await;
+    run_answers(&Memory).await;
 }
 
 #[cfg(feature = "sqlite")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headwater_engines::memory::{Options, Store};
 use headwater_model::{Epoch, Offset, Store as _, StoredBody, Value};
+use headwater_testkit::read::{document, documents};
 
 use crate::store_promises::{self, held, key, put, step, view};
 
@@ -22,9 +23,9 @@ async fn a_reader_of_two_keys_never_sees_half_a_transaction() {
     step(&store, 1, 0, both(0)).await;
     let reader = {
         let (store, accounts) = (store.clone(), accounts.clone());
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
             for _ in 0..20_000 {
-                let read = store.read_many(&[(&accounts, &key(1)), (&accounts, &key(2))]).unwrap();
+                let read = documents(&store, &accounts, vec![key(1), key(2)]).await.unwrap();
                 assert!(read[0].is_some());
                 assert_eq!(read[0], read[1]);
             }
@@ -53,5 +54,5 @@ async fn rows_past_the_bound_are_refused_by_name() {
     assert!(refusals[0].reason.contains("bytes_max"), "{}", refusals[0].reason);
     apply.commit(&held(1, 1)).await.unwrap();
     assert_eq!(store.rows(&books).await.unwrap(), 2);
-    assert_eq!(store.get(&books, &key(3)).await.unwrap(), Some(StoredBody::Json("{}".into())));
+    assert_eq!(document(&store, &books, &key(3)).await.unwrap(), Some(StoredBody::Json("{}".into())));
 }

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::filter::Filter;
-use headwater_model::{Error, Result, Table, TableFacts, TableName, View, ViewId};
+use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, ViewId};
 
 pub use collapse::collapse;
 pub use deriver::Deriver;
@@ -57,6 +57,21 @@ pub fn needs_state(view: &View, facts: &TableFacts, partial_puts: bool) -> bool 
         None => true,
     };
     if !view.embeds.is_empty() {
+        return true;
+    }
+    // A store places a document by the values of indexed fields, so each put must carry them.
+    let indexed = |column: &str| {
+        let field = match &view.columns {
+            Some(columns) => columns.iter().find(|(own, _)| &**own == column).map(|(_, field)| &**field),
+            None => Some(column),
+        };
+        let names = |index: &Index| {
+            let order = index.order.iter().map(|order| &*order.column);
+            index.by.iter().map(|name| &**name).chain(order).any(|name| Some(name) == field)
+        };
+        view.indexes.iter().any(names)
+    };
+    if facts.columns.iter().any(|column| column.may_be_unchanged && indexed(&column.name)) {
         return true;
     }
     let filtered = view.filter.as_deref().and_then(|text| Filter::parse(text).ok());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Change, Column, ColumnFacts, ColumnType, ErrorKind, Key, Row, Table, TableFacts, TableName, Value, View,
-    ViewChange,
+    Change, Column, ColumnFacts, ColumnType, ErrorKind, Key, Order, Row, Table, TableFacts, TableName, Value,
+    View, ViewChange,
 };
 
 use super::*;
@@ -174,4 +174,16 @@ fn state_is_needed_only_where_cells_may_lack() {
     assert!(!needs_state(&view(Some(&[("id", "id")]), None), &facts(true), false));
     assert!(needs_state(&view(None, Some("A = 'x'")), &facts(true), true));
     assert!(!needs_state(&view(None, Some("a = 'x'")), &facts(false), false));
+    // An index needs its fields, by whatever name the document has them.
+    let indexed = |columns: Option<&[(&str, &str)]>, by: &str, order: &str| View {
+        indexes: vec![Index {
+            by: vec![by.into()],
+            order: vec![Order { column: order.into(), descending: false }],
+        }],
+        ..(*view(columns, None)).clone()
+    };
+    assert!(needs_state(&indexed(None, "id", "a"), &facts(true), true));
+    assert!(needs_state(&indexed(Some(&[("id", "id"), ("a", "b")]), "b", "id"), &facts(true), true));
+    assert!(!needs_state(&indexed(Some(&[("id", "a"), ("a", "b")]), "a", "a"), &facts(true), true));
+    assert!(!needs_state(&indexed(None, "id", "a"), &facts(false), true));
 }

@@ -150,7 +150,7 @@ pub async fn store(store: &dyn Store, views: &[View]) -> Found {
             let (stored, next) = store.scan(view, cursor, 1000).await.expect("scan the store");
             for document in stored {
                 let body = match document.body {
-                    StoredBody::Json(text) => Body::Json(text.into_bytes()),
+                    StoredBody::Json(text) => Body::Json(text.as_bytes().to_vec()),
                     StoredBody::Fields(fields) => Body::Fields(fields.into_iter().collect()),
                 };
                 documents.insert(document.key, body);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Apply, Epoch, Error, ErrorKind, Held, Key, Offset, Read, Refusal, Result, Store, StoreFacts,
-    Stored, StoredBody, View, ViewChange,
+    Answer, Apply, Epoch, Error, ErrorKind, Held, Offset, Read, Refusal, Result, Store, StoreFacts, Stored,
+    View, ViewChange,
 };
 use tokio::sync::watch;
 
@@ -35,7 +35,7 @@ pub enum Call {
     Begin,
     Write,
     Commit,
-    /// `inspect`, `prepare`, `get`, `answer`, `scan`, `rows`.
+    /// `inspect`, `prepare`, `answer`, `scan`, `rows`.
     Other,
 }
 
@@ -182,10 +182,6 @@ impl Store for FaultyStore {
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn Apply>> {
         let inner = self.faults.around(Call::Begin, self.inner.begin(epoch, after)).await?;
         Ok(Box::new(FaultyStep { inner, faults: Arc::clone(&self.faults) }))
-    }
-
-    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
-        self.faults.around(Call::Other, self.inner.get(view, key)).await
     }
 
     async fn answer(&self, read: &Read) -> Result<Answer> {

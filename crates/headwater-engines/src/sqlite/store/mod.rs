@@ -4,6 +4,7 @@
 //! the source and the position that belongs to them. All writes go through one thread ([`writer`]); reads have
 //! connections of their own and, in write-ahead mode, never wait for it.
 
+mod answer;
 mod checkpoint;
 mod reads;
 mod schema;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Epoch, Held, Key, Offset, Promise, Refusal, Result, StoreFacts, Stored, StoredBody, View, ViewChange,
+    Answer, Epoch, Held, Offset, Promise, Read, Refusal, Result, StoreFacts, Stored, View, ViewChange,
 };
 use tokio::sync::mpsc;
 
@@ -40,14 +41,6 @@ impl Store {
     pub fn with_options(options: StoreOptions) -> Store {
         let readers = Arc::new(Readers::new(options.path.clone()));
         Store { options, readers, writer: OnceLock::new() }
-    }
-
-    /// Several documents as one moment shows them, in the order asked for.
-    pub async fn read_many(&self, reads: &[(&View, &Key)]) -> Result<Vec<Option<StoredBody>>> {
-        let reads: Vec<_> = reads.iter().map(|(view, key)| (view.name.clone(), key.to_text())).collect();
-        let count = reads.len();
-        let found = self.readers.read(move |connection| reads::documents(connection, &reads)).await?;
-        Ok(found.unwrap_or_else(|| vec![None; count]))
     }
 
     fn writer(&self) -> Result<&mpsc::Sender<Command>> {
@@ -98,12 +91,10 @@ impl headwater_model::Store for Store {
         Ok(Box::new(apply))
     }
 
-    async fn get(&self, view: &View, key: &Key) -> Result<Option<StoredBody>> {
-        Ok(self.read_many(&[(view, key)]).await?.pop().flatten())
-    }
-
-    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
-        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    async fn answer(&self, read: &Read) -> Result<Answer> {
+        let read = read.clone();
+        let answered = self.readers.read(move |connection| answer::answer(connection, &read)).await?;
+        answered.ok_or_else(answer::empty)
     }
 
     async fn scan(

@@ -1,30 +1,9 @@
-//! Reads of the store, each on a connection that is its own for as long.
+//! Scans and counts of the store, each on a connection that is its own for as long.
 
 use headwater_model::{Result, Stored, StoredBody};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::sqlite::connection::{failed, is_missing_table, quoted};
-
-/// Documents by view and key text, all of one moment.
-pub(super) fn documents(
-    connection: &Connection,
-    reads: &[(Box<str>, String)],
-) -> Result<Vec<Option<StoredBody>>> {
-    let read = || -> rusqlite::Result<Vec<Option<StoredBody>>> {
-        let moment = connection.unchecked_transaction()?;
-        let mut found = Vec::with_capacity(reads.len());
-        for (view, key) in reads {
-            let sql = format!("SELECT document FROM {} WHERE key = ?1", quoted(view));
-            let document = match moment.prepare_cached(&sql) {
-                Err(error) if is_missing_table(&error) => None,
-                statement => statement?.query_row([key], |row| row.get(0)).optional()?,
-            };
-            found.push(document.map(StoredBody::Json));
-        }
-        Ok(found)
-    };
-    read().map_err(|e| failed(e, "read from the store"))
-}
 
 /// A page in key order, and the key to go on after.
 pub(super) fn scan(

@@ -102,8 +102,7 @@ async fn read_both_ways(
         for (name, id) in [("key 1", 1), ("key 2", 2), ("key 1", 1), ("the position", 0)] {
             let found = match id {
                 0 => store.held().await.map_err(|e| format!("held: {e:?}"))?.map(|held| held.offset.0),
-                id => store
-                    .get(&view, &key(id))
+                id => crate::read::document(&*store, &view, &key(id))
                     .await
                     .map_err(|e| format!("get: {e:?}"))?
                     .and_then(|b| number(&b)),

@@ -12,6 +12,7 @@ pub(super) async fn an_empty_store_holds_nothing_until_it_is_claimed(bench: &mut
     assert_eq!(bench.ok("held", bench.store.held().await), None, "{bench}: an empty store holds nothing");
     let error = bench.refused(&*bench.store, 1, 0, Vec::new()).await;
     bench.expect_kind(&error, ErrorKind::OutOfStep);
+    bench.expect_empty(&view, &key(1)).await;
     bench.claim(&[&view]).await;
     bench.expect_held(&held(1, 0)).await;
     // Claiming again is harmless, and preparing too.
@@ -78,7 +79,7 @@ pub(super) async fn a_store_emptied_behind_our_back_is_out_of_step(bench: &mut B
     let error = bench.refused(&*bench.store, 1, 1, vec![put(&view, key(2), document(2, 1))]).await;
     bench.expect_kind(&error, ErrorKind::OutOfStep);
     assert_eq!(bench.ok("held", bench.store.held().await), None, "{bench}: it was emptied");
-    bench.expect(&view, &key(2), None).await;
+    bench.expect_empty(&view, &key(2)).await;
     bench.offset = 0;
     bench.claim(&[&view]).await;
     bench.step(vec![put(&view, key(1), document(1, 3))]).await;

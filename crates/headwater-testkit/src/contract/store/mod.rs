@@ -7,9 +7,11 @@ mod atomic;
 mod documents;
 mod fencing;
 mod random;
+mod ranges;
 mod reading;
 mod setup;
 mod values;
+mod walks;
 
 use std::sync::Arc;
 
@@ -40,6 +42,25 @@ macro_rules! checks {
     ($bench:ident, $($module:ident :: $check:ident),+ $(,)?) => {
         $( $bench.start(stringify!($check)).await; $module::$check(&mut $bench).await; )+
     };
+}
+
+/// What is asked of stores that answer every read: indexes, ranges, walks.
+pub async fn run_answers(subject: &dyn Subject) {
+    for layout in subject.layouts() {
+        let mut bench = Bench::new(subject, layout).await;
+        checks!(
+            bench,
+            ranges::an_empty_store_answers_nothing,
+            ranges::random_ranges_match_a_model,
+            ranges::a_replayed_step_leaves_indexes_as_they_are,
+            ranges::other_indexes_after_a_clear,
+            walks::a_get_of_many_keys_keeps_their_order,
+            walks::random_walks_match_a_join,
+        );
+        if bench.facts.promise == Promise::Transaction {
+            checks!(bench, walks::an_answer_shows_one_moment);
+        }
+    }
 }
 
 /// Runs every check, with every layout, on a fresh store each.

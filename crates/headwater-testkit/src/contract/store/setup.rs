@@ -8,6 +8,7 @@ use headwater_model::{
 };
 
 use super::Subject;
+use crate::read::document as document_of;
 
 /// One store under test, and where its steps have got to.
 pub struct Bench<'a> {
@@ -94,9 +95,17 @@ impl<'a> Bench<'a> {
         result.unwrap_or_else(|e| panic!("{self}: {doing}: {e:?} (remedy: {:?})", e.remedy()))
     }
 
-    pub async fn expect(&self, view: &View, key: &Key, expected: Option<&Record>) {
-        let found = self.ok("get", self.store.get(view, key).await);
+    pub async fn expect(&self, view: &Arc<View>, key: &Key, expected: Option<&Record>) {
+        let found = self.ok("get", document_of(&*self.store, view, key).await);
         self.same(&key.to_text(), found.as_ref(), expected);
+    }
+
+    /// What an empty store lacks is not known to be absent, so it does not answer.
+    pub async fn expect_empty(&self, view: &Arc<View>, key: &Key) {
+        match document_of(&*self.store, view, key).await {
+            Ok(found) => panic!("{self}: an empty store answered {found:?}"),
+            Err(error) => self.expect_kind(&error, ErrorKind::OutOfStep),
+        }
     }
 
     pub fn same(&self, key: &str, found: Option<&StoredBody>, expected: Option<&Record>) {
