@@ -59,7 +59,8 @@ pub enum Event {
         chunk: ChunkId,
         position: Position,
     },
-    /// Nothing is pending up to here: an idle source's log may be released to this position.
+    /// Nothing is pending up to here: an idle source's log may be released to this position. Said again about twice a second
+    /// while there is nothing else to say: silence means that it is not known.
     Idle {
         position: Position,
     },

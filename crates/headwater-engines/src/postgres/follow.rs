@@ -35,8 +35,8 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const UNDEFINED_OBJECT: &str = "42704";
 
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// Silence after which we ask the server for a sign of life, and after which we give it up.
-const ASK_AFTER: Duration = Duration::from_secs(15);
+/// Silence after which we ask the server whether there is really nothing, and after which we give it up.
+const ASK_AFTER: Duration = Duration::from_millis(400);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 /// The consumer's end. Dropping it ends the task, which frees the slot.

@@ -150,9 +150,9 @@ impl Decoder {
         self.relations.insert(message.id, None);
     }
 
-    /// The server has sent everything up to `lsn`.
+    /// The server has sent everything up to `lsn`. Worth an event also where nothing moved: it is still so.
     pub fn caught_up(&mut self, lsn: u64, events: &mut Vec<Event>) {
-        if self.transaction.is_some() || lsn <= self.position {
+        if self.transaction.is_some() || lsn < self.position {
             return;
         }
         self.position = lsn;

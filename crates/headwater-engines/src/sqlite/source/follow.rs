@@ -22,6 +22,9 @@ use crate::sqlite::connection::{Opened, failed};
 /// How long `follow` waits for another instance to end.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
+/// How often a quiet file is told to be quiet.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
 const CHECK_FILE_EVERY: Duration = Duration::from_millis(500);
 
 /// How often the file is looked at, by how long it has been quiet.
@@ -127,6 +130,7 @@ impl Worker {
     fn run(mut self, sender: &mpsc::Sender<Result<Vec<Event>>>) {
         let mut version = None;
         let mut changed = Instant::now();
+        let mut told = Instant::now();
         while !sender.is_closed() {
             let read = self.check_file().and_then(|()| self.data_version()).and_then(|now| {
                 if version != Some(now) || self.log.is_open() {
@@ -146,8 +150,16 @@ impl Worker {
                     if !self.log.is_open() {
                         std::thread::sleep(pace);
                     }
+                    // A consumer that has not taken the last window knows that there is something.
+                    if told.elapsed() >= TELL_EVERY
+                        && let Some(idle) = self.idle()
+                    {
+                        told = Instant::now();
+                        let _ = sender.try_send(Ok(vec![idle]));
+                    }
                 }
                 window => {
+                    told = Instant::now();
                     if sender.blocking_send(window).is_err() {
                         return;
                     }
@@ -157,6 +169,12 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// That there is nothing new, where that is so.
+    fn idle(&self) -> Option<Event> {
+        let registry = self.registry.as_ref().filter(|_| !self.log.is_open())?;
+        Some(Event::Idle { position: self.log.position(registry) })
     }
 
     /// Fails if the path names another file by now, which no change of the open one would tell.

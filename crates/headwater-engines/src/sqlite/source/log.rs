@@ -59,6 +59,11 @@ impl Log {
         self.open || self.reread.is_some()
     }
 
+    /// Everything up to here is handed on, unless a merged transaction is under way.
+    pub(super) fn position(&self, registry: &Registry) -> Position {
+        position(&registry.system, self.upto)
+    }
+
     pub(super) fn wants_one_snapshot(&self) -> bool {
         self.windows >= FLOATING_WINDOWS_MAX
     }
