@@ -13,6 +13,7 @@ mod apply;
 mod backfill;
 mod board;
 mod capture;
+mod counting;
 pub mod derive;
 mod deriving;
 mod frontier;

@@ -21,6 +21,7 @@ use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
 use crate::board::Board;
 use crate::capture::Capture;
+use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
 use crate::frontier::{Frontier, Reached};
@@ -64,6 +65,7 @@ pub struct Service {
     stores: Vec<NamedStore>,
     views: Vec<Arc<View>>,
     board: Arc<Board>,
+    counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
 }
 
@@ -79,6 +81,7 @@ struct Term {
 pub struct Handle {
     source: Arc<dyn Source>,
     board: Arc<Board>,
+    counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
     journal_bytes_max: u64,
     retained_log_bytes_max: u64,
@@ -105,6 +108,17 @@ impl Handle {
         }
     }
 
+    /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
+    /// `within`, with what is known. Stores count only when this is asked, and at most every few seconds.
+    pub async fn status_with_rows(&self, age_max: Duration, within: Duration) -> Status {
+        if self.is_leading() {
+            self.counts.ask(age_max, within).await;
+        }
+        self.status()
+    }
+
+    /// How everything is, from memory: no engine is asked. Rows are as old as the last
+    /// [`Handle::status_with_rows`].
     pub fn status(&self) -> Status {
         let journal = self.term().map(|term| term.journal);
         let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
@@ -156,13 +170,15 @@ impl Service {
             }
         }
         let board = Arc::new(Board::new(options.hold_for, consumers));
-        Ok(Service { options, source, stores, views, board, term: Arc::default() })
+        let counts = Arc::new(Counts::new());
+        Ok(Service { options, source, stores, views, board, counts, term: Arc::default() })
     }
 
     pub fn handle(&self) -> Handle {
         Handle {
             source: Arc::clone(&self.source),
             board: Arc::clone(&self.board),
+            counts: Arc::clone(&self.counts),
             term: Arc::clone(&self.term),
             journal_bytes_max: self.options.journal_bytes_max,
             retained_log_bytes_max: self.options.retained_log_bytes_max,
@@ -349,8 +365,6 @@ impl Service {
         }
         let upkeep = Upkeep {
             source: Arc::clone(&self.source),
-            stores: self.stores.clone(),
-            views: self.views.clone(),
             journal: journal.clone(),
             derived: derived.clone(),
             board: Arc::clone(&self.board),
@@ -361,6 +375,13 @@ impl Service {
             reshaped: reshaped.clone(),
         };
         running.spawn(named("upkeep", upkeep.run(tasks.clone())));
+        let counting = Counting {
+            stores: self.stores.clone(),
+            views: self.views.clone(),
+            board: Arc::clone(&self.board),
+            counts: Arc::clone(&self.counts),
+        };
+        running.spawn(named("counting", counting.run(tasks.clone())));
 
         let ended = tokio::select! {
             () = cancel.cancelled() => Ok(Ended::Cancelled),

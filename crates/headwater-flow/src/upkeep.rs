@@ -1,10 +1,10 @@
 //! The slow rhythm beside the data's way: what the journal may forget, the bounds that protect source and disk, and the
-//! figures that only engines can tell.
+//! shapes of the source's tables.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Offset, Result, Source, Table, View, ViewChange};
+use headwater_model::{Error, Offset, Result, Source, Table, ViewChange};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,13 +14,12 @@ use crate::backfill::ViewPlan;
 use crate::board::Board;
 use crate::derive::Tables;
 use crate::journal::Journal;
-use crate::service::NamedStore;
 use crate::state::{Consumer, State};
 
 /// How often counters are sampled and the journal is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How often stores and source are asked for sizes.
+/// How often the source is asked for the log it keeps, and for its tables' shapes.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 
 /// How long one question may take before it is left for the next time.
@@ -28,8 +27,6 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 
 pub(crate) struct Upkeep {
     pub source: Arc<dyn Source>,
-    pub stores: Vec<NamedStore>,
-    pub views: Vec<Arc<View>>,
     pub journal: Journal,
     pub derived: Option<DerivedJournal>,
     pub board: Arc<Board>,
@@ -122,7 +119,7 @@ impl Upkeep {
         }
     }
 
-    /// Sizes that only the engines know. A source that keeps too much log for us is set free.
+    /// What only the source knows. One that keeps too much log for us is set free.
     async fn ask(&self) -> Result<()> {
         match timeout(ASK_WITHIN, self.source.progress()).await {
             Ok(Ok((_, retained))) => {
@@ -138,16 +135,6 @@ impl Upkeep {
             Err(_) => debug!("the source does not say in time how far it is"),
         }
         self.look_at_shapes().await;
-        for NamedStore { name, store } in &self.stores {
-            for view in self.views.iter().filter(|view| view.stores.contains(name)) {
-                let consumer = Consumer { store: name.clone(), view: view.name.clone() };
-                let rows = match timeout(ASK_WITHIN, store.rows(view)).await {
-                    Ok(Ok(rows)) => Some(rows),
-                    _ => None,
-                };
-                self.board.view_rows(&consumer, rows);
-            }
-        }
         Ok(())
     }
 }

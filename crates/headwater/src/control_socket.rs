@@ -10,9 +10,16 @@ use headwater_flow::status::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+use tracing::warn;
 
-/// A client that does not read is given up after this.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A client that does not read is given up after this, and an instance that does not answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Rows in a status may have been counted so long ago: `--watch` need not wait for each count.
+const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// A store that counts for longer does not hold the answer up.
+const ROWS_WITHIN: Duration = Duration::from_secs(1);
 
 /// More than any status needs: a bound on what a client takes from a socket.
 const STATUS_BYTES_MAX: u64 = 16 << 20;
@@ -31,10 +38,14 @@ pub async fn serve(data: &Path, handle: Handle) -> io::Result<()> {
     let listener = UnixListener::bind(&path)?;
     loop {
         let (mut client, _) = listener.accept().await?;
-        let answer = serde_json::to_vec(&handle.status()).map_err(io::Error::other)?;
+        let handle = handle.clone();
         tokio::spawn(async move {
-            // A client that went away needs no answer.
-            let _ = timeout(ANSWER_WITHIN, client.write_all(&answer)).await;
+            let status = handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await;
+            match serde_json::to_vec(&status) {
+                // A client that went away needs no answer.
+                Ok(answer) => drop(timeout(ANSWER_WITHIN, client.write_all(&answer)).await),
+                Err(error) => warn!(%error, "a status cannot be written as JSON"),
+            }
         });
     }
 }

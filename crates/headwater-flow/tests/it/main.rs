@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod comeback;
+mod counting;
 mod derive;
 mod derive_shapes;
 mod derive_speed;

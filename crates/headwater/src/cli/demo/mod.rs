@@ -41,6 +41,12 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 
 const DRAW_EVERY: Duration = Duration::from_millis(500);
 
+/// Rows in the picture may have been counted so long ago.
+const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// How long the summary waits for rows counted after the last write.
+const ROWS_WITHIN: Duration = Duration::from_secs(10);
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The folder of the demo; created if it is not there.
@@ -107,7 +113,11 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     let committed = business.stop()?;
     let verdict = match caught_up(&handle, &cancel).await {
-        true => summary(&shop, &stores, &file.views, &handle.status(), committed).await,
+        true => {
+            // Counted after the last write.
+            let status = handle.status_with_rows(Duration::ZERO, ROWS_WITHIN).await;
+            summary(&shop, &stores, &file.views, &status, committed).await
+        }
         false => {
             eprintln!(
                 "the stores did not catch up in {CATCH_UP_WITHIN:?}:\n\n{}",
@@ -163,7 +173,7 @@ async fn watch(
             folder.display(),
             count(business.committed())
         ));
-        out.push_str(&picture(&handle.status(), colours));
+        out.push_str(&picture(&handle.status_with_rows(ROWS_AGE_MAX, DRAW_EVERY).await, colours));
         if live {
             out.push_str(&format!(
                 "\nTry, in another terminal:\n  \
