@@ -3,11 +3,11 @@
 //! - [`Finding`]: what is wrong, where in the file, and what to do
 //! - [`check`]: the file against the live source and stores
 //! - [`init`]: a first file for a database
-//! - [`resolve`]: the views as the flow needs them, with every table's schema
+//! - [`resolve`]: views and access patterns as the flow needs them, every name resolved and typed
 
 pub mod check;
 mod finding;
 pub mod init;
 
-pub use check::resolve;
+pub use check::{Resolved, resolve};
 pub use finding::Finding;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnType, Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId};
+use crate::{ColumnType, Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind};
 
 /// An access pattern: the `x` of `[access.x]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,34 @@ pub enum Pattern {
     Window { view: ViewId, every: Option<Duration>, figures: Vec<Figure>, limit: usize },
 }
 
+impl Pattern {
+    /// The views that the pattern reads, of those given.
+    pub fn reads<'v>(&self, views: impl IntoIterator<Item = &'v View>) -> Vec<&'v View> {
+        let wanted = |candidate: &View| match self {
+            Pattern::Get { view }
+            | Pattern::Range { view, .. }
+            | Pattern::Top { view, .. }
+            | Pattern::Window { view, .. } => candidate.name == *view,
+            Pattern::Walk { hops, .. } => match &candidate.kind {
+                ViewKind::Edge(edge) => hops.iter().any(|hop| hop.label == edge.label),
+                _ => false,
+            },
+        };
+        views.into_iter().filter(|view| wanted(view)).collect()
+    }
+
+    /// The word of the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Pattern::Get { .. } => "get",
+            Pattern::Range { .. } => "range",
+            Pattern::Top { .. } => "top",
+            Pattern::Walk { .. } => "walk",
+            Pattern::Window { .. } => "window",
+        }
+    }
+}
+
 /// One step of a walk, by the label of the edges: `BOUGHT>` from source to target, `<BOUGHT` against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopLabel {
@@ -64,6 +92,21 @@ pub enum FigureFunction {
     Avg,
     First,
     Last,
+}
+
+impl FigureFunction {
+    /// The word of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            FigureFunction::Count => "count",
+            FigureFunction::Sum => "sum",
+            FigureFunction::Min => "min",
+            FigureFunction::Max => "max",
+            FigureFunction::Avg => "avg",
+            FigureFunction::First => "first",
+            FigureFunction::Last => "last",
+        }
+    }
 }
 
 /// An access pattern compared with the live source: names resolved, parameters and fields typed.

@@ -83,6 +83,18 @@ pub enum Aggregate {
     Max,
 }
 
+impl Aggregate {
+    /// The word of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Aggregate::Count => "count",
+            Aggregate::Sum => "sum",
+            Aggregate::Min => "min",
+            Aggregate::Max => "max",
+        }
+    }
+}
+
 /// Points in time. Late and corrected rows are changes like any other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {

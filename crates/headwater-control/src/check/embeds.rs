@@ -176,7 +176,7 @@ fn not_unique_remedy(setting: &str, table: &TableFacts, names: &[Box<str>]) -> S
 }
 
 /// Rows join when their values are the same value of the same kind.
-fn comparable(a: &ColumnType, b: &ColumnType) -> bool {
+pub(super) fn comparable(a: &ColumnType, b: &ColumnType) -> bool {
     a == b || matches!(a, ColumnType::Dynamic) || matches!(b, ColumnType::Dynamic)
 }
 

@@ -1,15 +1,20 @@
 //! The file compared with what the source and the stores say about themselves. Pure: whoever calls has looked.
 //!
 //! Owns: do the tables and columns that views name exist, can they be followed, do embedded rows join by something
-//! unique and of one kind. Not: what the file says by itself (`model::file`), engine settings (the engines).
+//! unique and of one kind, do access patterns read what is there. Not: what the file says by itself (`model::file`), engine settings (the engines).
 
+mod access;
 mod embeds;
+mod fields;
+mod kinds;
 mod stores;
 mod tables;
 mod views;
 
+use std::sync::Arc;
+
 use headwater_model::file::File;
-use headwater_model::{Severity, SourceFacts, View};
+use headwater_model::{AccessPlan, Severity, SourceFacts, View};
 
 use crate::Finding;
 
@@ -39,22 +44,57 @@ pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {
             findings.push(finding.with(Severity::Warning));
         }
     }
+    findings.extend(in_the_clear(file));
     findings.sort_by_key(|finding| finding.span.start);
     findings
 }
 
-/// The views with the schema of every table filled in, as the flow needs them; everything that stands in the way
-/// otherwise.
-pub fn resolve(file: &File, facts: &SourceFacts) -> Result<Vec<View>, Vec<Finding>> {
-    let (views, mut findings) = look(file, facts);
-    findings.retain(|finding| finding.severity == Severity::Error);
-    if findings.is_empty() { Ok(views) } else { Err(findings) }
+/// What other machines read without TLS.
+fn in_the_clear(file: &File) -> Vec<Finding> {
+    let listeners = [("listen", file.serve.listen), ("resp", file.serve.resp)];
+    let open = listeners.into_iter().filter(|(_, address)| address.is_some_and(|a| !a.ip().is_loopback()));
+    open.filter(|_| file.serve.tls.is_none())
+        .map(|(name, _)| {
+            Finding::at(
+                file,
+                &format!("serve.{name}"),
+                format!("tokens and rows cross the network in the clear: `{name}` is open to other machines without TLS"),
+                "add tls_cert and tls_key to [serve], or put it behind something that ends TLS",
+            )
+            .with(Severity::Warning)
+        })
+        .collect()
 }
 
-fn look(file: &File, facts: &SourceFacts) -> (Vec<View>, Vec<Finding>) {
+/// The file's views and access patterns, compared with the live source.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// With the schema of every table filled in, and the orders that access patterns read in.
+    pub views: Vec<Arc<View>>,
+    /// One per access pattern of the file, in its order; their views are those above.
+    pub access: Vec<AccessPlan>,
+}
+
+/// Views and access patterns as the flow needs them; everything that stands in the way otherwise.
+pub fn resolve(file: &File, facts: &SourceFacts) -> Result<Resolved, Vec<Finding>> {
+    let (resolved, mut findings) = look(file, facts);
+    findings.retain(|finding| finding.severity == Severity::Error);
+    if findings.is_empty() { Ok(resolved) } else { Err(findings) }
+}
+
+fn look(file: &File, facts: &SourceFacts) -> (Resolved, Vec<Finding>) {
     let mut look = Look { file, facts, findings: Vec::new() };
-    let views = file.views.iter().map(|view| look.view(view)).collect();
-    (views, look.findings)
+    let mut views: Vec<View> = file.views.iter().map(|view| look.view(view)).collect();
+    let indexes: Vec<Option<usize>> =
+        file.access.iter().map(|access| look.index(access, &mut views)).collect();
+    let views: Vec<Arc<View>> = views.into_iter().map(Arc::new).collect();
+    let access = file
+        .access
+        .iter()
+        .zip(indexes)
+        .filter_map(|(access, index)| look.plan(access, index, &views))
+        .collect();
+    (Resolved { views, access }, look.findings)
 }
 
 /// One look at a file.

@@ -1,7 +1,7 @@
 //! Views against the tables they are made of: columns, filters, names in the document.
 
 use headwater_model::filter::Filter;
-use headwater_model::{Column, Embed, Severity, Table, TableFacts, View};
+use headwater_model::{Column, Embed, Severity, Table, TableFacts, View, ViewKind};
 
 use super::Look;
 use super::tables::{ABSENT_REMEDY, absent, meant_column, no_column};
@@ -22,8 +22,16 @@ impl<'a> Look<'a> {
         let table = self.table(&format!("{path}.from"), &view.from);
         if let Some(table) = table {
             resolved.from = table.name.clone();
+            self.kind(&path, table, view);
+            if let (ViewKind::Series(_), Some(columns)) = (&view.kind, &mut resolved.columns) {
+                let key = table.key.iter().filter(|name| columns.iter().all(|(column, _)| column != *name));
+                let key: Vec<_> = key.map(|name| (name.clone(), name.clone())).collect();
+                columns.splice(0..0, key);
+            }
         }
-        let shape = Shape { columns: &view.columns, filter: &view.filter, embeds: &view.embeds };
+        resolved.indexes = view.kind.indexes();
+        let columns = chosen(view);
+        let shape = Shape { columns: &columns, filter: &view.filter, embeds: &view.embeds };
         resolved.embeds = self.shape(&path, table, shape);
         resolved
     }
@@ -109,6 +117,18 @@ impl<'a> Look<'a> {
             };
             self.findings.push(finding);
         }
+    }
+}
+
+/// The columns that `columns` names, without those that the view has for being of its kind.
+fn chosen(view: &View) -> Option<Vec<(Box<str>, Box<str>)>> {
+    match &view.kind {
+        ViewKind::Document => view.columns.clone(),
+        ViewKind::Ranking(_) | ViewKind::Series(_) => Some(Vec::new()),
+        ViewKind::Edge(edge) => view.columns.as_ref().map(|columns| {
+            let end = |column: &str| *column == *edge.source || *column == *edge.target;
+            columns.iter().filter(|(column, _)| !end(column)).cloned().collect()
+        }),
     }
 }
 

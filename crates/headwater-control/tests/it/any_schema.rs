@@ -100,7 +100,7 @@ proptest! {
         let wrong: Vec<_> =
             check::run(&file, &facts).into_iter().filter(|f| f.severity == Severity::Error).collect();
         prop_assert!(wrong.is_empty(), "{}\n{text}\n{facts:#?}", render(&text, &wrong));
-        for view in resolve(&file, &facts).unwrap() {
+        for view in resolve(&file, &facts).unwrap().views {
             prop_assert!(facts.tables.iter().any(|table| table.name == view.from));
         }
     }

@@ -152,7 +152,7 @@ from = "legacy.invoices"
     );
     let facts = bookshop();
     assert_eq!(check::run(&file, &facts), []);
-    let views = resolve(&file, &facts).unwrap();
+    let views = resolve(&file, &facts).unwrap().views;
     assert_eq!(views[0].from, TableName::new(Some("public"), "orders"));
     assert_eq!(views[0].embeds[1].embeds[0].from, TableName::new(Some("public"), "books"));
     assert_eq!(views[2].from, TableName::new(Some("archive"), "books"));
@@ -162,13 +162,13 @@ from = "legacy.invoices"
 fn a_table_without_a_schema_is_the_default_schemas_or_the_only_one() {
     let mut facts = bookshop();
     let file = with_views("[views.b]\nfrom = \"books\"\ncolumns = [\"id\"]");
-    assert_eq!(resolve(&file, &facts).unwrap()[0].from, TableName::new(Some("public"), "books"));
+    assert_eq!(resolve(&file, &facts).unwrap().views[0].from, TableName::new(Some("public"), "books"));
     facts.tables.retain(|t| t.name != TableName::new(Some("public"), "books"));
-    assert_eq!(resolve(&file, &facts).unwrap()[0].from, TableName::new(Some("archive"), "books"));
+    assert_eq!(resolve(&file, &facts).unwrap().views[0].from, TableName::new(Some("archive"), "books"));
     for table in &mut facts.tables {
         table.name.schema = None;
     }
-    assert_eq!(resolve(&file, &facts).unwrap()[0].from, TableName::new(None, "books"));
+    assert_eq!(resolve(&file, &facts).unwrap().views[0].from, TableName::new(None, "books"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Promises of the control plane, kept over facts as sources give them.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod any_schema;
 mod check;
 mod examples;

@@ -56,6 +56,9 @@ fn column(text: &str) -> ColumnFacts {
         "timestamptz" => ColumnType::TimestampTz,
         "date" => ColumnType::Date,
         "bool" => ColumnType::Bool,
+        "json" => ColumnType::Json,
+        "list" => ColumnType::List(Box::new(ColumnType::Int)),
+        "float" => ColumnType::Float,
         "any" => ColumnType::Dynamic,
         _ => ColumnType::Text,
     };

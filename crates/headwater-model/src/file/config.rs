@@ -1,11 +1,14 @@
 //! The effective file: everything that is in force, defaults filled in, secrets hidden. It reads back as the same
 //! file wherever nothing was hidden.
 
+mod access;
+
 use std::fmt::Write as _;
 
 use super::unit::{show_duration, show_rate, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
-use crate::{Embed, EmbedKind, Layout, Order, View};
+use crate::{Embed, EmbedKind, Layout, Order, View, ViewKind};
+pub use access::access;
 
 impl File {
     /// As TOML, for people to read.
@@ -37,7 +40,9 @@ impl File {
         }
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
+        self.serve_config(&mut out);
         out.push_str(&views(&self.views));
+        out.push_str(&access(&self.access));
         out
     }
 
@@ -73,7 +78,10 @@ pub fn views(views: &[View]) -> String {
     for view in views {
         let path = format!("views.{}", view.name);
         let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
-        shape(&view.columns, &view.filter, &mut out);
+        access::kind(&view.kind, &mut out);
+        // What a ranking or a series shows is said there.
+        let said = matches!(view.kind, ViewKind::Document | ViewKind::Edge(_));
+        shape(said.then_some(&view.columns), &view.filter, &mut out);
         let layout = match view.layout() {
             Layout::Hash => "hash",
             Layout::Json => "json",
@@ -100,7 +108,7 @@ fn embed(path: &str, embed: &Embed, out: &mut String) {
         }
         None => out.push_str("# references: the primary key\n"),
     }
-    shape(&embed.columns, &embed.filter, out);
+    shape(Some(&embed.columns), &embed.filter, out);
     if kind == "many" {
         let order: Vec<Box<str>> = embed.order.iter().map(show_order).collect();
         if order.is_empty() {
@@ -120,14 +128,17 @@ fn embed(path: &str, embed: &Embed, out: &mut String) {
     }
 }
 
-fn shape(columns: &Option<Vec<(Box<str>, Box<str>)>>, filter: &Option<Box<str>>, out: &mut String) {
-    let _ = match columns {
-        None => writeln!(out, "columns = \"*\""),
-        Some(columns) if columns.iter().all(|(column, field)| column == field) => {
+type Columns = Option<Vec<(Box<str>, Box<str>)>>;
+
+fn shape(columns: Option<&Columns>, filter: &Option<Box<str>>, out: &mut String) {
+    let _ = match columns.map(Option::as_ref) {
+        None => Ok(()),
+        Some(None) => writeln!(out, "columns = \"*\""),
+        Some(Some(columns)) if columns.iter().all(|(column, field)| column == field) => {
             let names: Vec<Box<str>> = columns.iter().map(|(column, _)| column.clone()).collect();
             writeln!(out, "columns = [{}]", names.iter().map(|n| string(n)).collect::<Vec<_>>().join(", "))
         }
-        Some(columns) => {
+        Some(Some(columns)) => {
             let pairs: Vec<String> = columns
                 .iter()
                 .map(|(column, field)| format!("{} = {}", key(field), string(column)))

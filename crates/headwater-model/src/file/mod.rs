@@ -5,17 +5,22 @@
 //! Invariant: a [`File`] exists only if nothing in its text is wrong; otherwise there are [`FileErrors`] with every
 //! mistake of the text, not the first alone.
 
+mod access;
+mod call;
 mod config;
 mod error;
+mod kinds;
 mod name;
 mod place;
 mod read;
 mod reference;
 mod sections;
+mod serve;
 mod unit;
 mod views;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +28,8 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::{Secret, View};
-pub use config::{key as toml_key, string as toml_string, views as toml_views};
+use crate::{Access, Secret, View};
+pub use config::{access as toml_access, key as toml_key, string as toml_string, views as toml_views};
 pub use error::{FileError, FileErrors, line_and_column};
 pub use name::{parse_table_name, show_table_name};
 pub use place::{Place, Places};
@@ -32,6 +37,9 @@ pub use reference::{References, hide_password};
 pub use unit::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
 
 use read::{Reader, Section};
+
+/// Something the file names, and what it is if that can be read.
+type Named<T> = (Box<str>, Option<T>);
 
 /// What a section has where the file is silent.
 pub mod default {
@@ -46,6 +54,13 @@ pub mod default {
     pub const PARALLEL: usize = 2;
     pub const CHUNK_ROWS: usize = 10_000;
     pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+    /// How many documents an answer has at most.
+    pub const ACCESS_LIMIT: usize = 100;
+    /// The port of the local machine that answers HTTP.
+    pub const LISTEN_PORT: u16 = 7070;
+    pub const SOURCE_RATE_PER_SECOND: u64 = 200;
+    pub const SOURCE_PARALLEL: usize = 4;
+    pub const SOURCE_TIMEOUT: Duration = Duration::from_millis(500);
 }
 
 /// The whole file.
@@ -56,6 +71,8 @@ pub struct File {
     pub source: SourceSection,
     pub stores: Vec<StoreSection>,
     pub views: Vec<View>,
+    pub access: Vec<Access>,
+    pub serve: ServeSection,
     pub journal: JournalSection,
     pub backfill: BackfillSection,
     pub run: RunSection,
@@ -103,6 +120,10 @@ impl File {
                 "add one: [stores] with local = { url = \"sqlite:derived.db\" }",
             );
         }
+        let section = root.take_section(&mut reader, "access");
+        let access = access::access(&mut reader, section, &views, &names);
+        let section = root.take_section(&mut reader, "serve");
+        let serve = serve::serve(&mut reader, section);
         let section = root.take_section(&mut reader, "journal");
         let journal = sections::journal(&mut reader, section);
         let section = root.take_section(&mut reader, "backfill");
@@ -116,7 +137,9 @@ impl File {
                 data: data.into(),
                 source,
                 stores: stores.into_iter().filter_map(|(_, store)| store).collect(),
-                views,
+                views: views.into_iter().filter_map(|(_, view)| view).collect(),
+                access,
+                serve,
                 journal,
                 backfill,
                 run,
@@ -195,6 +218,70 @@ pub enum Setting {
     Text(Secret),
     Int(i64),
     Bool(bool),
+}
+
+/// `[serve]`
+#[derive(Clone, Debug)]
+pub struct ServeSection {
+    /// Where HTTP and the page are answered; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Where the Redis protocol is answered; `None`: nowhere.
+    pub resp: Option<SocketAddr>,
+    /// Without it, what is sent can be read on the way.
+    pub tls: Option<TlsFiles>,
+    /// Who may read and act. Empty: everyone who can connect; then both addresses are the local machine's.
+    pub tokens: Vec<Token>,
+    /// Reads that the source answers in place of stores: per second, at once, and how long one may take.
+    pub source_rate_per_second: u64,
+    pub source_parallel: usize,
+    pub source_timeout: Duration,
+}
+
+/// A certificate with the chain to its authority, and its key, as PEM files. Relative paths are relative to the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Who shows `secret` is `name` and may do what `role` may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub name: Box<str>,
+    pub role: Role,
+    pub secret: Secret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads everything.
+    Viewer,
+    /// Also acts: retries, discards, repairs.
+    Operator,
+}
+
+impl Role {
+    /// The word of the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+        }
+    }
+}
+
+impl Default for ServeSection {
+    fn default() -> Self {
+        ServeSection {
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, default::LISTEN_PORT))),
+            resp: None,
+            tls: None,
+            tokens: Vec::new(),
+            source_rate_per_second: default::SOURCE_RATE_PER_SECOND,
+            source_parallel: default::SOURCE_PARALLEL,
+            source_timeout: default::SOURCE_TIMEOUT,
+        }
+    }
 }
 
 /// `[journal]`

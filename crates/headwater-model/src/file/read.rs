@@ -326,7 +326,9 @@ impl<'v> Section<'v> {
     }
 
     pub fn take(&mut self, reader: &mut Reader<'_>, name: &'static str) -> Option<&'v Value<'v>> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let entry = self.entries.iter_mut().find(|entry| entry.name == name)?;
         entry.taken = true;
         reader.places.put(&join(&self.path, name), entry.key.span(), entry.value.span());

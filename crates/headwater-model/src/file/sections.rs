@@ -143,21 +143,22 @@ pub(super) fn run(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> RunS
     run
 }
 
-/// Views and stores are named in keys, table names and metrics: letters, digits, `_` and `-` survive everywhere.
+/// Views, stores and access patterns are named in keys, table names and metrics: letters, digits, `_` and `-` survive everywhere.
 pub(super) fn check_name(reader: &mut Reader<'_>, span: std::ops::Range<usize>, what: &str, name: &str) {
+    let article = if what.starts_with('a') { "an" } else { "a" };
     let well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= 48;
     if name.to_ascii_lowercase().starts_with("headwater_") {
         reader.wrong(
             span,
-            format!("`{name}` cannot be the name of a {what}"),
+            format!("`{name}` cannot be the name of {article} {what}"),
             "rename it: names that begin with headwater_ are reserved for what Headwater keeps beside views",
         );
     } else if !well {
         reader.wrong(
             span,
-            format!("`{name}` cannot be the name of a {what}"),
+            format!("`{name}` cannot be the name of {article} {what}"),
             "use up to 48 letters, digits, _ and -, the first a letter",
         );
     }
@@ -294,7 +295,7 @@ fn settings(reader: &mut Reader<'_>, mut section: Section<'_>) -> Settings {
     settings
 }
 
-fn duration(
+pub(super) fn duration(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
     name: &'static str,
@@ -328,7 +329,7 @@ fn size(reader: &mut Reader<'_>, section: &mut Section<'_>, name: &'static str, 
     Some(bytes)
 }
 
-fn amount<T>(
+pub(super) fn amount<T>(
     reader: &mut Reader<'_>,
     value: &Value<'_>,
     name: &str,

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-const DURATIONS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATIONS: [(&str, u64); 6] = [
+    ("us", 1),
+    ("ms", 1_000),
+    ("s", 1_000_000),
+    ("m", 60_000_000),
+    ("h", 3_600_000_000),
+    ("d", 86_400_000_000),
+];
 
 const SIZES: [(&str, u64); 9] = [
     ("B", 1),
@@ -17,14 +23,15 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-pub(super) const DURATION_REMEDY: &str = "write a whole number and one of ms, s, m, h, d, as in \"10s\"";
+pub(super) const DURATION_REMEDY: &str = "write a whole number and one of us, ms, s, m, h, d, as in \"10s\"";
 pub(super) const SIZE_REMEDY: &str =
     "write a whole number and one of B, kB, KiB, MB, MiB, GB, GiB, TB, TiB, as in \"64MiB\"";
 pub(super) const RATE_REMEDY: &str = "write rows per second, as in \"4000/s\"";
+pub(super) const READS_REMEDY: &str = "write reads per second, as in \"4000/s\"";
 
-/// `250ms`, `5s`, `2m`, `1h`, `1d`.
+/// `500us`, `250ms`, `5s`, `2m`, `1h`, `1d`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    scaled(text, &DURATIONS).map(Duration::from_millis)
+    scaled(text, &DURATIONS).map(Duration::from_micros)
 }
 
 /// `512B`, `1kB` (1000 bytes), `64MiB` (64 × 1024 × 1024 bytes), `10GiB`.
@@ -38,7 +45,7 @@ pub fn parse_rate(text: &str) -> Option<u64> {
 }
 
 pub fn show_duration(duration: Duration) -> String {
-    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), "0s", &DURATIONS)
+    show(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), "0s", &DURATIONS)
 }
 
 /// In the largest unit that is exact; binary units where they are.
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn amounts_print_as_they_read() {
-        for text in ["250ms", "1500ms", "10s", "90m", "2h", "3d"] {
+        for text in ["500us", "250ms", "1500ms", "10s", "90m", "2h", "3d"] {
             assert_eq!(parse_duration(text).map(show_duration).as_deref(), Some(text));
         }
         for text in ["1B", "1kB", "64MiB", "10GiB", "3TB"] {

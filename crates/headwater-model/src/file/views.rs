@@ -4,20 +4,26 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use super::kinds;
 use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
 use crate::filter::{Filter, FilterError};
-use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewKind, nearest};
+use crate::{Embed, EmbedKind, Layout, Order, TableName, View, nearest};
 
 /// Rows nest at most this deep in a document.
 const DEPTH_MAX: usize = 16;
 
 /// `(column, field)` pairs.
-type Columns = Vec<(Box<str>, Box<str>)>;
+pub(super) type Columns = Vec<(Box<str>, Box<str>)>;
 
-/// All views, in the order of the file. `stores`: the names of all stores.
-pub(super) fn views(reader: &mut Reader<'_>, section: Option<Section<'_>>, stores: &[&str]) -> Vec<View> {
+/// Every view that has a name, in the order of the file, and what it is if that can be read: who names a view that is
+/// wrong is not wrong for that. `stores`: the names of all stores.
+pub(super) fn views(
+    reader: &mut Reader<'_>,
+    section: Option<Section<'_>>,
+    stores: &[&str],
+) -> Vec<(Box<str>, Option<View>)> {
     let Some(mut section) = section else { return Vec::new() };
     let mut views = Vec::new();
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
@@ -30,39 +36,62 @@ pub(super) fn views(reader: &mut Reader<'_>, section: Option<Section<'_>>, store
                 "rename one of them: some engines keep names in one case",
             );
         }
-        if let Some(section) = Section::of(reader, join("views", name), key.span(), value)
-            && let Some(view) = view(reader, section, name, stores)
-        {
-            views.push(view);
-        }
+        let view = Section::of(reader, join("views", name), key.span(), value)
+            .and_then(|section| view(reader, section, name, stores));
+        views.push((name.into(), view));
     }
     views
 }
 
 fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &[&str]) -> Option<View> {
     let from = from(reader, &mut section);
+    let kind = kinds::kind(reader, &mut section);
     let shape = Shape::read(reader, &mut section, 0);
     let stores = view_stores(reader, &mut section, name, stores);
-    let layout = section.take(reader, "layout").and_then(|value| match reader.plain(value, "layout")? {
+    let layout = layout(reader, &mut section);
+    let columns_said = section.take(reader, "columns");
+    let (embed_said, layout_said) = (section.take(reader, "embed"), section.take(reader, "layout"));
+    section.finish(reader);
+    let kind = kind?;
+    if !kind.is_document() {
+        kinds::refuse(
+            reader,
+            embed_said,
+            "embed",
+            "rows are embedded in documents: make a view of its own for them",
+        );
+        if layout == Some(Layout::Hash) {
+            kinds::refuse(
+                reader,
+                layout_said,
+                "layout",
+                "only documents of rows can be hashes: drop `layout`",
+            );
+        }
+    }
+    Some(View {
+        name: name.into(),
+        from: from?,
+        columns: kinds::columns(reader, &kind, columns_said, shape.columns),
+        filter: shape.filter,
+        embeds: shape.embeds,
+        stores,
+        layout,
+        kind,
+        indexes: Vec::new(),
+    })
+}
+
+fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<Layout> {
+    let value = section.take(reader, "layout")?;
+    match reader.plain(value, "layout")? {
         "hash" => Some(Layout::Hash),
         "json" => Some(Layout::Json),
         _ => {
             reader.wrong(value.span(), "`layout` is neither \"hash\" nor \"json\"", "write one of them");
             None
         }
-    });
-    section.finish(reader);
-    Some(View {
-        name: name.into(),
-        from: from?,
-        columns: shape.columns,
-        filter: shape.filter,
-        embeds: shape.embeds,
-        stores,
-        layout,
-        kind: ViewKind::Document,
-        indexes: Vec::new(),
-    })
+    }
 }
 
 /// What a view and an embed have in common.
@@ -288,7 +317,7 @@ fn filter(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Box<str>> {
 }
 
 /// `"-created_at"` or a list of such.
-fn order(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Vec<Order>> {
+pub(super) fn order(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Vec<Order>> {
     let mut order: Vec<Order> = Vec::new();
     for (text, item) in reader.strings(value, "order")? {
         let (descending, name) = match text.strip_prefix('-') {
@@ -316,7 +345,7 @@ fn order(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Vec<Order>> {
 }
 
 /// One column or several.
-fn names(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Option<Vec<Box<str>>> {
+pub(super) fn names(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Option<Vec<Box<str>>> {
     let mut columns: Vec<Box<str>> = Vec::new();
     for (column, item) in reader.strings(value, name)? {
         if column.is_empty() {

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use headwater_model::file::{
-    BackfillSection, File, JournalSection, Places, RunSection, Setting, SourceSection, StoreSection,
+    BackfillSection, File, JournalSection, Places, RunSection, ServeSection, Setting, SourceSection,
+    StoreSection, TlsFiles,
 };
-use headwater_model::{Embed, EmbedKind, Layout, Order, Secret, TableName, View};
+use headwater_model::{
+    Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, HopLabel, Layout, Order, Pattern,
+    Ranking, Secret, Series, TableName, View, ViewKind,
+};
 use proptest::prelude::*;
 
 use crate::support::load;
@@ -110,11 +114,154 @@ fn view() -> impl Strategy<Value = View> {
                 .iter()
                 .map(|s| (*s).into())
                 .collect(),
-            kind: headwater_model::ViewKind::Document,
+            kind: ViewKind::Document,
             indexes: Vec::new(),
             layout: Some(if json { Layout::Json } else { Layout::Hash }),
         },
     )
+}
+
+/// Five different names, none of them one that views give a meaning to.
+fn five() -> impl Strategy<Value = Vec<Box<str>>> {
+    proptest::collection::btree_set(name(), 5)
+        .prop_map(|names| names.into_iter().map(|name| format!("{name}_").into()).collect())
+}
+
+fn same(names: &[Box<str>]) -> Option<Vec<(Box<str>, Box<str>)>> {
+    Some(names.iter().map(|name| (name.clone(), name.clone())).collect())
+}
+
+/// A view of every other kind, in the one store that holds all of them.
+fn others() -> impl Strategy<Value = Vec<View>> {
+    let score = prop_oneof![
+        Just((Aggregate::Count, false)),
+        Just((Aggregate::Count, true)),
+        Just((Aggregate::Sum, true)),
+        Just((Aggregate::Min, true)),
+        Just((Aggregate::Max, true)),
+    ];
+    (five(), table_name(), score, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(names, from, (function, of), within, every, filtered)| {
+            let view = |name: &str, kind: ViewKind, columns| View {
+                name: name.into(),
+                from: from.clone(),
+                columns,
+                filter: filtered.then(|| "price > 10".into()),
+                embeds: Vec::new(),
+                stores: vec!["local".into()],
+                kind,
+                indexes: Vec::new(),
+                layout: Some(Layout::Json),
+            };
+            let ranking = Ranking {
+                by: names[..2].to_vec(),
+                within: if within { names[2..4].to_vec() } else { Vec::new() },
+                function,
+                column: of.then(|| names[4].clone()),
+            };
+            let shown = same(&[&ranking.within[..], &ranking.by[..]].concat());
+            let tags = if within { names[1..3].to_vec() } else { Vec::new() };
+            let series = Series { time: names[0].clone(), tags, fields: names[3..].to_vec() };
+            let points = same(&[&[series.time.clone()][..], &series.tags, &series.fields].concat());
+            let edge = Edge { source: names[0].clone(), label: "BOUGHT".into(), target: names[1].clone() };
+            let properties = (!every).then(|| same(&names[..3])).flatten();
+            vec![
+                view("z_ranking", ViewKind::Ranking(ranking), shown),
+                view("z_series", ViewKind::Series(series), points),
+                view("z_edge", ViewKind::Edge(edge), properties),
+            ]
+        },
+    )
+}
+
+/// A pattern of every kind over the views of [`others`].
+fn access(views: &[View]) -> impl Strategy<Value = Vec<Access>> + use<> {
+    let fields = match &views[1].kind {
+        ViewKind::Series(series) => series.fields.clone(),
+        _ => Vec::new(),
+    };
+    let orders = proptest::collection::btree_map(name(), any::<bool>(), 0..3).prop_map(|order| {
+        order.into_iter().map(|(column, descending)| Order { column, descending }).collect::<Vec<_>>()
+    });
+    let by =
+        proptest::collection::btree_set(name(), 0..3).prop_map(|names| names.into_iter().collect::<Vec<_>>());
+    let hops = proptest::collection::vec(
+        any::<bool>().prop_map(|against| HopLabel { label: "BOUGHT".into(), against }),
+        1..8,
+    );
+    let functions = proptest::sample::select(vec![
+        FigureFunction::Sum,
+        FigureFunction::Min,
+        FigureFunction::Max,
+        FigureFunction::Avg,
+        FigureFunction::First,
+        FigureFunction::Last,
+    ]);
+    let common = (
+        any::<bool>(),
+        any::<bool>(),
+        proptest::option::of(1..86_400_000u64),
+        proptest::option::of(1..u64::MAX),
+        proptest::option::of(1..60_000_000u64),
+    );
+    (orders, by, hops, functions, 1..10_000usize, any::<bool>(), common).prop_map(
+        move |(mut order, by, hops, function, limit, every, (stored, source, stale, rate, p99))| {
+            order.retain(|order| !by.contains(&order.column));
+            let every = every.then_some(Duration::from_secs(3_600));
+            let figures = [
+                Figure { name: "n".into(), function: FigureFunction::Count, column: None },
+                Figure { name: "odd name".into(), function, column: Some(fields[0].clone()) },
+            ];
+            let patterns = [
+                Pattern::Get { view: "z_edge".into() },
+                Pattern::Range { view: "z_edge".into(), by, order, limit },
+                Pattern::Top { view: "z_ranking".into(), limit },
+                Pattern::Walk { hops, limit },
+                Pattern::Window {
+                    view: "z_series".into(),
+                    every,
+                    figures: every.map(|_| figures.to_vec()).unwrap_or_default(),
+                    limit,
+                },
+            ];
+            let access = |(i, pattern): (usize, Pattern)| Access {
+                name: format!("a{i}").into(),
+                pattern,
+                stores: if stored { vec!["local".into()] } else { Vec::new() },
+                source,
+                stale: stale.map(Duration::from_millis),
+                rate_per_second: rate,
+                p99: p99.map(Duration::from_micros),
+            };
+            patterns.into_iter().enumerate().map(access).collect()
+        },
+    )
+}
+
+fn serve() -> impl Strategy<Value = ServeSection> {
+    (any::<Option<u16>>(), any::<bool>(), any::<bool>(), 1..u64::MAX, 1..65usize, 10..60_000u64).prop_map(
+        |(port, six, tls, rate, parallel, timeout)| ServeSection {
+            listen: port.map(|port| {
+                let ip = if six { "[::1]" } else { "127.0.0.1" };
+                format!("{ip}:{port}").parse().unwrap()
+            }),
+            resp: port.filter(|port| *port > 1).map(|port| ([127, 0, 0, 1], port - 1).into()),
+            tls: tls.then(|| TlsFiles { cert: "a b.pem".into(), key: "k.pem".into() }),
+            tokens: Vec::new(),
+            source_rate_per_second: rate,
+            source_parallel: parallel,
+            source_timeout: Duration::from_millis(timeout),
+        },
+    )
+}
+
+fn views() -> impl Strategy<Value = (Vec<View>, Vec<Access>)> {
+    let documents = proptest::collection::btree_map("[a-y]{1,8}", view(), 0..4);
+    let others = others().prop_flat_map(|others| (access(&others), Just(others)));
+    (documents, others).prop_map(|(documents, (access, others))| {
+        let documents = documents.into_iter().map(|(name, view)| View { name: name.into(), ..view });
+        (documents.chain(others).collect(), access)
+    })
 }
 
 fn file() -> impl Strategy<Value = File> {
@@ -125,30 +272,33 @@ fn file() -> impl Strategy<Value = File> {
     };
     let amounts = (0..86_400_000u64, (64u64 << 20)..(1 << 45), (64u64 << 20)..(1 << 45), 100..3_600_000u64);
     let backfill = (1..17usize, 1..1_000_000usize, proptest::option::of(1..u64::MAX));
-    let views = proptest::collection::btree_map("[a-z]{1,8}", view(), 0..4);
-    ("[ -~é]{1,20}", amounts, backfill, views).prop_map(move |(data, amounts, backfill, views)| {
-        let (hold, retained, journal, shutdown) = amounts;
-        File {
-            data: format!("d{data}").replace('$', "").into(),
-            source: SourceSection {
-                url: Secret::new("postgres://me@host/db"),
-                settings: Default::default(),
-                hold_for: Duration::from_millis(hold),
-                retained_log_bytes_max: retained,
-            },
-            stores: vec![store("near", "redis://cache:6379"), store("local", "sqlite:derived.db")],
-            views: views.into_iter().map(|(name, view)| View { name: name.into(), ..view }).collect(),
-            journal: JournalSection { bytes_max: journal },
-            backfill: BackfillSection {
-                parallel: backfill.0,
-                chunk_rows: backfill.1,
-                rows_per_second_max: backfill.2,
-            },
-            run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
-            text: "".into(),
-            places: Places::default(),
-        }
-    })
+    ("[ -~é]{1,20}", amounts, backfill, views(), serve()).prop_map(
+        move |(data, amounts, backfill, (views, access), serve)| {
+            let (hold, retained, journal, shutdown) = amounts;
+            File {
+                data: format!("d{data}").replace('$', "").into(),
+                source: SourceSection {
+                    url: Secret::new("postgres://me@host/db"),
+                    settings: Default::default(),
+                    hold_for: Duration::from_millis(hold),
+                    retained_log_bytes_max: retained,
+                },
+                stores: vec![store("near", "redis://cache:6379"), store("local", "sqlite:derived.db")],
+                views,
+                access,
+                serve,
+                journal: JournalSection { bytes_max: journal },
+                backfill: BackfillSection {
+                    parallel: backfill.0,
+                    chunk_rows: backfill.1,
+                    rows_per_second_max: backfill.2,
+                },
+                run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
+                text: "".into(),
+                places: Places::default(),
+            }
+        },
+    )
 }
 
 proptest! {
@@ -160,6 +310,13 @@ proptest! {
             Err(errors) => return Err(TestCaseError::fail(format!("{errors}\n{config}"))),
         };
         prop_assert_eq!(&again.views, &file.views, "{}", config);
+        prop_assert_eq!(&again.access, &file.access, "{}", config);
+        prop_assert_eq!(again.serve.listen, file.serve.listen);
+        prop_assert_eq!(again.serve.resp, file.serve.resp);
+        prop_assert_eq!(&again.serve.tls, &file.serve.tls);
+        prop_assert_eq!(again.serve.source_rate_per_second, file.serve.source_rate_per_second);
+        prop_assert_eq!(again.serve.source_parallel, file.serve.source_parallel);
+        prop_assert_eq!(again.serve.source_timeout, file.serve.source_timeout);
         prop_assert_eq!(again.to_config(), config);
         prop_assert_eq!(again.data, file.data);
         prop_assert_eq!(again.source.hold_for, file.source.hold_for);

@@ -1,6 +1,7 @@
 //! Promises of the model that tests keep from the outside.
 #![allow(clippy::unwrap_used)]
 
+mod file_access;
 mod file_config;
 mod file_errors;
 mod file_reads;

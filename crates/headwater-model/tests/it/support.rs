@@ -12,6 +12,8 @@ impl References for Env {
         match name {
             "PGPASSWORD" => Some("se/cr@et".to_owned()),
             "REDIS_URL" => Some("redis://:hush@cache:6380".to_owned()),
+            "API_TOKEN" => Some("0123456789abcdef".to_owned()),
+            "SHORT" => Some("short".to_owned()),
             "DATA" => Some("/var/lib/headwater".to_owned()),
             _ => None,
         }
@@ -20,6 +22,7 @@ impl References for Env {
     fn file(&self, path: &Path) -> Result<String, String> {
         match path.to_str() {
             Some("/run/secrets/pg") => Ok("from-file\n".to_owned()),
+            Some("/run/secrets/token") => Ok("fedcba9876543210\n".to_owned()),
             _ => Err("No such file or directory".to_owned()),
         }
     }

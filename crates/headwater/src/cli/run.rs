@@ -70,7 +70,7 @@ pub fn build(
     stores: Vec<NamedStore>,
     path: &Path,
 ) -> Result<Service, Failure> {
-    let views = headwater_control::resolve(file, facts).map_err(|findings| Failure::Findings {
+    let resolved = headwater_control::resolve(file, facts).map_err(|findings| Failure::Findings {
         path: path.to_owned(),
         text: Arc::clone(&file.text),
         findings,
@@ -84,7 +84,7 @@ pub fn build(
         backfill_chunk_rows: file.backfill.chunk_rows,
         backfill_rows_per_second_max: file.backfill.rows_per_second_max,
     };
-    Ok(Service::new(options, source, stores, views.into_iter().map(Arc::new).collect())?)
+    Ok(Service::new(options, source, stores, resolved.views)?)
 }
 
 /// Runs the service and answers `status` until cancelled, then stops it within its deadline.
