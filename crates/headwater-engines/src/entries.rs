@@ -48,3 +48,70 @@ pub(crate) fn of(view: &View, key: &Key, document: &Record, stored: &[Entry]) ->
 pub(crate) fn without<'a>(these: &'a [Entry], others: &'a [Entry]) -> impl Iterator<Item = &'a Entry> {
     these.iter().filter(|entry| !others.contains(entry))
 }
+
+/// Entries as bytes, for stores that remember them so. Read back by [`unpack`].
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.iter().map(|entry| HEAD + entry.bytes.len()).sum());
+    for entry in entries {
+        out.extend_from_slice(&entry.index.to_be_bytes());
+        out.extend_from_slice(&entry.part_len.to_be_bytes());
+        out.extend_from_slice(&(entry.bytes.len() as u32).to_be_bytes());
+        out.extend_from_slice(&entry.bytes);
+    }
+    out
+}
+
+/// The number of the index, the length of the part, the length of all bytes.
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+const HEAD: usize = 2 + 4 + 4;
+
+/// `Corrupt` if these are not bytes of [`pack`].
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    while !packed.is_empty() {
+        let (entry, rest) = unpack_one(packed)
+            .ok_or_else(|| Error::corrupt("the places that a document remembers cannot be read"))?;
+        entries.push(entry);
+        packed = rest;
+    }
+    Ok(entries)
+}
+
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+fn unpack_one(packed: &[u8]) -> Option<(Entry, &[u8])> {
+    let (index, rest) = packed.split_first_chunk()?;
+    let (part_len, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (part_len, length) = (u32::from_be_bytes(*part_len), u32::from_be_bytes(*length));
+    let (bytes, rest) = rest.split_at_checked(length as usize)?;
+    let entry = Entry { index: u16::from_be_bytes(*index), part_len, bytes: bytes.into() };
+    (part_len <= length).then_some((entry, rest))
+}
+
+#[cfg(all(test, any(feature = "redis", feature = "sqlite")))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn packed_entries_come_back_and_cut_ones_are_corrupt() {
+        let entry = |index, part: &[u8], sort: &[u8]| Entry {
+            index,
+            part_len: part.len() as u32,
+            bytes: [part, sort].concat().into(),
+        };
+        let entries = [entry(0, b"", b""), entry(700, b"part", b"\0sort"), entry(2, b"p", b"")];
+        let packed = pack(&entries);
+        assert_eq!(unpack(&packed).unwrap(), entries);
+        assert_eq!((entries[1].part(), entries[1].sort()), (&b"part"[..], &b"\0sort"[..]));
+        let whole = [0, HEAD, HEAD + HEAD + 9, packed.len()];
+        for end in 0..packed.len() {
+            assert_eq!(unpack(&packed[..end]).is_ok(), whole.contains(&end), "cut at {end}");
+        }
+        let mut broken = packed;
+        broken[5] = 1;
+        assert!(unpack(&broken).is_err(), "a part longer than all");
+    }
+}

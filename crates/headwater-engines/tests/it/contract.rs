@@ -85,5 +85,7 @@ impl Subject for Sqlite {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_store_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
-    run(&Sqlite { folder, count: Default::default() }).await;
+    let sqlite = Sqlite { folder, count: Default::default() };
+    run(&sqlite).await;
+    run_answers(&sqlite).await;
 }

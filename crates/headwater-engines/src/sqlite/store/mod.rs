@@ -6,6 +6,7 @@
 
 mod answer;
 mod checkpoint;
+mod index;
 mod reads;
 mod schema;
 mod step;

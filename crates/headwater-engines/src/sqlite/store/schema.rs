@@ -1,9 +1,10 @@
-//! The tables of the embedded store: one per view, and two of Headwater's own. All of them can be read by any SQLite
+//! The tables of the embedded store: one per view, one for its indexes, and two of Headwater's own. All of them can be read by any SQLite
 //! client while the store is written to.
 
 use headwater_model::{Epoch, Error, Held, Offset, Position, Result, View};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::index;
 use crate::sqlite::connection::{failed, is_missing_table, quoted};
 
 /// `rows` is kept by whoever writes documents, in the same transaction, so that asking for it is one lookup.
@@ -25,7 +26,7 @@ pub(super) fn make_own_tables(connection: &Connection) -> Result<()> {
     connection.execute_batch(OWN_TABLES).map_err(|e| failed(e, "make the store's own tables"))
 }
 
-/// Makes a view's table, unless it is there.
+/// Makes a view's table and its indexes, unless they are there.
 pub(super) fn make_view(connection: &Connection, view: &View) -> Result<()> {
     let name = &*view.name;
     if name.to_ascii_lowercase().starts_with("headwater_") || name.to_ascii_lowercase().starts_with("sqlite_")
@@ -38,7 +39,7 @@ pub(super) fn make_view(connection: &Connection, view: &View) -> Result<()> {
         .optional()
         .map_err(|e| failed(e, "look for the view"))?;
     match known {
-        Some(known) if known == name => return Ok(()),
+        Some(known) if known == name => return index::make(connection, view),
         Some(known) => {
             return Err(Error::misconfigured(format!(
                 "the views \"{known}\" and \"{name}\" would have the same table, because SQLite's names have no case"
@@ -66,7 +67,7 @@ pub(super) fn make_view(connection: &Connection, view: &View) -> Result<()> {
         .execute_batch(&table)
         .and_then(|()| connection.execute("INSERT INTO headwater_view VALUES (?1, 0)", [name]))
         .map_err(|e| failed(e, format!("make the table of the view \"{name}\"")))?;
-    Ok(())
+    index::make(connection, view)
 }
 
 /// What the store holds; `None` if it has never been claimed.

@@ -9,6 +9,8 @@ use headwater_model::{Error, Key, Record, Refusal, Result, View, ViewChange, Vie
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::index::{self, Places};
+use crate::entries;
 use crate::sqlite::connection::{failed, quoted};
 use crate::stored_json::write_merged;
 
@@ -17,7 +19,7 @@ pub(super) const KEY_BYTES_MAX: usize = 1 << 20;
 pub(super) const DOCUMENT_BYTES_MAX: usize = 512 << 20;
 
 /// Bytes that are known to be UTF-8, bound as text without looking again.
-struct Text<'a>(&'a [u8]);
+pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl ToSql for Text<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -37,6 +39,11 @@ pub(super) struct Step {
 struct Table {
     insert: String,
     update: String,
+    /// The same for documents with places.
+    insert_placed: String,
+    update_placed: String,
+    /// Of a view with indexes, once the step has met it.
+    places: Option<Places>,
     delete: String,
     select: String,
     clear: String,
@@ -50,8 +57,13 @@ impl Table {
     fn new(name: &str, rows: i64) -> Table {
         let table = quoted(name);
         Table {
-            insert: format!("INSERT INTO {table} VALUES (?1, ?2) ON CONFLICT DO NOTHING"),
+            insert: format!("INSERT INTO {table} (key, document) VALUES (?1, ?2) ON CONFLICT DO NOTHING"),
             update: format!("UPDATE {table} SET document = ?2 WHERE key = ?1"),
+            insert_placed: format!(
+                "INSERT INTO {table} (key, document, places) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"
+            ),
+            update_placed: format!("UPDATE {table} SET document = ?2, places = ?3 WHERE key = ?1"),
+            places: None,
             delete: format!("DELETE FROM {table} WHERE key = ?1"),
             select: format!("SELECT document FROM {table} WHERE key = ?1"),
             clear: format!("DELETE FROM {table}"),
@@ -61,11 +73,27 @@ impl Table {
         }
     }
 
-    fn put(&mut self, connection: &Connection, key: &[u8], document: &[u8]) -> rusqlite::Result<()> {
+    /// `places` is what the document remembers, of a view with indexes.
+    fn put(
+        &mut self,
+        connection: &Connection,
+        key: &[u8],
+        document: &[u8],
+        places: Option<&[u8]>,
+    ) -> rusqlite::Result<()> {
         let (key, document) = (Text(key), Text(document));
-        let order = if self.finds { [&self.update, &self.insert] } else { [&self.insert, &self.update] };
+        let (insert, update) = match places {
+            Some(_) => (&self.insert_placed, &self.update_placed),
+            None => (&self.insert, &self.update),
+        };
+        let order = if self.finds { [update, insert] } else { [insert, update] };
         for (i, sql) in order.into_iter().enumerate() {
-            if connection.prepare_cached(sql)?.execute((&key, &document))? == 0 {
+            let mut statement = connection.prepare_cached(sql)?;
+            let done = match places {
+                Some(places) => statement.execute((&key, &document, places))?,
+                None => statement.execute((&key, &document))?,
+            };
+            if done == 0 {
                 continue;
             }
             let inserted = self.finds == (i == 1);
@@ -77,7 +105,29 @@ impl Table {
         Ok(())
     }
 
-    fn delete(&mut self, connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
+    /// Removes a document and its entries.
+    fn delete(&mut self, connection: &Connection, view: &View, key: &[u8]) -> Result<()> {
+        if let Some(places) = self.places(connection, view)? {
+            let stored = places.stored(connection, key)?;
+            places
+                .change(connection, key, &stored, &[])
+                .map_err(|e| failed(e, doing("delete from the indexes of", view)))?;
+        }
+        self.delete_row(connection, key).map_err(|e| failed(e, doing("delete from", view)))
+    }
+
+    /// What keeps the view's indexes, if it has any.
+    fn places(&mut self, connection: &Connection, view: &View) -> Result<Option<&Places>> {
+        if view.indexes.is_empty() {
+            return Ok(None);
+        }
+        if self.places.is_none() {
+            self.places = Some(Places::of(connection, view)?);
+        }
+        Ok(self.places.as_ref())
+    }
+
+    fn delete_row(&mut self, connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
         let deleted = connection.prepare_cached(&self.delete)?.execute([Text(key)])?;
         self.rows -= deleted as i64;
         self.changed |= deleted > 0;
@@ -119,13 +169,14 @@ impl Step {
                     let table = table(&mut self.views, &view)?;
                     self.key.clear();
                     key.write_text(&mut self.key);
-                    table
-                        .delete(connection, &self.key)
-                        .map_err(|e| failed(e, doing("delete from", &view)))?;
+                    table.delete(connection, &view, &self.key)?;
                 }
                 ViewChange::Clear { view } => {
                     let table = table(&mut self.views, &view)?;
-                    connection.execute(&table.clear, []).map_err(|e| failed(e, doing("clear", &view)))?;
+                    connection
+                        .execute(&table.clear, [])
+                        .and_then(|_| index::clear(connection, &view))
+                        .map_err(|e| failed(e, doing("clear", &view)))?;
                     (table.rows, table.changed, table.finds) = (0, true, false);
                 }
             }
@@ -170,13 +221,25 @@ impl Step {
             return Ok(Some(Refusal { view: view.name.clone(), key, reason }));
         }
 
-        let mut write = || -> rusqlite::Result<()> {
-            if moved {
-                table.delete(connection, old_text)?;
+        let entries = match table.places(connection, view)? {
+            None => None,
+            Some(places) => {
+                let stored = places.stored(connection, if moved { old_text } else { key_text })?;
+                Some(entries::of(view, key, document, &stored)?)
             }
-            table.put(connection, key_text, json)
         };
-        write().map_err(|e| failed(e, doing("put into", view)))?;
+        if moved {
+            table.delete(connection, view, old_text)?;
+        }
+        if let (Some(entries), Some(places)) = (&entries, &table.places) {
+            let replaced = places.stored(connection, key_text)?;
+            places
+                .change(connection, key_text, &replaced, entries)
+                .map_err(|e| failed(e, doing("put into the indexes of", view)))?;
+        }
+        table
+            .put(connection, key_text, json, entries.map(|entries| entries::pack(&entries)).as_deref())
+            .map_err(|e| failed(e, doing("put into", view)))?;
         Ok(None)
     }
 
