@@ -1,5 +1,5 @@
-//! Documents made from rows of several tables: the mirror moved forward transaction by transaction, and every document
-//! a transaction affects emitted once, whole.
+//! Documents made from rows of several tables, or from groups of rows: the mirror moved forward transaction by transaction,
+//! and every document a transaction affects emitted once, whole.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use super::climb::{Climber, may_accept};
 use super::dirty::Dirty;
 use super::encoding::{key_bytes, read_key};
 use super::mirror::{Mirror, Stored};
-use super::plan::{Node, Plan, compile_each};
+use super::plan::{Node, Plan, Root, compile_each};
 use super::projection::Shapes;
+use super::ranking::{self, Move, Touched};
 use super::render::Renderer;
 use super::{Broken, find_table};
 
@@ -40,6 +41,8 @@ pub struct Deriver {
     durable: Offset,
     in_hand: Option<Offset>,
     emit_unchanged: bool,
+    /// The change in hand emits its groups even if nothing differs.
+    groups_again: bool,
     broken: Vec<Broken>,
 }
 
@@ -85,6 +88,7 @@ impl Deriver {
             durable: cursor,
             in_hand: None,
             emit_unchanged: false,
+            groups_again: false,
             broken: Vec::new(),
         })
     }
@@ -177,19 +181,24 @@ impl Deriver {
     pub fn emit_all(&mut self, view: &str) -> Result<()> {
         let place = self.plan.views.iter().position(|v| &*v.name == view);
         let root = place.and_then(|place| self.plan.roots[place]);
-        let (Some(place), Some(root)) = (place, root) else {
-            return Err(Error::bug(format!("view \"{view}\" is not derived here")));
-        };
         let (mirror, dirty) = (&self.mirror, &mut self.dirty);
-        mirror.each_row(self.plan.nodes[root].stored, |pk, _| {
-            dirty.add(&mirror.conn, place, pk, true)?;
-            Ok(true)
-        })
+        match (place, root) {
+            (Some(place), Some(Root::Node(root))) => {
+                mirror.each_row(self.plan.nodes[root].stored, |pk, _| {
+                    dirty.add(&mirror.conn, place, pk, true)?;
+                    Ok(true)
+                })
+            }
+            (Some(place), Some(Root::Ranking(ranking))) => {
+                mirror.groups(ranking).each_key(&mirror.conn, |key| dirty.add(&mirror.conn, place, key, true))
+            }
+            _ => Err(Error::bug(format!("view \"{view}\" is not derived here"))),
+        }
     }
 
     // ---- transactions
 
-    /// Whether an update emits its row's own document even if nothing differs. While a store is being filled it must: what
+    /// Whether a change emits its row's own document, and its groups, even if nothing differs. While a store is being filled it must: what
     /// was read of a row leaves the row to the stream if the stream touched it meanwhile.
     pub fn emit_unchanged(&mut self, emit: bool) {
         self.emit_unchanged = emit;
@@ -207,6 +216,7 @@ impl Deriver {
 
     /// Takes one change of the transaction in hand into the mirror.
     pub fn change(&mut self, change: Change) -> Result<()> {
+        self.groups_again = self.emit_unchanged || matches!(change, Change::Snapshot { .. });
         match change {
             Change::Insert { table, row } | Change::Snapshot { table, row } => {
                 self.upsert(&table, None, row, true)
@@ -231,7 +241,16 @@ impl Deriver {
         let renderer = Renderer { plan, mirror };
         let mut bytes = 0;
         self.dirty.drain(&mirror.conn, |place, pk, own| {
-            let Some(change) = view_change(&renderer, place, pk, own, cleared[place])? else { return Ok(()) };
+            let change = match plan.roots[place] {
+                None => return Ok(()),
+                Some(Root::Node(root)) => view_change(&renderer, place, root, pk, own, cleared[place])?,
+                Some(Root::Ranking(ranking)) => {
+                    let touched = Touched { key: pk, again: own, cleared: cleared[place] };
+                    let (ranked, view) = (&plan.rankings[ranking], &plan.views[place]);
+                    ranking::view_change(mirror, ranking, ranked, view, touched)?
+                }
+            };
+            let Some(change) = change else { return Ok(()) };
             if let ViewChange::Put { document, .. } = &change {
                 bytes += document.values.iter().map(size).sum::<usize>();
             }
@@ -335,12 +354,12 @@ impl Deriver {
                 Ok(true)
             })?;
         }
-        for &node in nodes {
-            let at = &self.plan.nodes[node];
-            if at.parent.is_none() {
-                self.cleared[at.view] = true;
-                self.dirty.forget_view(&self.mirror.conn, at.view)?;
-            }
+        let roots = nodes.iter().map(|node| &self.plan.nodes[*node]).filter(|at| at.parent.is_none());
+        let rankings = self.plan.stored[fit.stored].rankings.iter();
+        let views = roots.map(|at| at.view).chain(rankings.map(|ranking| self.plan.rankings[*ranking].view));
+        for view in views {
+            self.cleared[view] = true;
+            self.dirty.forget_view(&self.mirror.conn, view)?;
         }
         self.mirror.truncate(fit.stored)
     }
@@ -359,6 +378,14 @@ impl Deriver {
     /// Moves the mirror by one row and marks the documents that showed the old one or show the new one.
     fn apply(&mut self, step: Step) -> Result<()> {
         let (plan, mirror) = (&self.plan, &self.mirror);
+        let row = Move {
+            old: step.old.as_ref().map(|(_, row)| &*row.cells),
+            new: step.new.as_ref().map(|(_, cells)| &**cells),
+            again: self.groups_again,
+        };
+        for &ranking in &plan.stored[step.stored].rankings {
+            ranking::step(mirror, &mut self.dirty, ranking, &plan.rankings[ranking], &row)?;
+        }
         let mut climber = Climber { plan, mirror, dirty: &mut self.dirty };
         let nodes = &plan.stored[step.stored].nodes;
         // Before: the documents that showed the row as it was.
@@ -533,11 +560,11 @@ fn mark_root(climber: &mut Climber<'_>, at: &Node, step: &Step, effect: &Effect)
 fn view_change(
     renderer: &Renderer<'_>,
     place: usize,
+    root: usize,
     pk: &[u8],
     own: bool,
     cleared: bool,
 ) -> Result<Option<ViewChange>> {
-    let Some(root) = renderer.plan.roots[place] else { return Ok(None) };
     let (view, at) = (&renderer.plan.views[place], &renderer.plan.nodes[root]);
     if let Some(row) = renderer.mirror.get(at.stored, pk)?
         && renderer.shows(at, &row.cells)

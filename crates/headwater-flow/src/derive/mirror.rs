@@ -1,8 +1,9 @@
 //! The mirror: the rows that stateful views need, in a local SQLite file, and how far they are.
 //!
-//! Owns the file, its layout and one connection. Knows tables, rows and indexes; not views and not changes.
+//! Owns the file, its layout and one connection. Knows tables, rows and indexes; of views only that rankings have groups
+//! (`groups.rs`); not changes.
 //!
-//! The invariant: rows, indexes and cursor move in one SQLite transaction, so the file always shows the source exactly as
+//! The invariant: rows, indexes, groups and cursor move in one SQLite transaction, so the file always shows the source exactly as
 //! of the cursor. After a power loss it may show an older cursor (commits reach the disk in groups), never a mixture.
 //!
 //! Layout. `rN(pk, row)` holds table N's rows by primary key: the number of the column layout it was written with, then
@@ -18,7 +19,9 @@ use headwater_model::{Error, Offset, Result, TableName, Value};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::encoding::join_bytes;
+use super::groups::{self, Groups};
 use super::plan::{Index, Plan, StoredTable};
+use super::ranking;
 
 /// Changes when the file's layout does: an older file is dropped and filled again.
 const FORMAT: i64 = 3;
@@ -27,6 +30,8 @@ pub(super) struct Mirror {
     pub(super) conn: Connection,
     /// By the plan's numbers.
     tables: Vec<MirrorTable>,
+    /// By the plan's numbers of rankings.
+    groups: Vec<Groups>,
     open: bool,
     /// Whether tables that are new to the mirror are held back until [`Mirror::let_in`].
     hold_new: bool,
@@ -51,6 +56,8 @@ struct MirrorTable {
     /// For each older layout, where it holds each of the present cells.
     older: Vec<(u32, Vec<Option<usize>>)>,
     indexes: Vec<MirrorIndex>,
+    /// The rankings of its rows.
+    rankings: Vec<usize>,
     get: String,
     put: String,
     delete: String,
@@ -104,7 +111,7 @@ impl Mirror {
                 .map(|format| format.unwrap_or(0))
         };
         let format = sql!("open the mirror", prepare())?;
-        let mut mirror = Mirror { conn, tables: Vec::new(), open: false, hold_new };
+        let mut mirror = Mirror { conn, tables: Vec::new(), groups: Vec::new(), open: false, hold_new };
         mirror.begin()?;
         if format != FORMAT {
             mirror.make()?;
@@ -141,6 +148,7 @@ impl Mirror {
 
     /// Makes what the plan needs and is not there; forgets tables and indexes that no view needs any more.
     pub fn fit(&mut self, plan: &Plan) -> Result<()> {
+        sql!("make the mirror's tables", self.conn.execute_batch(groups::SCHEMA))?;
         self.tables.clear();
         self.forget(plan)?;
         for stored in &plan.stored {
@@ -152,7 +160,26 @@ impl Mirror {
             }
             self.drop_unused_indexes(place)?;
         }
-        Ok(())
+        self.fit_groups(plan)
+    }
+
+    /// The groups of each ranking, counted from the rows that are here if nobody has kept them so far.
+    fn fit_groups(&mut self, plan: &Plan) -> Result<()> {
+        self.groups.clear();
+        for (number, ranked) in plan.rankings.iter().enumerate() {
+            let of = self.tables[ranked.stored].id;
+            let (groups, is_new) = Groups::fit(&self.conn, &ranked.name, of, &ranked.spec)?;
+            self.groups.push(groups);
+            if is_new {
+                ranking::count_anew(self, number, ranked)?;
+            }
+        }
+        let kept: Vec<i64> = self.groups.iter().map(|groups| groups.id).collect();
+        Groups::forget(&self.conn, |id| kept.contains(&id))
+    }
+
+    pub fn groups(&self, ranking: usize) -> &Groups {
+        &self.groups[ranking]
     }
 
     fn forget(&mut self, plan: &Plan) -> Result<()> {
@@ -172,6 +199,7 @@ impl Mirror {
     }
 
     fn drop_table(&self, id: i64) -> rusqlite::Result<()> {
+        Groups::forget_of(&self.conn, id)?;
         let mut indexes = self.conn.prepare("SELECT id FROM indexes WHERE of = ?1")?;
         let indexes =
             indexes.query_map([id], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -247,6 +275,7 @@ impl Mirror {
             layout,
             older: self.older_layouts(id, layout, &stored.columns)?,
             indexes: Vec::new(),
+            rankings: stored.rankings.clone(),
             get: format!("SELECT row FROM r{id} WHERE pk = ?1"),
             put: format!(
                 "INSERT INTO r{id} VALUES (?1, ?2) ON CONFLICT (pk) DO UPDATE SET row = excluded.row"
@@ -480,14 +509,15 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes every row of a table.
+    /// Removes every row of a table, and so every group of them.
     pub fn truncate(&self, table: usize) -> Result<()> {
         let entry = &self.tables[table];
         let mut batch = format!("DELETE FROM r{};", entry.id);
         for index in &entry.indexes {
             batch.push_str(&format!("DELETE FROM i{};", index.id));
         }
-        sql!("empty a table of the mirror", self.conn.execute_batch(&batch))
+        sql!("empty a table of the mirror", self.conn.execute_batch(&batch))?;
+        entry.rankings.iter().try_for_each(|ranking| self.groups[*ranking].clear(&self.conn))
     }
 
     /// Calls `each` for every row, in key order, until it says false.

@@ -2,10 +2,10 @@
 //!
 //! - [`Stateless`] maps rows of one table to documents one by one and keeps nothing. [`collapse`] then leaves one
 //!   change per document and transaction.
-//! - [`needs_state`] says which views cannot be derived that way: documents that embed rows of other tables, and
-//!   views whose rows may arrive with cells missing that the filter or the store needs.
-//!
-//! - [`Deriver`] derives those: a [`Plan`] says which rows each document has, a local mirror holds them.
+//! - [`needs_state`] says which views cannot be derived that way: documents that embed rows of other tables, rankings,
+//!   and views whose rows may arrive with cells missing that the filter or the store needs.
+//! - [`Deriver`] derives those: a [`Plan`] says which rows each document has, a local mirror holds them; and beside them
+//!   the groups of rankings, which move with the rows.
 //!
 //! Not here: reading the source, the journals, writing to stores. Derive never asks the source: a query would read
 //! another moment than the change it answers.
@@ -18,11 +18,14 @@ mod collapse;
 mod deriver;
 mod dirty;
 mod encoding;
+mod groups;
 mod mirror;
 mod plan;
 mod projection;
+mod ranking;
 mod render;
 mod stateless;
+mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +33,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::filter::Filter;
-use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, ViewId};
+use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, ViewId, ViewKind};
 
 pub use collapse::collapse;
 pub use deriver::Deriver;
 pub use plan::{Plan, compile, compile_each};
+use projection::Own;
 pub use stateless::Stateless;
 
 /// The shapes of the source's tables as last seen.
@@ -51,38 +55,39 @@ pub struct Broken {
 /// Whether a view must be derived from local state. `facts` describes the view's table; `partial_puts` says that each
 /// store of the view can put a document some of whose fields stay as they are.
 pub fn needs_state(view: &View, facts: &TableFacts, partial_puts: bool) -> bool {
-    let may_be_unchanged = |name: &str| facts.columns.iter().any(|c| c.may_be_unchanged && &*c.name == name);
-    let in_document = |name: &str| match &view.columns {
+    if !view.embeds.is_empty() || matches!(view.kind, ViewKind::Ranking(_)) {
+        return true;
+    }
+    let names = || facts.columns.iter().map(|column| &*column.name);
+    let own = Own::of(view, names(), facts.key.iter().map(|name| &**name));
+    let in_document = |name: &str| match own.columns.as_deref() {
         Some(columns) => columns.iter().any(|(column, _)| &**column == name),
         None => true,
     };
-    if !view.embeds.is_empty() {
-        return true;
-    }
     // A store places a document by the values of indexed fields, so each put must carry them.
+    let shows = |column: &str, field: &str| match own.columns.as_deref() {
+        Some(columns) => columns.iter().any(|(own, name)| &**own == column && &**name == field),
+        None => column == field,
+    };
     let indexed = |column: &str| {
-        let field = match &view.columns {
-            Some(columns) => columns.iter().find(|(own, _)| &**own == column).map(|(_, field)| &**field),
-            None => Some(column),
-        };
         let names = |index: &Index| {
             let order = index.order.iter().map(|order| &*order.column);
-            index.by.iter().map(|name| &**name).chain(order).any(|name| Some(name) == field)
+            index.by.iter().map(|name| &**name).chain(order).any(|field| shows(column, field))
         };
         view.indexes.iter().any(names)
     };
     if facts.columns.iter().any(|column| column.may_be_unchanged && indexed(&column.name)) {
         return true;
     }
-    let filtered = view.filter.as_deref().and_then(|text| Filter::parse(text).ok());
+    let filtered = own.filter.as_deref().and_then(|text| Filter::parse(text).ok());
     let filter_may_lack = filtered.is_some_and(|filter| {
-        filter.columns().iter().any(|column| {
-            let found = column.find(facts.columns.iter().map(|c| &*c.name));
-            found.is_some_and(|i| facts.columns[i].may_be_unchanged)
-        })
+        filter
+            .columns()
+            .iter()
+            .any(|column| column.find(names()).is_some_and(|place| facts.columns[place].may_be_unchanged))
     });
     filter_may_lack
-        || (!partial_puts && facts.columns.iter().any(|c| may_be_unchanged(&c.name) && in_document(&c.name)))
+        || (!partial_puts && facts.columns.iter().any(|c| c.may_be_unchanged && in_document(&c.name)))
 }
 
 /// The table of that name. A name without a schema also finds the table of that name in `public`, or else the only one

@@ -1,18 +1,20 @@
-//! Document views compiled against the tables they read: which rows each document has, how to find them, and the way
+//! Stateful views compiled against the tables they read: which rows each document has, how to find them, and the way
 //! back from a row to the documents that show it.
 //!
 //! Pure: names in, numbers out. A view is a tree of nodes, one per place where a table occurs; a table may occur at
-//! several places of one tree. The mirror stores each table once, with the columns that some node needs.
+//! several places of one tree. A ranking is not a tree: see `ranking.rs`. The mirror stores each table once, with the columns that
+//! some node or ranking needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_model::filter::BoundFilter;
 use headwater_model::{
-    Column, ColumnType, Embed, EmbedKind, Error, Names, Order, Result, Table, TableName, View,
+    Column, ColumnType, Embed, EmbedKind, Error, Names, Order, Result, Table, TableName, View, ViewKind,
 };
 
-use super::projection::{bind, column_of, parse_filter, project};
+use super::projection::{Own, bind, column_of, parse_filter, project};
+use super::ranking::{self, Ranked};
 use super::{Broken, Tables, table_of};
 
 /// What the deriver does for a set of views. Made again when a table's shape changes.
@@ -20,23 +22,35 @@ use super::{Broken, Tables, table_of};
 pub struct Plan {
     pub(super) views: Vec<Arc<View>>,
     pub(super) tables: Tables,
-    /// The root node of each view, `None` for a broken one.
-    pub(super) roots: Vec<Option<usize>>,
+    /// Where each view begins, `None` for a broken one.
+    pub(super) roots: Vec<Option<Root>>,
     pub(super) nodes: Vec<Node>,
+    pub(super) rankings: Vec<Ranked>,
     pub(super) stored: Vec<StoredTable>,
+}
+
+/// How a view's documents are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Root {
+    /// From a row and what hangs on it, this node at the root.
+    Node(usize),
+    /// From groups of rows: a place in [`Plan::rankings`].
+    Ranking(usize),
 }
 
 /// A table as the mirror holds it.
 #[derive(Debug)]
 pub(super) struct StoredTable {
     pub name: TableName,
-    /// The columns some node needs, the key's among them, in the table's order.
+    /// The columns some node or ranking needs, the key's among them, in the table's order.
     pub columns: Vec<Box<str>>,
     /// Which of `columns` are the key, in key order.
     pub key: Vec<usize>,
     pub indexes: Vec<Index>,
     /// The nodes at which the table occurs.
     pub nodes: Vec<usize>,
+    /// The rankings of its rows.
+    pub rankings: Vec<usize>,
     /// How far from the root the table occurs at most.
     pub depth: usize,
 }
@@ -107,7 +121,7 @@ pub fn compile_each(views: &[Arc<View>], tables: &Tables) -> (Plan, Vec<Broken>)
     for view in views {
         let place = format!("view \"{}\"", view.name);
         let mut own = Needed::new();
-        match need(&place, &Part::of_view(view), None, tables, &mut own) {
+        match need_view(&place, view, tables, &mut own) {
             Ok(()) => {
                 own.into_iter().for_each(|(table, columns)| needed.entry(table).or_default().extend(columns));
                 fits.push(true);
@@ -118,21 +132,22 @@ pub fn compile_each(views: &[Arc<View>], tables: &Tables) -> (Plan, Vec<Broken>)
             }
         }
     }
-    let mut compiler = Compiler { tables, stored: store(&needed, tables), nodes: Vec::new() };
+    let mut compiler =
+        Compiler { tables, stored: store(&needed, tables), nodes: Vec::new(), rankings: Vec::new() };
     let mut roots = Vec::with_capacity(views.len());
     for (i, view) in views.iter().enumerate() {
         let mut root = None;
         if fits[i] {
             let place = format!("view \"{}\"", view.name);
-            match compiler.node(&place, i, &Part::of_view(view), None, 0) {
-                Ok(node) => root = Some(node),
+            match compiler.view(&place, i, view) {
+                Ok(found) => root = Some(found),
                 Err(error) => broken.push(Broken { view: view.name.clone(), error }),
             }
         }
         roots.push(root);
     }
-    let Compiler { stored, nodes, .. } = compiler;
-    (Plan { views: views.to_vec(), tables: tables.clone(), roots, nodes, stored }, broken)
+    let Compiler { stored, nodes, rankings, .. } = compiler;
+    (Plan { views: views.to_vec(), tables: tables.clone(), roots, nodes, rankings, stored }, broken)
 }
 
 impl Plan {
@@ -160,11 +175,11 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn of_view(view: &'a View) -> Part<'a> {
+    fn of_view(view: &'a View, own: &'a Own<'a>) -> Part<'a> {
         Part {
             from: &view.from,
-            columns: view.columns.as_deref(),
-            filter: view.filter.as_deref(),
+            columns: own.columns.as_deref(),
+            filter: own.filter.as_deref(),
             order: &[],
             limit: None,
             embeds: &view.embeds,
@@ -191,6 +206,17 @@ fn inner_place(place: &str, field: &str) -> String {
         Some(inner) if place.contains(", field \"") => format!("{inner}.{field}\""),
         _ => format!("{place}, field \"{field}\""),
     }
+}
+
+/// Collects the columns that a view needs, and finds everything that can be wrong with it.
+fn need_view(place: &str, view: &View, tables: &Tables, needed: &mut Needed) -> Result<()> {
+    if let ViewKind::Ranking(ranking) = &view.kind {
+        let (table, columns) = ranking::need(place, view, ranking, tables)?;
+        needed.entry(table).or_default().extend(columns);
+        return Ok(());
+    }
+    let own = Own::in_table(view, table_of(tables, &view.from, place)?);
+    need(place, &Part::of_view(view, &own), None, tables, needed)
 }
 
 /// Walks a part of a view, collects the columns it needs and finds everything that can be wrong with it.
@@ -276,6 +302,7 @@ fn store(needed: &Needed, tables: &Tables) -> Vec<StoredTable> {
             columns: columns.iter().map(|c| table.columns[*c].name.clone()).collect(),
             indexes: Vec::new(),
             nodes: Vec::new(),
+            rankings: Vec::new(),
             depth: 0,
         });
     }
@@ -291,9 +318,23 @@ struct Compiler<'a> {
     tables: &'a Tables,
     stored: Vec<StoredTable>,
     nodes: Vec<Node>,
+    rankings: Vec<Ranked>,
 }
 
 impl Compiler<'_> {
+    fn view(&mut self, place: &str, number: usize, view: &View) -> Result<Root> {
+        let table = table_of(self.tables, &view.from, place)?.clone();
+        let ViewKind::Ranking(ranking) = &view.kind else {
+            let own = Own::in_table(view, &table);
+            return self.node(place, number, &Part::of_view(view, &own), None, 0).map(Root::Node);
+        };
+        let stored = self.stored_place(place, &table.name)?;
+        let shape = self.shape(stored, &table);
+        self.rankings.push(Ranked::compile(place, number, view, ranking, stored, &shape)?);
+        self.stored[stored].rankings.push(self.rankings.len() - 1);
+        Ok(Root::Ranking(self.rankings.len() - 1))
+    }
+
     fn node(
         &mut self,
         place: &str,

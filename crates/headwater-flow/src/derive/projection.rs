@@ -1,9 +1,88 @@
 //! Which cells of a table's rows a document has, and under which names: the part of a view that concerns one table.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use headwater_model::filter::{BoundFilter, Filter};
-use headwater_model::{Error, Names, Result, Table};
+use headwater_model::{Edge, Error, Names, Result, Series, Table, View, ViewKind};
+
+/// A column, and its name in the document.
+type Field = (Box<str>, Box<str>);
+type Fields = [Field];
+
+/// The columns and the filter of the view's own rows, with what its kind adds to those that it was given.
+pub(super) struct Own<'a> {
+    pub columns: Option<Cow<'a, Fields>>,
+    pub filter: Option<Cow<'a, str>>,
+}
+
+impl<'a> Own<'a> {
+    /// `columns` and `key` are the table's.
+    pub fn of<'n>(
+        view: &'a View,
+        columns: impl Iterator<Item = &'n str>,
+        key: impl Iterator<Item = &'n str>,
+    ) -> Own<'a> {
+        let given = Own {
+            columns: view.columns.as_deref().map(Cow::Borrowed),
+            filter: view.filter.as_deref().map(Cow::Borrowed),
+        };
+        match &view.kind {
+            ViewKind::Document | ViewKind::Ranking(_) => given,
+            ViewKind::Series(_) if given.columns.is_some() => given,
+            ViewKind::Series(series) => {
+                Own { columns: Some(point(series, columns, key.collect()).into()), ..given }
+            }
+            ViewKind::Edge(edge) => Own {
+                columns: given.columns.map(|columns| with_ends(columns, edge)),
+                filter: Some(between_ends(given.filter.as_deref(), edge).into()),
+            },
+        }
+    }
+
+    pub fn in_table(view: &'a View, table: &Table) -> Own<'a> {
+        let name = |column: &usize| &*table.columns[*column].name;
+        Own::of(view, table.columns.iter().map(|column| &*column.name), table.key.iter().map(name))
+    }
+}
+
+/// A point in time has the columns that name it, in the table's order; at the end those that the table lacks, so that they are
+/// missed.
+fn point<'n>(series: &Series, columns: impl Iterator<Item = &'n str>, key: Vec<&'n str>) -> Vec<Field> {
+    let mut wanted: Vec<&str> =
+        std::iter::once(&series.time).chain(&series.tags).chain(&series.fields).map(|name| &**name).collect();
+    let mut point = Vec::with_capacity(wanted.len() + key.len());
+    for column in columns {
+        if key.contains(&column) || wanted.contains(&column) {
+            point.push((column.into(), column.into()));
+            wanted.retain(|name| *name != column);
+        }
+    }
+    wanted.dedup();
+    point.extend(wanted.into_iter().map(|name| (name.into(), name.into())));
+    point
+}
+
+/// An edge always has its ends.
+fn with_ends<'a>(columns: Cow<'a, Fields>, edge: &Edge) -> Cow<'a, Fields> {
+    let mut columns = columns;
+    for end in [&edge.source, &edge.target] {
+        if !columns.iter().any(|(_, field)| field == end) {
+            columns.to_mut().push((end.clone(), end.clone()));
+        }
+    }
+    columns
+}
+
+/// A row without one of its ends is no edge.
+fn between_ends(filter: Option<&str>, edge: &Edge) -> String {
+    let end = |name: &str| format!("\"{}\" IS NOT NULL", name.replace('"', "\"\""));
+    let ends = format!("{} AND {}", end(&edge.source), end(&edge.target));
+    match filter {
+        Some(filter) => format!("({filter}) AND {ends}"),
+        None => ends,
+    }
+}
 
 /// Column choice, renaming and filter, resolved against one shape of the table.
 #[derive(Debug)]
@@ -20,7 +99,7 @@ pub(super) struct Projection {
 pub(super) fn project(
     place: &str,
     table: &Table,
-    columns: Option<&[(Box<str>, Box<str>)]>,
+    columns: Option<&Fields>,
     filter: Option<&str>,
 ) -> Result<Projection> {
     let filter = filter.map(|text| bind(place, table, text)).transpose()?;

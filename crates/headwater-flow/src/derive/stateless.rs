@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_model::filter::Verdict;
 use headwater_model::{Change, Error, Key, Record, Result, Row, Table, TableName, Value, View, ViewChange};
 
-use super::projection::{Projection, Shapes, project};
+use super::projection::{Own, Projection, Shapes, project};
 use super::{Broken, Tables, table_of};
 
 /// Maps changes of tables to changes of the views made from them, one row at a time.
@@ -146,7 +146,8 @@ fn place(view: &View) -> String {
 }
 
 fn compile(view: &View, table: &Table) -> Result<Projection> {
-    project(&place(view), table, view.columns.as_deref(), view.filter.as_deref())
+    let own = Own::in_table(view, table);
+    project(&place(view), table, own.columns.as_deref(), own.filter.as_deref())
 }
 
 impl Route {

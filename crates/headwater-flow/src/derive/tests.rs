@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Change, Column, ColumnFacts, ColumnType, ErrorKind, Key, Order, Row, Table, TableFacts, TableName, Value,
-    View, ViewChange,
+    Aggregate, Change, Column, ColumnFacts, ColumnType, Edge, ErrorKind, Key, Order, Ranking, Row, Series,
+    Table, TableFacts, TableName, Value, View, ViewChange, ViewKind,
 };
 
 use super::*;
@@ -147,6 +147,60 @@ fn a_view_that_misses_its_column_is_refused() {
     assert!(Stateless::new(&[view(None, None)], &Tables::new()).is_err());
 }
 
+fn of_kind(kind: ViewKind, columns: Option<&[(&str, &str)]>, filter: Option<&str>) -> Arc<View> {
+    Arc::new(View { kind, ..(*view(columns, filter)).clone() })
+}
+
+fn edge() -> ViewKind {
+    ViewKind::Edge(Edge { source: "from \"x\"".into(), label: "KNOWS".into(), target: "to".into() })
+}
+
+#[test]
+fn an_edge_has_both_ends_and_a_row_without_one_has_none() {
+    let t = table(0, &["id", "from \"x\"", "to", "since"]);
+    let v = of_kind(edge(), Some(&[("since", "since")]), Some("since > 0 OR since IS NULL"));
+    let mut stateless = Stateless::new(&[v], &tables(&t)).expect("the view fits");
+    let mut update = |cells: [Value; 3]| {
+        let [from, to, since] = cells;
+        let row = row(&[int(1), from, to, since]);
+        lines(&mut stateless, Change::Update { table: t.clone(), old_key: None, row })
+    };
+    assert_eq!(update([int(7), int(8), Value::Null]), [r#"put 1 {"since":null,"from \"x\"":7,"to":8}"#]);
+    assert_eq!(update([Value::Null, int(8), int(1)]), ["delete 1"]);
+    assert_eq!(update([int(7), Value::Null, int(1)]), ["delete 1"]);
+    assert_eq!(update([int(7), int(8), int(0)]), ["delete 1"]);
+    let all = of_kind(edge(), None, None);
+    let mut stateless = Stateless::new(&[all], &tables(&t)).expect("the view fits");
+    let insert = Change::Insert { table: t.clone(), row: row(&[int(1), int(2), int(3), int(4)]) };
+    assert_eq!(lines(&mut stateless, insert), [r#"put 1 {"id":1,"from \"x\"":2,"to":3,"since":4}"#]);
+    let lacks = of_kind(edge(), None, None);
+    assert!(Stateless::new(&[lacks], &tables(&table(0, &["id", "to"]))).is_err());
+}
+
+#[test]
+fn a_point_has_its_key_and_the_columns_of_the_series_in_the_tables_order() {
+    let t = table(0, &["id", "note", "price", "book", "at"]);
+    let series = || {
+        ViewKind::Series(Series {
+            time: "at".into(),
+            tags: vec!["book".into()],
+            fields: vec!["price".into()],
+        })
+    };
+    let views =
+        [of_kind(series(), None, None), of_kind(series(), Some(&[("at", "t"), ("price", "p")]), None)];
+    let mut stateless = Stateless::new(&views, &tables(&t)).expect("the views fit");
+    let insert =
+        Change::Insert { table: t.clone(), row: row(&[int(1), int(2), int(3), Value::Null, int(5)]) };
+    assert_eq!(
+        lines(&mut stateless, insert),
+        [r#"put 1 {"id":1,"price":3,"book":null,"at":5}"#, r#"put 1 {"t":5,"p":3}"#]
+    );
+    let error =
+        Stateless::new(&views[..1], &tables(&table(0, &["id", "price", "at"]))).err().expect("refused");
+    assert!(error.to_string().contains("no column \"book\""), "{error}");
+}
+
 #[test]
 fn state_is_needed_only_where_cells_may_lack() {
     let facts = |unchanged: bool| TableFacts {
@@ -184,6 +238,26 @@ fn state_is_needed_only_where_cells_may_lack() {
     };
     assert!(needs_state(&indexed(None, "id", "a"), &facts(true), true));
     assert!(needs_state(&indexed(Some(&[("id", "id"), ("a", "b")]), "b", "id"), &facts(true), true));
+    assert!(needs_state(
+        &indexed(Some(&[("a", "x"), ("a", "b"), ("id", "id")]), "b", "id"),
+        &facts(true),
+        true
+    ));
     assert!(!needs_state(&indexed(Some(&[("id", "a"), ("a", "b")]), "a", "a"), &facts(true), true));
     assert!(!needs_state(&indexed(None, "id", "a"), &facts(false), true));
+    let ends =
+        |source: &str| ViewKind::Edge(Edge { source: source.into(), label: "X".into(), target: "id".into() });
+    assert!(
+        needs_state(&of_kind(ends("a"), None, None), &facts(true), true),
+        "whether there is an edge may be unknown"
+    );
+    assert!(!needs_state(&of_kind(ends("id"), None, None), &facts(true), true));
+    let of = |field: &str| {
+        ViewKind::Series(Series { time: "id".into(), tags: Vec::new(), fields: vec![field.into()] })
+    };
+    assert!(!needs_state(&of_kind(of("id"), None, None), &facts(true), false), "the point does not show it");
+    assert!(needs_state(&of_kind(of("a"), None, None), &facts(true), false));
+    let ranking =
+        Ranking { by: vec!["id".into()], within: Vec::new(), function: Aggregate::Count, column: None };
+    assert!(needs_state(&of_kind(ViewKind::Ranking(ranking), None, None), &facts(false), true));
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use headwater_flow::derive::{Deriver, Tables, compile};
 use headwater_model::{
-    Change, Column, ColumnType, Embed, EmbedKind, Key, Offset, Order, Row, Table, TableName, Value, View,
-    ViewChange,
+    Aggregate, Change, Column, ColumnType, Edge, Embed, EmbedKind, Key, Offset, Order, Ranking, Row, Series,
+    Table, TableName, Value, View, ViewChange, ViewKind,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -74,7 +74,12 @@ impl Case {
         let mut plain = Vec::new();
         for i in 0..rng.random_range(1..=3) {
             let mut tree = Tree { rng: &mut rng, tables: &tables, aliases: 0, plain: true };
-            let (view, oracle) = tree.view(i);
+            let (view, oracle) = match tree.rng.random_range(0..10) {
+                0..4 => tree.ranking(i),
+                4 => tree.series(i),
+                5 => tree.edge(i),
+                _ => tree.view(i),
+            };
             plain.push(tree.plain);
             views.push(Arc::new(view));
             sql.push(oracle);
@@ -222,8 +227,21 @@ impl Case {
                 (BTreeSet::from([view.from.clone()]), BTreeSet::from([view.from.clone()]));
             walk(&view.embeds, &mut all, &mut inner);
             assert!(!all.is_disjoint(&touched), "view {} has none of the changed tables", view.name);
-            // One change of a table that occurs at leaves only: what is emitted differs from what was.
             let place = self.views.iter().position(|v| v.name == view.name).unwrap();
+            let read_again = changes.iter().any(|change| matches!(change, Change::Snapshot { .. }));
+            if matches!(view.kind, ViewKind::Ranking(_)) && !read_again {
+                let cleared = emitted.iter().any(|c| matches!(c, ViewChange::Clear { view: v } if v == view));
+                let had = |key: &Key| before[place].get(&key.to_text()).filter(|_| !cleared);
+                match change {
+                    ViewChange::Put { key, document, .. } => {
+                        assert_ne!(had(key), Some(&document.to_json()), "emitted without need")
+                    }
+                    ViewChange::Delete { key, .. } => assert!(had(key).is_some(), "{key} was never there"),
+                    ViewChange::Clear { .. } => {}
+                }
+                continue;
+            }
+            // One change of a table that occurs at leaves only: what is emitted differs from what was.
             let telling = matches!(
                 changes,
                 [Change::Insert { .. } | Change::Delete { .. } | Change::Update { old_key: None, .. }]
@@ -246,7 +264,10 @@ impl Case {
             let mut statement = self.db.prepare(sql).unwrap();
             let mut expected = BTreeMap::new();
             let mut rows = statement.query([]).unwrap();
-            let key = self.tables.iter().find(|t| t.name == self.views[place].from).unwrap().key.len();
+            let key = match &self.views[place].kind {
+                ViewKind::Ranking(ranking) => ranking.within.len() + ranking.by.len(),
+                _ => self.tables.iter().find(|t| t.name == self.views[place].from).unwrap().key.len(),
+            };
             while let Some(row) = rows.next().unwrap() {
                 let parts = (0..key).map(|i| value(row.get_ref(i).unwrap())).collect();
                 expected.insert(Key(parts).to_text(), row.get::<_, String>(key).unwrap());
@@ -490,6 +511,88 @@ impl Tree<'_> {
         (view, sql)
     }
 
+    /// Points of one table: its key, and the columns that the series names.
+    fn series(&mut self, number: usize) -> (View, String) {
+        self.plain = false;
+        let table = self.tables.choose(self.rng).unwrap().clone();
+        let (filter, filter_sql) = self.filter("x");
+        let series =
+            Series { time: "v".into(), tags: vec!["s".into(), "f0_0".into()], fields: vec!["w".into()] };
+        let shown = |name: &str| ["v", "s", "f0_0", "w"].contains(&name);
+        let columns: Vec<(Box<str>, Box<str>)> = table
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(i, column)| table.key.contains(i) || shown(&column.name))
+            .map(|(_, column)| (column.name.clone(), column.name.clone()))
+            .collect();
+        let object = object(&table, "x", &Some(columns), &[], &[]);
+        let sql =
+            format!("SELECT {}, {object} FROM {} x WHERE {filter_sql}", key_sql(&table, "x"), table.name);
+        (row_view(number, &table, None, filter, ViewKind::Series(series)), sql)
+    }
+
+    /// Edges of one table; rows without an end are none.
+    fn edge(&mut self, number: usize) -> (View, String) {
+        self.plain = false;
+        let table = self.tables.choose(self.rng).unwrap().clone();
+        let columns = self.columns(&table);
+        let (filter, filter_sql) = self.filter("x");
+        let edge = Edge { source: "f0_0".into(), label: "KNOWS".into(), target: "w".into() };
+        let mut shown = columns.clone();
+        for end in ["f0_0", "w"] {
+            if let Some(shown) = &mut shown
+                && !shown.iter().any(|(_, field)| **field == *end)
+            {
+                shown.push((end.into(), end.into()));
+            }
+        }
+        let object = object(&table, "x", &shown, &[], &[]);
+        let sql = format!(
+            "SELECT {}, {object} FROM {} x WHERE {filter_sql} AND x.f0_0 IS NOT NULL AND x.w IS NOT NULL",
+            key_sql(&table, "x"),
+            table.name
+        );
+        (row_view(number, &table, columns, filter, ViewKind::Edge(edge)), sql)
+    }
+
+    /// Groups of one or two columns, now and then a ranking for each value of another.
+    fn ranking(&mut self, number: usize) -> (View, String) {
+        let table = self.tables.choose(self.rng).unwrap().clone();
+        let mut columns: Vec<Box<str>> =
+            ["v", "w", "s", "f0_0", &table.columns[table.key[0]].name].map(Into::into).to_vec();
+        let mut take = |rng: &mut StdRng| columns.remove(rng.random_range(0..columns.len()));
+        let within: Vec<_> = (0..self.rng.random_range(0..2)).map(|_| take(self.rng)).collect();
+        let by: Vec<_> = (0..self.rng.random_range(1..3)).map(|_| take(self.rng)).collect();
+        let (function, name) = *[
+            (Aggregate::Count, "count"),
+            (Aggregate::Sum, "sum"),
+            (Aggregate::Min, "min"),
+            (Aggregate::Max, "max"),
+        ]
+        .choose(self.rng)
+        .unwrap();
+        let column = match function {
+            Aggregate::Count if self.rng.random_bool(0.5) => None,
+            Aggregate::Sum => Some(*["v", "w", "u"].choose(self.rng).unwrap()),
+            _ => Some(*["v", "w", "u", "s"].choose(self.rng).unwrap()),
+        };
+        let (filter, filter_sql) = self.filter("x");
+        let group: Vec<&str> = within.iter().chain(&by).map(|name| &**name).collect();
+        let score = format!("'score', {name}({})", column.map_or("*".into(), |c| format!("x.{c}")));
+        let fields: Vec<String> = group.iter().map(|c| format!("'{c}', x.{c}")).chain([score]).collect();
+        let known: Vec<String> = group.iter().map(|c| format!("x.{c} IS NOT NULL")).collect();
+        let sql = format!(
+            "SELECT {0}, json_object({1}) FROM {2} x WHERE {3} AND {filter_sql} GROUP BY {0}",
+            group.iter().map(|c| format!("x.{c}")).collect::<Vec<_>>().join(", "),
+            fields.join(", "),
+            table.name,
+            known.join(" AND ")
+        );
+        let ranking = Ranking { by, within, function, column: column.map(Into::into) };
+        (row_view(number, &table, None, filter, ViewKind::Ranking(ranking)), sql)
+    }
+
     fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("x{}", self.aliases)
@@ -613,6 +716,25 @@ impl Tree<'_> {
         };
         (embed, sql)
     }
+}
+
+fn row_view(number: usize, table: &Table, columns: Fields, filter: Option<Box<str>>, kind: ViewKind) -> View {
+    View {
+        name: format!("view{number}").into(),
+        from: table.name.clone(),
+        columns,
+        filter,
+        embeds: vec![],
+        stores: vec![],
+        layout: None,
+        kind,
+        indexes: Vec::new(),
+    }
+}
+
+fn key_sql(table: &Table, alias: &str) -> String {
+    let key: Vec<String> = table.key.iter().map(|k| format!("{alias}.{}", table.columns[*k].name)).collect();
+    key.join(", ")
 }
 
 fn object(table: &Table, alias: &str, columns: &Fields, embeds: &[Embed], embeds_sql: &[String]) -> String {

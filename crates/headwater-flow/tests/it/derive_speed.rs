@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use headwater_flow::derive::{Deriver, Stateless, Tables, collapse, compile};
 use headwater_model::{
-    Change, Column, ColumnType, Embed, EmbedKind, Offset, Order, Row, Table, TableName, Value, View,
+    Aggregate, Change, Column, ColumnType, Embed, EmbedKind, Offset, Order, Ranking, Row, Table, TableName,
+    Value, View, ViewKind,
 };
 
 /// CPU time of this thread, so that figures hold on a busy machine.
@@ -176,5 +177,61 @@ fn derive_speed() {
             count as f64 / seconds,
             documents as f64 / seconds
         );
+    }
+    for (function, column) in
+        [(Aggregate::Count, None), (Aggregate::Sum, Some("amount")), (Aggregate::Max, Some("amount"))]
+    {
+        rankings(function, column);
+    }
+}
+
+/// Sales of 1,000 books, one of which has half of them.
+fn rankings(function: Aggregate, column: Option<&str>) {
+    use ColumnType::{Decimal, Int};
+    let sales = table(1, "sales", &[("id", Int), ("book", Int), ("amount", Decimal)]);
+    let ranking =
+        Ranking { by: vec!["book".into()], within: Vec::new(), function, column: column.map(Into::into) };
+    let view = Arc::new(View {
+        name: "top".into(),
+        from: TableName::new(None, "sales"),
+        columns: None,
+        filter: None,
+        embeds: Vec::new(),
+        stores: vec![],
+        layout: None,
+        kind: ViewKind::Ranking(ranking),
+        indexes: Vec::new(),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let plan = compile(&[view], &tables(&[&sales])).unwrap();
+    let mut deriver = Deriver::open(&folder.path().join("mirror.db"), plan).unwrap();
+    let row = |n: i64, v: i64| {
+        let book = if n % 2 == 0 { 0 } else { n * 7919 % 1000 };
+        let amount = format!("{}.{:02}", (n + v) % 500, (n * 31 + v) % 100);
+        Row(vec![Value::Int(n), Value::Int(book), Value::Decimal(amount.into())])
+    };
+    let rows = 500_000;
+    let fill: Vec<_> = (0..rows).map(|n| Change::Snapshot { table: sales.clone(), row: row(n, 0) }).collect();
+    let update = |n| Change::Update { table: sales.clone(), old_key: None, row: row(n * 104_729 % rows, n) };
+    let follow: Vec<_> = (0..100_000).map(update).collect();
+    for (what, changes, each) in [("fill", fill, 5000), ("follow", follow, 1)] {
+        let count = changes.len();
+        let started = Clock::now();
+        for (i, transaction) in changes.chunks(each).enumerate() {
+            deriver.begin(deriver.cursor().next()).unwrap();
+            transaction.iter().for_each(|change| deriver.change(change.clone()).unwrap());
+            deriver
+                .commit(&mut |piece| {
+                    black_box(piece);
+                    Ok(())
+                })
+                .unwrap();
+            if i % 500 == 0 {
+                deriver.save().unwrap();
+            }
+        }
+        deriver.persist().unwrap();
+        let seconds = started.elapsed().as_secs_f64();
+        println!("ranking by {function:?}, {what}: {:.0} changes/s", count as f64 / seconds);
     }
 }

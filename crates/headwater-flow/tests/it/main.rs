@@ -9,4 +9,5 @@ mod derive_speed;
 mod filter;
 mod hazard;
 mod property;
+mod ranking;
 mod support;

@@ -27,9 +27,32 @@ pub fn canonical(text: &str) -> Option<String> {
     Some(format!("{}{digits}e{exponent}", if negative { "-" } else { "" }))
 }
 
+const PLACES: usize = 12;
+
+/// A plain decimal as a number of 10^-12. Panics if it has more places, or does not fit.
+pub fn trillionths(text: &str) -> i128 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    assert!(fraction.len() <= PLACES, "{text} has too many places to be summed here");
+    format!("{whole}{fraction:0<PLACES$}").parse().unwrap_or_else(|_| panic!("{text} cannot be summed here"))
+}
+
+pub fn from_trillionths(number: i128) -> String {
+    let digits = format!("{:0>1$}", number.unsigned_abs().to_string(), PLACES + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - PLACES);
+    format!("{}{whole}.{fraction}", if number < 0 { "-" } else { "" })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use super::{canonical, from_trillionths, trillionths};
+
+    #[test]
+    fn decimals_are_summed_exactly() {
+        assert_eq!(from_trillionths(trillionths("0.1") + trillionths("0.2")), "0.300000000000");
+        assert_eq!(from_trillionths(trillionths("-0.005")), "-0.005000000000");
+        let twice = 2 * trillionths("9223372036854775807");
+        assert_eq!(from_trillionths(twice), "18446744073709551614.000000000000");
+    }
 
     #[test]
     fn equal_numbers_and_only_they_have_the_same_text() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{TableName, View};
+use headwater_model::{Aggregate, TableName, View};
 use tokio_postgres::{Client, NoTls};
 
 use super::sql::{self, Column, Dialect, Shape, Shapes, literal, quote};
@@ -32,10 +32,8 @@ pub async fn expected(url: &str, views: &[View]) -> Expected {
     for view in views {
         let shape = sql::shape(&shapes, &view.from);
         let is_json = |name: &str| shape.columns.iter().any(|c| c.name == name && c.json);
-        let (columns, json): (Vec<_>, Vec<_>) = sql::fields(shape, view.columns.as_deref())
-            .into_iter()
-            .filter(|(column, _)| is_json(column))
-            .unzip();
+        let (columns, json): (Vec<_>, Vec<_>) =
+            sql::own_fields(shape, view).into_iter().filter(|(column, _)| is_json(column)).unzip();
         let json: Arc<[String]> = json.into();
         let nulls: Vec<String> = columns
             .iter()
@@ -133,6 +131,16 @@ impl Dialect for Postgres {
 
     fn array(&self, values: &[String]) -> String {
         format!("jsonb_build_array({})", values.join(", "))
+    }
+
+    fn score(&self, function: Aggregate, column: Option<&str>, order: &str) -> String {
+        let Some(column) = column else { return "to_jsonb(count(*))".into() };
+        match function {
+            Aggregate::Count => format!("to_jsonb(count({column}))"),
+            Aggregate::Sum => format!("to_jsonb(sum({column}))"),
+            Aggregate::Min => format!("to_jsonb(min({}))", order.replace("{}", column)),
+            Aggregate::Max => format!("to_jsonb(max({}))", order.replace("{}", column)),
+        }
     }
 
     fn one(&self, select: &str) -> String {

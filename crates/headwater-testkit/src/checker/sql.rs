@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Embed, EmbedKind, TableName, View};
+use headwater_model::{Aggregate, Embed, EmbedKind, Ranking, TableName, View, ViewKind};
 
 /// What the catalog says of a table.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub trait Dialect {
     fn object(&self, fields: &[(String, String)]) -> String;
     /// A JSON array of JSON values.
     fn array(&self, values: &[String]) -> String;
+    /// JSON of an aggregate over the rows of a group; without a column, of all rows. `order` is how to sort by the column.
+    fn score(&self, function: Aggregate, column: Option<&str>, order: &str) -> String;
     /// JSON of the only row of `select`, which gives one JSON column; null if there is none.
     fn one(&self, select: &str) -> String;
     /// JSON array of the column `o` of `rows`, ordered by its column `n`.
@@ -74,11 +76,76 @@ pub fn tables(views: &[View]) -> Vec<TableName> {
 /// A statement with two columns: the key's parts as a JSON array, and the document. The row is called `a0`.
 pub fn statement(dialect: &dyn Dialect, shapes: &Shapes, view: &View, more: &str) -> String {
     let shape = shape(shapes, &view.from);
+    if let ViewKind::Ranking(ranking) = &view.kind {
+        return groups(dialect, shape, view, ranking, more);
+    }
     let key: Vec<String> =
         shape.key.iter().map(|column| dialect.value(&format!("a0.{}", quote(column)))).collect();
-    let document = object(dialect, shapes, &view.from, view.columns.as_deref(), &view.embeds, 0);
+    let document = object(dialect, shapes, &view.from, &own_fields(shape, view), &view.embeds, 0);
     let rows = rows(&view.from, view.filter.as_deref());
-    format!("SELECT {}, {document}{more} FROM {rows} AS a0", dialect.array(&key))
+    let whole = match &view.kind {
+        ViewKind::Edge(edge) => format!(
+            " WHERE a0.{} IS NOT NULL AND a0.{} IS NOT NULL",
+            quote(&edge.source),
+            quote(&edge.target)
+        ),
+        _ => String::new(),
+    };
+    format!("SELECT {}, {document}{more} FROM {rows} AS a0{whole}", dialect.array(&key))
+}
+
+/// The same for groups of rows: the key is what they are grouped by.
+fn groups(dialect: &dyn Dialect, shape: &Shape, view: &View, ranking: &Ranking, more: &str) -> String {
+    let columns: Vec<(&str, String)> = ranking
+        .within
+        .iter()
+        .chain(&ranking.by)
+        .map(|name| (&**name, format!("a0.{}", quote(name))))
+        .collect();
+    let key: Vec<String> = columns.iter().map(|(_, column)| dialect.value(column)).collect();
+    let mut fields: Vec<(String, String)> =
+        columns.iter().zip(&key).map(|((name, _), json)| ((*name).to_owned(), json.clone())).collect();
+    let scored = ranking.column.as_deref();
+    let order = shape.columns.iter().find(|c| Some(&*c.name) == scored).map_or("{}", |c| c.order);
+    let scored = scored.map(|name| format!("a0.{}", quote(name)));
+    fields.push(("score".into(), dialect.score(ranking.function, scored.as_deref(), order)));
+    let known: Vec<String> = columns.iter().map(|(_, column)| format!("{column} IS NOT NULL")).collect();
+    let by: Vec<&str> = columns.iter().map(|(_, column)| &**column).collect();
+    format!(
+        "SELECT {}, {}{more} FROM {} AS a0 WHERE {} GROUP BY {}",
+        dialect.array(&key),
+        dialect.object(&fields),
+        rows(&view.from, view.filter.as_deref()),
+        known.join(" AND "),
+        by.join(", ")
+    )
+}
+
+/// `(column, field)` of a view's own row.
+pub fn own_fields(shape: &Shape, view: &View) -> Vec<(String, String)> {
+    let mut given = fields(shape, view.columns.as_deref());
+    match &view.kind {
+        ViewKind::Document => {}
+        // A group's fields are none of a row.
+        ViewKind::Ranking(_) => given.clear(),
+        ViewKind::Series(series) => {
+            let wanted: Vec<&str> = std::iter::once(&series.time)
+                .chain(&series.tags)
+                .chain(&series.fields)
+                .map(|name| &**name)
+                .chain(shape.key.iter().map(String::as_str))
+                .collect();
+            given.retain(|(column, _)| view.columns.is_some() || wanted.contains(&&**column));
+        }
+        ViewKind::Edge(edge) => {
+            for end in [&edge.source, &edge.target] {
+                if !given.iter().any(|(_, field)| **field == **end) {
+                    given.push((end.to_string(), end.to_string()));
+                }
+            }
+        }
+    }
+    given
 }
 
 /// `(column, field)` of a view or an embed.
@@ -105,14 +172,14 @@ fn object(
     dialect: &dyn Dialect,
     shapes: &Shapes,
     from: &TableName,
-    columns: Option<&[(Box<str>, Box<str>)]>,
+    fields: &[(String, String)],
     embeds: &[Embed],
     depth: usize,
 ) -> String {
     let shape = shape(shapes, from);
-    let mut object: Vec<(String, String)> = fields(shape, columns)
-        .into_iter()
-        .map(|(column, field)| (field, dialect.value(&format!("a{depth}.{}", quote(&column)))))
+    let mut object: Vec<(String, String)> = fields
+        .iter()
+        .map(|(column, field)| (field.clone(), dialect.value(&format!("a{depth}.{}", quote(column)))))
         .collect();
     for embed in embeds {
         object.push((embed.field.to_string(), embedded(dialect, shapes, shape, embed, depth)));
@@ -122,7 +189,8 @@ fn object(
 
 fn embedded(dialect: &dyn Dialect, shapes: &Shapes, parent: &Shape, embed: &Embed, depth: usize) -> String {
     let child = shape(shapes, &embed.from);
-    let document = object(dialect, shapes, &embed.from, embed.columns.as_deref(), &embed.embeds, depth + 1);
+    let fields = fields(child, embed.columns.as_deref());
+    let document = object(dialect, shapes, &embed.from, &fields, &embed.embeds, depth + 1);
     let names = |columns: &[Box<str>]| columns.iter().map(|c| c.to_string()).collect::<Vec<_>>();
     let (of_parent, of_child, many) = match &embed.kind {
         EmbedKind::One { columns, references } => {

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use headwater_model::{TableName, View};
-use rusqlite::functions::FunctionFlags;
+use headwater_model::{Aggregate, TableName, View};
+use rusqlite::functions::{Aggregate as SqlAggregate, Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::sql::{self, Column, Dialect, Shape, Shapes, literal};
-use super::{Document, Expected, key};
+use super::{Document, Expected, key, number};
 
 pub fn expected(path: &Path, views: &[View]) -> Expected {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("open the source");
@@ -18,6 +18,8 @@ pub fn expected(path: &Path, views: &[View]) -> Expected {
         Ok(value_json(context.get_raw(0)))
     })
     .expect("add the function");
+    db.create_aggregate_function("exact_sum", 1, FunctionFlags::SQLITE_UTF8, ExactSum)
+        .expect("add the aggregate");
     db.execute_batch("BEGIN").expect("begin a snapshot");
     let shapes: Shapes =
         sql::tables(views).into_iter().map(|table| (table.to_string(), shape(&db, &table))).collect();
@@ -52,6 +54,30 @@ fn value_json(value: ValueRef<'_>) -> String {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("\"\\\\x{hex}\"")
         }
+    }
+}
+
+/// SQLite's own sum overflows with integers and rounds reals. Reals count as the decimals that they print as.
+struct ExactSum;
+
+impl SqlAggregate<Option<i128>, String> for ExactSum {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Option<i128>> {
+        Ok(None)
+    }
+
+    fn step(&self, context: &mut Context<'_>, sum: &mut Option<i128>) -> rusqlite::Result<()> {
+        let text = match context.get_raw(0) {
+            ValueRef::Null => return Ok(()),
+            ValueRef::Integer(n) => n.to_string(),
+            ValueRef::Real(n) => n.to_string(),
+            other => panic!("{other:?} is not summed here"),
+        };
+        *sum.get_or_insert(0) += number::trillionths(&text);
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, sum: Option<Option<i128>>) -> rusqlite::Result<String> {
+        Ok(sum.flatten().map_or("null".into(), number::from_trillionths))
     }
 }
 
@@ -90,6 +116,16 @@ impl Dialect for Sqlite {
 
     fn array(&self, values: &[String]) -> String {
         format!("json_array({})", values.join(", "))
+    }
+
+    fn score(&self, function: Aggregate, column: Option<&str>, order: &str) -> String {
+        let Some(column) = column else { return "count(*)".into() };
+        match function {
+            Aggregate::Count => format!("count({column})"),
+            Aggregate::Sum => format!("json(exact_sum({column}))"),
+            Aggregate::Min => self.value(&format!("min({})", order.replace("{}", column))),
+            Aggregate::Max => self.value(&format!("max({})", order.replace("{}", column))),
+        }
     }
 
     fn one(&self, select: &str) -> String {

@@ -65,7 +65,8 @@ impl Workload {
         self.schema.ddl(self.dialect)
     }
 
-    /// The whole tree as nested documents, each table as flat ones, a filtered one with renamed fields, and `pair`.
+    /// The whole tree as nested documents, each table as flat ones, a filtered one with renamed fields, `pair`, and rankings, a
+    /// series and edges of some tables.
     pub fn views(&self, stores: &[&str]) -> Vec<View> {
         self.schema.views(stores)
     }

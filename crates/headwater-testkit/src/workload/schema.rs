@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use headwater_model::{Embed, EmbedKind, Layout, Order, TableName, View};
+use headwater_model::{
+    Aggregate, Edge, Embed, EmbedKind, Layout, Order, Ranking, Series, TableName, View, ViewKind,
+};
 
 use super::Dialect;
 use crate::Chance;
@@ -13,6 +15,7 @@ pub enum Kind {
     /// Few different values, so that filters split and orders tie.
     Small,
     Float,
+    Decimal,
     Text,
     /// Text that PostgreSQL keeps outside the row.
     Long,
@@ -39,6 +42,7 @@ impl Table {
 pub struct Schema {
     pub tables: Vec<Table>,
     embeds: Vec<Embed>,
+    others: Vec<Other>,
 }
 
 impl Schema {
@@ -50,7 +54,10 @@ impl Schema {
             let name = if chance.one_in(4) { format!("Tisch é {at}") } else { format!("t{at}") };
             let mut columns = vec![("rank".to_owned(), Kind::Small)];
             for i in 0..1 + chance.below(3) {
-                columns.push((format!("c{i}"), *chance.pick(&[Kind::Int, Kind::Float, Kind::Text])));
+                columns.push((
+                    format!("c{i}"),
+                    *chance.pick(&[Kind::Int, Kind::Float, Kind::Decimal, Kind::Text]),
+                ));
             }
             if chance.one_in(3) {
                 columns.push(("long".into(), Kind::Long));
@@ -66,7 +73,13 @@ impl Schema {
             tables.push(Table { name, columns, parent });
         }
         let embeds = embeds(&tables, 0, chance);
-        Schema { tables, embeds }
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            others.push(other(&tables, chance, ranking));
+        }
+        others.push(other(&tables, chance, series));
+        others.push(other(&tables, chance, edge));
+        Schema { tables, embeds, others }
     }
 
     pub fn ddl(&self, dialect: Dialect) -> String {
@@ -77,6 +90,7 @@ impl Schema {
                 let kind = match (kind, dialect) {
                     (Kind::Int | Kind::Small | Kind::Reference(_), _) => "bigint",
                     (Kind::Float, _) => "double precision",
+                    (Kind::Decimal, _) => "numeric",
                     (Kind::Text | Kind::Long, _) => "text",
                 };
                 let _ = write!(sql, ", \"{name}\" {kind}");
@@ -111,8 +125,57 @@ impl Schema {
         for (at, table) in self.tables.iter().enumerate() {
             views.push(view(&format!("flat{at}"), &table.name));
         }
+        for (at, (table, kind, filter)) in self.others.iter().enumerate() {
+            let mut other = view(&format!("other{at}"), &self.tables[*table].name);
+            other.kind = kind.clone();
+            other.filter.clone_from(filter);
+            views.push(other);
+        }
         views
     }
+}
+
+/// A ranking, a series or edges: table, kind and filter.
+type Other = (usize, ViewKind, Option<Box<str>>);
+
+/// A view of another kind over some table.
+fn other(tables: &[Table], chance: &mut Chance, kind: fn(&Table, &mut Chance) -> ViewKind) -> Other {
+    let at = chance.below(tables.len() as u64) as usize;
+    (at, kind(&tables[at], chance), chance.one_in(3).then(|| "rank < 4".into()))
+}
+
+fn names(table: &Table, wanted: fn(Kind) -> bool) -> Vec<Box<str>> {
+    table.columns.iter().filter(|(_, kind)| wanted(*kind)).map(|(name, _)| name.as_str().into()).collect()
+}
+
+/// Groups by what prints alike in both dialects; scores by what both can compute.
+fn ranking(table: &Table, chance: &mut Chance) -> ViewKind {
+    let mut group = names(table, |kind| matches!(kind, Kind::Small | Kind::Text | Kind::Reference(_)));
+    let by = vec![group.remove(chance.below(group.len() as u64) as usize)];
+    let within = if chance.one_in(2) && !group.is_empty() { vec![group.remove(0)] } else { Vec::new() };
+    let function =
+        *chance.pick(&[Aggregate::Count, Aggregate::Sum, Aggregate::Sum, Aggregate::Min, Aggregate::Max]);
+    let scored = match function {
+        Aggregate::Sum => names(table, |kind| matches!(kind, Kind::Int | Kind::Small | Kind::Decimal)),
+        _ => names(table, |kind| !matches!(kind, Kind::Long)),
+    };
+    let column = (function != Aggregate::Count || chance.one_in(2)).then(|| chance.pick(&scored).clone());
+    ViewKind::Ranking(Ranking { by, within, function, column })
+}
+
+/// Points in time by the smallest numbers there are: many at the same time, and corrected often.
+fn series(table: &Table, chance: &mut Chance) -> ViewKind {
+    let mut others: Vec<Box<str>> = names(table, |kind| !matches!(kind, Kind::Small));
+    let fields = others.split_off(chance.below(others.len() as u64) as usize);
+    ViewKind::Series(Series { time: "rank".into(), tags: others, fields })
+}
+
+/// From a row to what it refers to, or to something that occurs often.
+fn edge(table: &Table, chance: &mut Chance) -> ViewKind {
+    let ends = names(table, |kind| matches!(kind, Kind::Small | Kind::Reference(_) | Kind::Text));
+    let source = if chance.one_in(2) { "id".into() } else { "rank".into() };
+    let target = ends.last().cloned().unwrap_or_else(|| "rank".into());
+    ViewKind::Edge(Edge { source, label: "KNOWS".into(), target })
 }
 
 fn embeds(tables: &[Table], parent: usize, chance: &mut Chance) -> Vec<Embed> {

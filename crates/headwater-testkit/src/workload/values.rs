@@ -26,6 +26,8 @@ pub fn literal(chance: &mut Chance, kind: Kind) -> String {
     const INTS: &[i64] = &[0, 1, -1, 7, 1_000_000, 9_007_199_254_740_993, i64::MAX, i64::MIN + 1];
     const FLOATS: &[&str] =
         &["0.0", "0.1", "-2.5", "1e20", "1e-7", "1.7976931348623157e308", "3.0", "123456.789"];
+    // Few digits, so that SQLite's floats print them as they are written.
+    const DECIMALS: &[&str] = &["0", "1.50", "1.5", "-0.005", "99999.99", "12", "0.1", "0.2", "-7.00"];
     if chance.one_in(7) {
         return "NULL".into();
     }
@@ -33,6 +35,7 @@ pub fn literal(chance: &mut Chance, kind: Kind) -> String {
         Kind::Int => chance.pick(INTS).to_string(),
         Kind::Small => chance.below(5).to_string(),
         Kind::Float => (*chance.pick(FLOATS)).into(),
+        Kind::Decimal => (*chance.pick(DECIMALS)).into(),
         Kind::Text => format!("'{}'", chance.pick(TEXTS)),
         Kind::Long => {
             // Too long and too random to be kept inside the row.

@@ -1,6 +1,8 @@
 //! The checker against documents written by hand: it must accept what is right and name what is not.
 
-use headwater_model::{Embed, EmbedKind, Layout, Order, TableName, View};
+use headwater_model::{
+    Aggregate, Edge, Embed, EmbedKind, Layout, Order, Ranking, Series, TableName, View, ViewKind,
+};
 use headwater_testkit::checker::{Copy, Truth, assert_equal, report};
 use headwater_testkit::{Folder, Postgres, Redis};
 
@@ -112,6 +114,83 @@ async fn nested_documents_from_both_sources_are_what_people_expect() {
     postgres.psql(BOOKS);
     assert_equal(&Truth::Postgres(postgres.url()), &copy, &[book()]).await;
     assert_equal(&sqlite(&folder, BOOKS), &copy, &[book()]).await;
+}
+
+/// A view, and its documents by key.
+type Listed = (View, &'static [(&'static str, &'static str)]);
+
+#[tokio::test]
+async fn rankings_series_and_edges_from_both_sources_are_what_people_expect() {
+    let rank = |name: &str, by: &[&str], function, column: Option<&str>| {
+        let by = by.iter().map(|name| (*name).into()).collect();
+        let ranking = Ranking { by, within: Vec::new(), function, column: column.map(Into::into) };
+        View { kind: ViewKind::Ranking(ranking), ..view(name, "reviews") }
+    };
+    let mut good = rank("good", &["book"], Aggregate::Count, None);
+    good.filter = Some("stars >= 4".into());
+    let series = Series { time: "id".into(), tags: vec!["book".into()], fields: vec!["stars".into()] };
+    let edge = Edge { source: "reader".into(), label: "READ".into(), target: "book".into() };
+    let columns = columns(&[("word", "said")]);
+    let listed: Vec<Listed> = vec![
+        (good, &[("1", r#"{"book": 1, "score": 3}"#)]),
+        (
+            rank("stars", &["book"], Aggregate::Sum, Some("stars")),
+            &[("1", r#"{"book": 1, "score": 21}"#), ("2", r#"{"book": 2, "score": 3}"#)],
+        ),
+        (
+            rank("first", &["book", "reader"], Aggregate::Min, Some("word")),
+            &[
+                ("1:1", r#"{"book": 1, "reader": 1, "score": ""}"#),
+                ("1:9", r#"{"book": 1, "reader": 9, "score": "B"}"#),
+                ("2:1", r#"{"book": 2, "reader": 1, "score": "x"}"#),
+            ],
+        ),
+        (
+            rank("words", &["stars"], Aggregate::Count, Some("word")),
+            &[
+                ("1", r#"{"stars": 1, "score": 1}"#),
+                ("3", r#"{"stars": 3, "score": 3}"#),
+                ("4", r#"{"stars": 4, "score": 0}"#),
+                ("5", r#"{"stars": 5, "score": 2}"#),
+            ],
+        ),
+        (
+            View {
+                filter: Some("id <= 2".into()),
+                kind: ViewKind::Series(series),
+                ..view("points", "reviews")
+            },
+            &[("1", r#"{"id": 1, "book": 1, "stars": 5}"#), ("2", r#"{"id": 2, "book": 1, "stars": 5}"#)],
+        ),
+        (
+            View {
+                filter: Some("stars > 3".into()),
+                columns,
+                kind: ViewKind::Edge(edge),
+                ..view("read", "reviews")
+            },
+            &[
+                ("1", r#"{"said": "a", "reader": 1, "book": 1}"#),
+                ("2", r#"{"said": "B", "reader": 9, "book": 1}"#),
+            ],
+        ),
+    ];
+    let folder = Folder::new("checker");
+    let path = folder.join("derived.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    for (view, documents) in &listed {
+        let name = &view.name;
+        db.execute_batch(&format!("CREATE TABLE {name} (key TEXT PRIMARY KEY, document TEXT)")).unwrap();
+        for row in *documents {
+            db.execute(&format!("INSERT INTO {name} VALUES (?1, ?2)"), *row).unwrap();
+        }
+    }
+    let views: Vec<View> = listed.into_iter().map(|(view, _)| view).collect();
+    let copy = Copy::Sqlite(path);
+    let postgres = Postgres::start();
+    postgres.psql(BOOKS);
+    assert_equal(&Truth::Postgres(postgres.url()), &copy, &views).await;
+    assert_equal(&sqlite(&folder, BOOKS), &copy, &views).await;
 }
 
 #[tokio::test]
