@@ -33,7 +33,8 @@ pub struct TableFacts {
 pub struct ColumnFacts {
     pub name: Box<str>,
     pub kind: ColumnType,
-    /// The source's own name of the type, for people.
+    /// The source's own name of the type, for people, and for what [`ColumnType`] leaves open: the width of integers,
+    /// the scale of decimals, the affinity of what has no kind.
     pub type_name: Box<str>,
     pub nullable: bool,
     /// Whether an update may leave this column out of the log ([`crate::Value::Unchanged`]).

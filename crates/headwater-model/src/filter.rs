@@ -19,7 +19,7 @@
 //! Parsing knows no table; [`Filter::bind`] resolves names and kinds once, so that a row costs no look-ups.
 
 mod bind;
-mod literal;
+pub(crate) mod literal;
 mod parse;
 mod sql;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - what can go wrong: [`Error`], by what the caller should do about it
 
 mod access;
+mod affinity;
 mod change;
 mod chunk;
 mod document;
@@ -16,6 +17,7 @@ pub mod file;
 pub mod filter;
 mod key;
 mod nearest;
+mod param;
 mod position;
 mod secret;
 pub mod sort;
@@ -30,6 +32,7 @@ pub use access::{
     Access, AccessPlan, Answer, AnswerMoment, Bound, Field, FieldShape, Figure, FigureFunction, Found, Hop,
     HopLabel, Param, ParamRole, Pattern, PlannedRead, RangeRead, Reached, Read, WalkRead,
 };
+pub use affinity::Affinity;
 pub use change::{Change, Event, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
 pub use document::{Names, Record};
@@ -37,6 +40,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use facts::{ColumnFacts, ForeignKey, RetainedLog, Risk, Severity, SourceFacts, TableFacts};
 pub use key::Key;
 pub use nearest::nearest;
+pub use param::BadParam;
 pub use position::{Epoch, Offset, Position};
 pub use secret::Secret;
 pub use source::{Follow, Source};

@@ -15,7 +15,8 @@ use super::kinds::{is_number, sorts, sum, type_of};
 /// Edges that one walk may read; beyond it the answer is an error rather than incomplete.
 const WALK_EDGES_MAX: usize = 100_000;
 /// The parameters that reads have whatever their fields are called.
-const OWN_PARAMS: [&str; 8] = ["from", "to", "start", "limit", "cursor", "reverse", "every", "position"];
+pub(crate) const OWN_PARAMS: [&str; 8] =
+    ["from", "to", "start", "limit", "cursor", "reverse", "every", "position"];
 
 impl<'a> Look<'a> {
     /// Gives the view the order that a pattern reads in: its place in [`View::indexes`]. `None` if a name is wrong, or

@@ -33,12 +33,12 @@ impl<'a> Look<'a> {
         let what = format!("`{name}` of `{}` is {}", table.name, type_of(column));
         match (ranking.function, &column.kind) {
             (Aggregate::Count, _) => {}
-            (Aggregate::Sum, ColumnType::Float) => self.wrong(
+            (Aggregate::Sum, ColumnType::Float) if !is_exact(column) => self.wrong(
                 &at,
                 format!("{what}: such a sum depends on the order in which rows are added"),
                 format!("make the column exact: ALTER TABLE {} ALTER COLUMN {name} TYPE numeric", table.name),
             ),
-            (Aggregate::Sum, ColumnType::Int | ColumnType::Decimal | ColumnType::Dynamic) => {}
+            (Aggregate::Sum, kind) if is_number(kind) || *kind == ColumnType::Dynamic => {}
             (Aggregate::Sum, _) => {
                 self.wrong(
                     &at,
@@ -48,9 +48,12 @@ impl<'a> Look<'a> {
             }
             (Aggregate::Min | Aggregate::Max, kind) if is_number(kind) || is_time(kind) => {}
             (Aggregate::Min | Aggregate::Max, ColumnType::Dynamic) => {}
-            (Aggregate::Min | Aggregate::Max, _) => {
-                self.wrong(&at, format!("{what}, which is no score"), "a score is a number, a date or a time")
-            }
+            (Aggregate::Min | Aggregate::Max, ColumnType::Text) if is_plain_text(column) => {}
+            (Aggregate::Min | Aggregate::Max, _) => self.wrong(
+                &at,
+                format!("{what}, which is no score"),
+                "a score is a number, a date, a time or a plain text",
+            ),
         }
     }
 
@@ -116,9 +119,17 @@ pub(super) fn score(table: &TableFacts, ranking: &Ranking) -> Option<Score> {
 pub(super) fn sum(column: &ColumnFacts) -> (ColumnType, Box<str>) {
     match (&column.kind, &*column.type_name) {
         (ColumnType::Int, "smallint" | "integer" | "INTEGER" | "INT") => (ColumnType::Int, "bigint".into()),
-        (ColumnType::Int | ColumnType::Decimal, _) => (ColumnType::Decimal, "numeric".into()),
+        (ColumnType::Float, _) if !is_exact(column) => (ColumnType::Float, column.type_name.clone()),
+        (ColumnType::Int | ColumnType::Decimal | ColumnType::Float, _) => {
+            (ColumnType::Decimal, "numeric".into())
+        }
         (kind, _) => (kind.clone(), column.type_name.clone()),
     }
+}
+
+/// Whether a column of floats is summed as the decimals that they print as: where the source has no decimals of its own.
+fn is_exact(column: &ColumnFacts) -> bool {
+    &*column.type_name == "REAL"
 }
 
 pub(super) fn is_number(kind: &ColumnType) -> bool {

@@ -202,7 +202,7 @@ fn doubt(parent: &TableFacts, child: &TableFacts, newest_only: bool) -> Option<S
 }
 
 /// The time column that says which rows are the newest.
-fn newest(table: &TableFacts) -> Option<&str> {
+pub(super) fn newest(table: &TableFacts) -> Option<&str> {
     let times: Vec<&ColumnFacts> =
         table.columns.iter().filter(|column| is_time(column) && !column.absent_from_log).collect();
     let created = |c: &&&ColumnFacts| {

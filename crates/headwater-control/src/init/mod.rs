@@ -3,6 +3,7 @@
 //! Owns: which tables become views, which rows are proposed as embedded, and the text. Not: looking at the database,
 //! writing the file. Invariant: what is written passes `check` against the same facts.
 
+mod access;
 mod choose;
 mod names;
 mod url;

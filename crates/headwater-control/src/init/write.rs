@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use headwater_model::file::{show_table_name, toml_key, toml_string};
 use headwater_model::{Severity, SourceFacts, TableName};
 
+use super::access;
 use super::choose::{Choice, Proposal, What};
 
 pub(super) fn file(url: &str, facts: &SourceFacts, choices: &[Choice<'_>]) -> String {
@@ -34,6 +35,7 @@ pub(super) fn file(url: &str, facts: &SourceFacts, choices: &[Choice<'_>]) -> St
             }
         }
     }
+    let _ = access::write(&mut out, choices);
     out
 }
 

@@ -8,7 +8,7 @@ use headwater_model::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::{Env, render};
+use crate::support::{Env, render, with_access};
 
 fn name() -> impl Strategy<Value = Box<str>> {
     prop_oneof![
@@ -106,8 +106,21 @@ proptest! {
     }
 
     #[test]
+    fn what_init_proposes_as_access_passes_check_too(facts in facts()) {
+        let text = with_access(&init::write("postgres://h/d", &facts));
+        let file = match File::load(&text, &Env) {
+            Ok(file) => file,
+            Err(errors) => return Err(TestCaseError::fail(format!("{errors}\n{text}"))),
+        };
+        match resolve(&file, &facts) {
+            Ok(resolved) => prop_assert_eq!(resolved.access.len(), file.access.len()),
+            Err(wrong) => prop_assert!(false, "{}\n{text}\n{facts:#?}", render(&text, &wrong)),
+        }
+    }
+
+    #[test]
     fn another_databases_file_is_judged_without_panic(a in facts(), b in facts()) {
-        let text = init::write("postgres://h/d", &a);
+        let text = with_access(&init::write("postgres://h/d", &a));
         let file = File::load(&text, &Env).map_err(|errors| TestCaseError::fail(errors.to_string()))?;
         for finding in check::run(&file, &b) {
             prop_assert!(finding.span.end <= text.len() && finding.line >= 1);

@@ -3,7 +3,7 @@
 use headwater_control::{check, init};
 use headwater_model::{ColumnType, Severity, TableName};
 
-use crate::support::{bookshop, load, points, render, table};
+use crate::support::{bookshop, load, points, render, table, with_access};
 
 #[test]
 fn the_bookshop_gets_a_file_to_start_from() {
@@ -15,6 +15,8 @@ fn the_bookshop_gets_a_file_to_start_from() {
         check::run(&file, &facts).into_iter().filter(|f| f.severity > Severity::Warning).collect();
     assert_eq!(wrong, [], "{}", render(&text, &wrong));
     insta::assert_snapshot!(text);
+    let patterns = load(&with_access(&text)).access.len();
+    assert_eq!(patterns, text.matches("# [access.").count());
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl References for Env {
     }
 
     fn file(&self, _: &Path) -> Result<String, String> {
-        Ok("from-file".to_owned())
+        Ok("a secret from a file".to_owned())
     }
 }
 
@@ -156,4 +156,14 @@ pub fn render(text: &str, findings: &[Finding]) -> String {
         }
     }
     out
+}
+
+/// What `init` wrote, with the access patterns that it proposes taken out of their comments.
+pub fn with_access(text: &str) -> String {
+    let Some((views, proposed)) = text.split_once("\n# How applications read") else {
+        return text.to_owned();
+    };
+    let lines = proposed.lines().skip(1).filter_map(|line| line.strip_prefix("# "));
+    let sections = lines.filter(|line| line.starts_with('[') || line.contains(" = "));
+    format!("{views}\n{}", sections.collect::<Vec<_>>().join("\n"))
 }

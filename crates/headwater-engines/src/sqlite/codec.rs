@@ -1,6 +1,6 @@
 //! SQLite's values and ours. A value keeps its storage class: nothing goes through text.
 
-use headwater_model::{ColumnType, Key, Value};
+use headwater_model::{Affinity, ColumnType, Key, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 /// A stored value. Text that is not UTF-8, which SQLite allows, is handed on as bytes rather than changed.
@@ -39,36 +39,9 @@ pub(super) fn parameters(key: &Key) -> impl Iterator<Item = Parameter<'_>> {
     key.0.iter().map(Parameter)
 }
 
-/// What SQLite does to a value on its way into a column, by the column's declared type
-/// (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Affinity {
-    Integer,
-    Text,
-    /// Declared `BLOB`: values stay as they are.
-    Blob,
-    /// Nothing declared, or `ANY`: values stay as they are.
-    None,
-    Real,
-    Numeric,
-}
-
+/// What SQLite does to a value on its way into a column. A strict table's `ANY` leaves values as they are.
 pub(super) fn affinity(declared: &str, strict: bool) -> Affinity {
-    let declared = declared.to_ascii_uppercase();
-    let has = |part: &str| declared.contains(part);
-    if declared.is_empty() || (strict && declared == "ANY") {
-        Affinity::None
-    } else if has("INT") {
-        Affinity::Integer
-    } else if has("CHAR") || has("CLOB") || has("TEXT") {
-        Affinity::Text
-    } else if has("BLOB") {
-        Affinity::Blob
-    } else if has("REAL") || has("FLOA") || has("DOUB") {
-        Affinity::Real
-    } else {
-        Affinity::Numeric
-    }
+    if strict && declared.eq_ignore_ascii_case("ANY") { Affinity::None } else { Affinity::of(declared) }
 }
 
 /// Which kind all values of a column have, if the table enforces one.

@@ -1,17 +1,21 @@
 //! `[access.NAME]`: the named ways in which applications read.
 
+mod walk;
+mod window;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::kinds::function;
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::{amount, check_name, duration};
 use super::unit::{self, READS_REMEDY};
 use super::views::{names, order};
 use super::{Named, default};
-use crate::{Access, Figure, FigureFunction, HopLabel, Pattern, View, ViewId, ViewKind, nearest};
+use crate::{Access, Pattern, View, ViewId, ViewKind, nearest};
+use walk::hops;
+use window::window;
 
 const PATTERNS: [&str; 5] = ["get", "range", "top", "walk", "window"];
 /// What some patterns take and others do not, with those that do.
@@ -23,12 +27,7 @@ const OPTIONS: [(&str, &[&str]); 5] = [
     ("figures", &["window"]),
 ];
 const LIMIT_MAX: i64 = 10_000;
-/// A walk of more steps touches most of any graph.
-const HOPS_MAX: usize = 8;
 const DAY: Duration = Duration::from_secs(86_400);
-const WALK_REMEDY: &str = "write \"LABEL>\" along the edges, \"<LABEL\" against them";
-const FIGURE_REMEDY: &str =
-    "write count(*), count, sum, min, max, avg, first or last of a field, as in \"max(price)\"";
 
 /// All access patterns, in the order of the file. `views`: every view, and what it is if it could be read.
 pub(super) fn access(
@@ -152,159 +151,6 @@ fn range(
         return None;
     }
     Some(Pattern::Range { view: view?, by, order, limit: limit? })
-}
-
-fn window(
-    reader: &mut Reader<'_>,
-    section: &mut Section<'_>,
-    value: &Value<'_>,
-    views: &[Named<View>],
-) -> Option<Pattern> {
-    let min = Duration::from_secs(1);
-    let every_said = section.take(reader, "every");
-    let every = duration(reader, section, "every", min, 366 * DAY);
-    let figures_value = section.take(reader, "figures");
-    let limit = limit(reader, section);
-    let view = view(reader, value, "window", views)?;
-    let figures = match figures_value {
-        Some(value) => figures(reader, section, value, views, &view)?,
-        None => Vec::new(),
-    };
-    match (every_said, figures_value) {
-        (Some(every), None) => reader.wrong(
-            every.span(),
-            "`every` makes buckets, and nothing says what to show of them",
-            "add figures = { high = \"max(price)\" }",
-        ),
-        (None, Some(figures)) => reader.wrong(
-            figures.span(),
-            "`figures` are per bucket of time, and nothing says how long one is",
-            "add every = \"1d\"",
-        ),
-        _ => return Some(Pattern::Window { view, every, figures, limit: limit? }),
-    }
-    None
-}
-
-fn figures(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    value: &Value<'_>,
-    views: &[Named<View>],
-    view: &str,
-) -> Option<Vec<Figure>> {
-    let DeValue::Table(table) = value.get_ref() else {
-        reader.wrong(
-            value.span(),
-            format!("`figures` is {}, not a table", kind(value.get_ref())),
-            "write figures = { high = \"max(price)\", low = \"min(price)\" }",
-        );
-        return None;
-    };
-    let series = match views.iter().find(|(name, _)| **name == *view)?.1.as_ref()?.kind {
-        ViewKind::Series(ref series) => series,
-        _ => return None,
-    };
-    let path = join(&section.path, "figures");
-    let (mut figures, mut fine) = (Vec::new(), true);
-    for Entry { name, key, value, .. } in Section::new(path.clone(), value.span(), table).rest() {
-        reader.places.put(&join(&path, name), key.span(), value.span());
-        if name == &*series.time {
-            reader.wrong(
-                key.span(),
-                format!("the field `{name}` of a bucket is its time"),
-                "give the figure another name",
-            );
-            fine = false;
-        }
-        match figure(reader, value, name, &series.fields) {
-            Some(figure) => figures.push(figure),
-            None => fine = false,
-        }
-    }
-    if fine && figures.is_empty() {
-        reader.wrong(value.span(), "`figures` has no figure", "name one: { high = \"max(price)\" }");
-        fine = false;
-    }
-    fine.then_some(figures)
-}
-
-fn figure(reader: &mut Reader<'_>, value: &Value<'_>, name: &str, fields: &[Box<str>]) -> Option<Figure> {
-    use FigureFunction::{Avg, Count, First, Last, Max, Min, Sum};
-    let (called, column) = function(reader, value, name, FIGURE_REMEDY)?;
-    let known = [Count, Sum, Min, Max, Avg, First, Last];
-    let Some(function) = known.into_iter().find(|function| function.name() == called) else {
-        let remedy = match nearest(&called, known.iter().map(|function| function.name())) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => FIGURE_REMEDY.to_owned(),
-        };
-        reader.wrong(value.span(), format!("there is no figure `{called}`"), remedy);
-        return None;
-    };
-    match &column {
-        None if function != Count => {
-            reader.wrong(value.span(), format!("`{called}(*)` names no field"), FIGURE_REMEDY);
-            return None;
-        }
-        Some(column) if !fields.contains(column) => {
-            let remedy = match nearest(column, fields.iter().map(|field| &**field)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("add it to the `fields` of the series; they are {}", fields.join(", ")),
-            };
-            reader.wrong(value.span(), format!("the series has no field `{column}`"), remedy);
-            return None;
-        }
-        _ => {}
-    }
-    Some(Figure { name: name.into(), function, column })
-}
-
-fn hops(reader: &mut Reader<'_>, value: &Value<'_>, views: &[Named<View>]) -> Option<Vec<HopLabel>> {
-    let said = reader.strings(value, "walk")?;
-    if said.len() > HOPS_MAX {
-        reader.wrong(
-            value.span(),
-            format!("a walk of {} steps", said.len()),
-            format!("take up to {HOPS_MAX}: each step multiplies what is read"),
-        );
-        return None;
-    }
-    let labels: Vec<&str> = views.iter().filter_map(|(_, view)| label_of(view.as_ref()?)).collect();
-    let hops: Vec<Option<HopLabel>> =
-        said.into_iter().map(|(text, item)| hop(reader, text, item, &labels, views)).collect();
-    hops.into_iter().collect()
-}
-
-fn hop(
-    reader: &mut Reader<'_>,
-    text: &str,
-    item: &Value<'_>,
-    labels: &[&str],
-    views: &[Named<View>],
-) -> Option<HopLabel> {
-    let (label, against) = match (text.strip_prefix('<'), text.strip_suffix('>')) {
-        (Some(label), None) => (label, true),
-        (None, Some(label)) => (label, false),
-        _ => {
-            reader.wrong(item.span(), format!("`{text}` does not say in which direction to go"), WALK_REMEDY);
-            return None;
-        }
-    };
-    if labels.contains(&label) {
-        return Some(HopLabel { label: label.into(), against });
-    }
-    // A view that could not be read may have it.
-    if views.iter().all(|(_, view)| view.is_some()) {
-        let remedy = match nearest(label, labels.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None if labels.is_empty() => "no view has edges: add one, [views.NAME] with from = \"table\" and \
-                                          edge = { source = \"column\", label = \"LABEL\", target = \"column\" }"
-                .to_owned(),
-            None => format!("the labels are {}", labels.join(", ")),
-        };
-        reader.missing(item.span(), format!("no view has edges with the label `{label}`"), remedy);
-    }
-    None
 }
 
 /// The view that `pattern` reads; one that could not be read is no mistake of the pattern.
@@ -440,13 +286,6 @@ fn boolean(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Option<boo
             );
             None
         }
-    }
-}
-
-fn label_of(view: &View) -> Option<&str> {
-    match &view.kind {
-        ViewKind::Edge(edge) => Some(&edge.label),
-        _ => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Literals read as the kind of the column they stand beside.
+//! Texts read as the kind of a column: literals of filters, parameters of readers.
 
 use crate::{ColumnType, Value};
 
@@ -21,7 +21,7 @@ pub(super) fn number(text: &str, kind: Option<&ColumnType>) -> Option<Value> {
 }
 
 /// A text literal beside a column of `kind`; `None` if it is no such value.
-pub(super) fn text(text: &str, kind: Option<&ColumnType>) -> Option<Value> {
+pub(crate) fn text(text: &str, kind: Option<&ColumnType>) -> Option<Value> {
     let trimmed = text.trim();
     match kind {
         None | Some(ColumnType::Text | ColumnType::Dynamic) => Some(Value::Text(text.into())),
@@ -56,7 +56,7 @@ pub(super) fn text(text: &str, kind: Option<&ColumnType>) -> Option<Value> {
 }
 
 /// Digits with an optional sign, fraction and exponent.
-pub(super) fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.strip_prefix(['-', '+']).unwrap_or(exponent)),
@@ -150,7 +150,7 @@ fn split_zone(text: &str) -> Option<(&str, i64)> {
     let (clock, zone) = text.split_at(at);
     let (hours, minutes) = match zone[1..].split_once(':') {
         Some(parts) => parts,
-        None if zone.len() == 5 => zone[1..].split_at(2),
+        None if zone.len() == 5 => zone[1..].split_at_checked(2)?,
         None => (&zone[1..], "00"),
     };
     let offset = (field(hours, 1..=2, 15)? * 60 + field(minutes, 2..=2, 59)?) * 60_000_000;
@@ -177,7 +177,15 @@ mod tests {
         assert_eq!(zoned("1970-01-01 02:00:00+02"), Some(Value::TimestampTz(0)));
         assert_eq!(zoned("1969-12-31 19:30-04:30"), Some(Value::TimestampTz(0)));
         assert_eq!(zoned("1970-01-01T00:00:00Z"), Some(Value::TimestampTz(0)));
-        for wrong in ["2023-02-29", "2023-13-01", "2023-1", "x", "2023-01-01 25:00", "2023-01-01 10:00+"] {
+        for wrong in [
+            "2023-02-29",
+            "2023-13-01",
+            "2023-1",
+            "x",
+            "2023-01-01 25:00",
+            "2023-01-01 10:00+",
+            "2023-01-01 10:00+aé1",
+        ] {
             assert_eq!(zoned(wrong), None, "{wrong}");
         }
     }

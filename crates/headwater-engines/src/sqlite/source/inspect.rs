@@ -75,7 +75,8 @@ fn table_facts(
             .map(|column| ColumnFacts {
                 name: column.column.name.clone(),
                 kind: column.column.kind.clone(),
-                type_name: column.declared.as_str().into(),
+                // Upper case as in SQLite's own documentation: a lower-case `integer` is a type of 32 bits elsewhere.
+                type_name: column.declared.to_ascii_uppercase().into(),
                 nullable: column.nullable,
                 may_be_unchanged: false,
                 absent_from_log: false,

@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::{Column, Error, ErrorKind, Key, Result, Table, TableName};
+use headwater_model::{Affinity, Column, Error, ErrorKind, Key, Result, Table, TableName};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::capture::{self, kind};
 use super::tables::{self, Description};
-use crate::sqlite::codec::{self, Affinity};
+use crate::sqlite::codec;
 use crate::sqlite::connection::{failed, is_missing_table, quoted};
 
 /// What is captured, as one version of the schema has it.

@@ -2,10 +2,10 @@
 //!
 //! Reads only, inside whatever transaction the caller has open.
 
-use headwater_model::{Column, ForeignKey, Risk, Severity, TableName};
+use headwater_model::{Affinity, Column, ForeignKey, Risk, Severity, TableName};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::sqlite::codec::{Affinity, affinity, column_type};
+use crate::sqlite::codec::{affinity, column_type};
 use crate::sqlite::connection::quoted;
 
 /// A table as it is at one moment.
