@@ -262,6 +262,7 @@ impl Applier {
                     continue;
                 }
                 () = tokio::time::sleep_until(look_at), if step.is_none() => {
+                    self.ensure_kept()?;
                     self.look(stored).await?;
                     look_at = Instant::now() + LOOK_EVERY;
                     continue;
@@ -273,6 +274,7 @@ impl Applier {
                 }
                 return Ok(Ended::Cancelled);
             };
+            self.ensure_kept()?;
             for same in piece.changes.chunk_by(|a, b| Arc::ptr_eq(a.view(), b.view())) {
                 *counts.entry(same[0].view().name.clone()).or_default() += same.len() as u64;
             }
@@ -303,6 +305,15 @@ impl Applier {
                 }
                 return Ok(Ended::Arrived(held));
             }
+        }
+    }
+
+    /// An error once the journal keeps nothing for the store any more: its views are on record as to be filled, which
+    /// begins with a new session.
+    fn ensure_kept(&self) -> Result<()> {
+        match self.board.is_let_go(&self.name) {
+            true => Err(Error::out_of_step("the journal let go of the store, which was too far behind")),
+            false => Ok(()),
         }
     }
 

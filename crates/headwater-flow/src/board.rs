@@ -261,6 +261,10 @@ impl Board {
         self.store(store, |part| part.let_go = true);
     }
 
+    pub fn is_let_go(&self, store: &str) -> bool {
+        self.lock().stores.get(store).is_some_and(|part| part.let_go)
+    }
+
     // What the source may forget.
 
     /// `durable` and `position` are of the journal's newest durable entry. A store that is behind holds the release back

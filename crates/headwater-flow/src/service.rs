@@ -232,6 +232,8 @@ impl Service {
         let (journal, writer) = {
             let mut options = journal::Options::new(self.options.data.join("journal"));
             options.bytes_max = self.options.journal_bytes_max;
+            // Space is freed a segment at a time: a small bound needs small segments.
+            options.segment_bytes = options.segment_bytes.min(options.bytes_max / 8);
             options.after = held.1;
             Journal::open(options)?
         };

@@ -67,15 +67,15 @@ impl Upkeep {
         }
     }
 
-    /// Forgets what every store has applied. Past its bound the journal lets go of the slowest store, which is filled
-    /// again later, rather than fill the disk or hold the source's log.
+    /// Forgets what every store has applied. When the slowest store alone keeps the journal past its bound, the store is let
+    /// go, and filled again later, rather than fill the disk or hold the source's log.
     fn truncate(&self) -> Result<()> {
         let durable = self.journal.durable();
         let slowest = self.board.slowest();
         let mut upto = slowest.as_ref().map_or(durable, |(_, offset)| *offset);
         if let Some((store, offset)) = slowest
-            && self.journal.over_bound()
-            && upto < durable
+            // The entry that it has in hand may be larger than any bound: filling again would take longer than that.
+            && self.journal.bytes_after(offset.next()) > self.journal.bytes_max()
         {
             upto = self.let_go(&store, offset)?;
         }

@@ -215,6 +215,11 @@ impl<T> Journal<T> {
         self.shared.state().segments.iter().map(|segment| segment.bytes_after(offset)).sum()
     }
 
+    /// The bound it was opened with.
+    pub fn bytes_max(&self) -> u64 {
+        self.shared.options.bytes_max
+    }
+
     /// Whether the journal is larger than `Options::bytes_max`.
     pub fn over_bound(&self) -> bool {
         self.bytes() > self.shared.options.bytes_max

@@ -1,6 +1,7 @@
 //! Flow against real engines.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod comeback;
 mod counting;
 mod derive;
