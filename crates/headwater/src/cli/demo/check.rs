@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 /// For each view of the demo's file: key and document, as the source's own SQL makes them.
-const ORACLE: [(&str, &str); 5] = [
+const ORACLE: [(&str, &str); 7] = [
     (
         "book",
         "SELECT b.id, json_object('id', b.id, 'author_id', b.author_id, 'title', b.title,
@@ -49,10 +49,18 @@ const ORACLE: [(&str, &str); 5] = [
          FROM orders WHERE status = 'open'",
     ),
     (
-        "price_change",
+        "bestseller",
+        "SELECT book_id, json_object('book_id', book_id, 'score', sum(quantity)) FROM order_lines GROUP BY book_id",
+    ),
+    (
+        "price",
         "SELECT id, json_object('id', id, 'book_id', book_id, 'changed_at', changed_at, 'old_cents', old_cents,
             'new_cents', new_cents)
          FROM price_changes",
+    ),
+    (
+        "reviewed",
+        "SELECT id, json_object('customer_id', customer_id, 'book_id', book_id, 'stars', stars) FROM reviews",
     ),
 ];
 
