@@ -12,7 +12,7 @@ use headwater_model::{
     Aggregate, Change, Column, ColumnType, ErrorKind, Key, Offset, Ranking, Row, Table, TableName, Value,
     View, ViewChange, ViewKind,
 };
-use headwater_testkit::Chance;
+use headwater_testkit::{Chance, Postgres};
 
 /// `id`, `shop`, `book`, `amount` (decimal), `open` (boolean).
 fn sales(version: u32, amount: ColumnType) -> Arc<Table> {
@@ -339,6 +339,97 @@ fn decimals_equal_arithmetic_by_hand_after_every_transaction_and_replay() {
                 }
             }
         }
+    }
+}
+
+/// Every form in which PostgreSQL keeps and prints a `numeric`, in groups that shrink row by row.
+#[tokio::test]
+async fn sums_least_and_greatest_print_as_postgresql_prints_them() {
+    const VALUES: [&str; 18] = [
+        "0",
+        "0.00",
+        "-0.5",
+        "1.50",
+        "1.5",
+        "-1.500",
+        "123456789012345678901234567890.123456789",
+        "1e40",
+        "-1e-40",
+        "9223372036854775807",
+        "1",
+        "-9223372036854775809",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "7.000",
+        "-7",
+        "0.1",
+    ];
+    let mut chance = Chance::from_env(7);
+    let postgres = Postgres::start();
+    let client = postgres.connect().await;
+    client.batch_execute("CREATE TABLE sales (id int PRIMARY KEY, shop int, amount numeric)").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let table = sales(1, ColumnType::Decimal);
+    let scores = [("sum", Aggregate::Sum), ("min", Aggregate::Min), ("max", Aggregate::Max)];
+    let views = scores.map(|(name, function)| ranking(name, &[], &["shop"], function, Some("amount")));
+    let mut deriver = open(folder.path(), &views, &table);
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut ids = Vec::new();
+    for id in 0..400 {
+        // First more and more rows, then fewer and fewer.
+        let goes = if id < 150 { chance.one_in(4) } else { !chance.one_in(4) };
+        let change = if goes && !ids.is_empty() {
+            let gone: i32 = ids.swap_remove(chance.below(ids.len() as u64) as usize);
+            client.execute("DELETE FROM sales WHERE id = $1", &[&gone]).await.unwrap();
+            delete(&table, gone.into())
+        } else {
+            let (shop, value) = (chance.below(30) as i32, *chance.pick(&VALUES));
+            let insert_row =
+                format!("INSERT INTO sales VALUES ({id}, {shop}, '{value}') RETURNING amount::text");
+            let amount: String = client.query_one(&insert_row, &[]).await.unwrap().get(0);
+            ids.push(id);
+            insert(&table, row(id.into(), &shop.to_string(), "1", &amount))
+        };
+        deriver.begin(deriver.cursor().next()).unwrap();
+        deriver.change(change).unwrap();
+        deriver
+            .commit(&mut |piece| {
+                for change in piece {
+                    match change {
+                        ViewChange::Put { view, key, document, .. } => {
+                            let score = document.get(Ranking::SCORE).unwrap().to_text();
+                            shown.insert(format!("{} {key}", view.name), score);
+                        }
+                        ViewChange::Delete { view, key } => {
+                            shown.remove(&format!("{} {key}", view.name));
+                        }
+                        ViewChange::Clear { .. } => panic!("nothing is cleared here"),
+                    }
+                }
+                Ok(())
+            })
+            .unwrap();
+        if id % 10 != 9 {
+            continue;
+        }
+        let mut expected = BTreeMap::new();
+        // Of numbers that are equal, PostgreSQL gives whichever it met: those are compared by value.
+        let sql = "SELECT shop::text, sum(amount)::text, trim_scale(min(amount))::text, trim_scale(max(amount))::text
+                   FROM sales GROUP BY shop";
+        for found in client.query(sql, &[]).await.unwrap() {
+            let shop: String = found.get(0);
+            for (i, (name, _)) in scores.iter().enumerate() {
+                expected.insert(format!("{name} {shop}"), found.get::<_, String>(i + 1));
+            }
+        }
+        let mut ours = shown.clone();
+        for (_, score) in ours.iter_mut().filter(|(key, _)| !key.starts_with("sum")) {
+            if score.contains('.') {
+                *score = score.trim_end_matches('0').trim_end_matches('.').to_owned();
+            }
+        }
+        assert_eq!(ours, expected, "after {id}");
     }
 }
 

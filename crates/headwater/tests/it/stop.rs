@@ -22,6 +22,10 @@ embed.parts = { from = "part", many = "item_id", order = "id" }
 [views.part]
 from = "part"
 store = ["near", "local"]
+[views.newest]
+from = "part"
+rank = { by = "item_id", score = "max(id)" }
+store = ["near", "local"]
 "#;
 
 fn text(postgres: &Postgres, redis: &Redis) -> String {
@@ -116,6 +120,7 @@ async fn a_store_that_is_filled_again_lacks_no_row_that_was_written_without_a_ch
         let since = site.service.log().len();
         site.redis.cli(&["FLUSHALL"]);
         site.service.says(since, &["the view is complete", "view=item", "store=near"]).await;
+        site.service.says(since, &["the view is complete", "view=newest", "store=near"]).await;
     }
     drop(load);
     site.equal().await;
