@@ -165,6 +165,10 @@ impl Applier {
                 now.committed_at = end.committed_at.unwrap_or(0);
             }
         }
+        // Before they are cleared: what a reader does not find in them from now on may well be there.
+        for consumer in &wanted {
+            self.board.view_ready(consumer, false);
+        }
         if !cleared.is_empty() || now.offset != before.offset {
             let mut step = self.store.begin(self.epoch, before.offset).await?;
             step.write(cleared).await?;

@@ -1,11 +1,14 @@
 //! The live state of every part, in one place: the tasks write it, release and truncation decide by it, `status`
 //! reads it. Held only for moments; nothing waits while it is locked.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_model::{Error, ErrorKind, Held, Offset, Position, Promise};
+use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, ViewId};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 use tracing::error;
 
 use crate::derive::Broken;
@@ -60,8 +63,22 @@ struct ViewPart {
     error: Option<String>,
 }
 
+/// How far a store is, for those who read from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Progress {
+    /// Whether the store is being written to.
+    pub connected: bool,
+    /// Everything up to here is applied.
+    pub offset: Offset,
+    /// What the store itself says at least.
+    pub stored: Offset,
+    /// The views that are filled and derived: what they lack is not there.
+    pub ready: Arc<BTreeSet<ViewId>>,
+}
+
 #[derive(Debug, Default)]
 struct StorePart {
+    progress: watch::Sender<Progress>,
     server: String,
     promise: Option<Promise>,
     failure: Option<(PartState, String)>,
@@ -88,6 +105,14 @@ struct BackfillPart {
     views: Vec<String>,
 }
 
+/// Transactions that were committed soon after each other.
+#[derive(Debug)]
+struct Commits {
+    last: Offset,
+    /// When the first of them was.
+    at: i64,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     epoch: u64,
@@ -95,8 +120,8 @@ struct Inner {
     source_state: PartState,
     source_error: Option<String>,
     committed_at: Option<i64>,
-    /// Offsets with their commit times, thinned out: how old the first change is that a store has not applied.
-    commits: VecDeque<(Offset, i64)>,
+    /// How old the first change is that a store has not applied.
+    commits: VecDeque<Commits>,
     transactions: Meter,
     changes: Meter,
     retained: Option<u64>,
@@ -109,6 +134,35 @@ pub struct Board {
     hold_for: Duration,
     started: Instant,
     inner: Mutex<Inner>,
+    moved: Notify,
+    /// Of this term; 0 while this instance does not lead.
+    epoch: AtomicU64,
+}
+
+impl Inner {
+    fn waiting_since(&self, offset: Offset) -> Option<i64> {
+        let first = self.commits.partition_point(|commits| commits.last <= offset);
+        self.commits.get(first).map(|commits| commits.at)
+    }
+}
+
+impl StorePart {
+    /// Tells readers what changed, if something did that concerns them.
+    fn tell(&mut self) {
+        let filled = |view: &ViewPart| view.ready && view.error.is_none();
+        self.progress.send_if_modified(|progress| {
+            let before = progress.clone();
+            (progress.connected, progress.offset, progress.stored) =
+                (self.connected, self.offset, self.stored);
+            let unchanged =
+                self.views.iter().all(|(name, view)| progress.ready.contains(name) == filled(view));
+            if !unchanged {
+                let ready = self.views.iter().filter(|(_, view)| filled(view)).map(|(name, _)| name.clone());
+                progress.ready = Arc::new(ready.collect());
+            }
+            *progress != before
+        });
+    }
 }
 
 impl Board {
@@ -118,7 +172,13 @@ impl Board {
             let store = inner.stores.entry(consumer.store).or_default();
             store.views.entry(consumer.view).or_default();
         }
-        Board { hold_for, started: Instant::now(), inner: Mutex::new(inner) }
+        Board {
+            hold_for,
+            started: Instant::now(),
+            inner: Mutex::new(inner),
+            moved: Notify::new(),
+            epoch: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -128,7 +188,12 @@ impl Board {
 
     // The source.
 
+    pub fn epoch(&self) -> Option<Epoch> {
+        Some(Epoch(self.epoch.load(Ordering::Acquire))).filter(|epoch| epoch.0 > 0)
+    }
+
     pub fn leading(&self, epoch: u64, server: &str) {
+        self.epoch.store(epoch, Ordering::Release);
         let mut inner = self.lock();
         (inner.epoch, inner.server) = (epoch, server.to_owned());
         (inner.source_state, inner.source_error) = (PartState::Healthy, None);
@@ -154,11 +219,14 @@ impl Board {
 
     pub fn captured(&self, offset: Offset, committed_at: i64, changes: u64) {
         let mut inner = self.lock();
-        if inner.commits.back().is_none_or(|(_, at)| committed_at - at > COMMITS_APART_MICROS) {
-            if inner.commits.len() == COMMITS_MAX {
-                inner.commits.pop_front();
+        match inner.commits.back_mut().filter(|commits| committed_at - commits.at <= COMMITS_APART_MICROS) {
+            Some(commits) => commits.last = offset,
+            None => {
+                if inner.commits.len() == COMMITS_MAX {
+                    inner.commits.pop_front();
+                }
+                inner.commits.push_back(Commits { last: offset, at: committed_at });
             }
-            inner.commits.push_back((offset, committed_at));
         }
         inner.committed_at = Some(committed_at);
         inner.transactions.add(1);
@@ -226,6 +294,7 @@ impl Board {
             for store in self.lock().stores.values_mut() {
                 if let Some(part) = store.views.get_mut(&view) {
                     part.error = Some(error.to_string());
+                    store.tell();
                 }
             }
         }
@@ -234,7 +303,9 @@ impl Board {
     fn store(&self, name: &str, change: impl FnOnce(&mut StorePart)) {
         if let Some(part) = self.lock().stores.get_mut(name) {
             change(part);
+            part.tell();
         }
+        self.moved.notify_waiters();
     }
 
     fn view(&self, consumer: &Consumer, change: impl FnOnce(&mut ViewPart)) {
@@ -243,6 +314,36 @@ impl Board {
                 change(view);
             }
         });
+    }
+
+    /// How far a store is, from now on. A store that the board does not know never moves.
+    pub fn progress(&self, store: &str) -> watch::Receiver<Progress> {
+        match self.lock().stores.get(store) {
+            Some(part) => part.progress.subscribe(),
+            None => watch::Sender::new(Progress::default()).subscribe(),
+        }
+    }
+
+    /// Completes when some store has moved or changed its state after this was called and enabled.
+    pub fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// This instance leads no more: another one may do what it likes with the stores.
+    pub fn leads_no_more(&self) {
+        self.epoch.store(0, Ordering::Release);
+        for store in self.lock().stores.values_mut() {
+            store.connected = false;
+            store.views.values_mut().for_each(|view| view.ready = false);
+            store.tell();
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// When the first change was committed that comes after `offset`, microseconds since 1970 by the source's clock, or
+    /// up to 50 ms before; `None` if there is none that is remembered.
+    pub fn waiting_since(&self, offset: Offset) -> Option<i64> {
+        self.lock().waiting_since(offset)
     }
 
     pub fn offset(&self, store: &str) -> Offset {
@@ -348,17 +449,13 @@ impl Board {
     pub fn status(&self, now_micros: i64, durable: Offset, notation: impl Fn(&Position) -> String) -> Status {
         let inner = self.lock();
         let stores = inner.stores.iter().map(|(name, part)| {
-            let first_not_applied = inner.commits.partition_point(|(offset, _)| *offset <= part.offset);
-            let waiting_since = match (first_not_applied, inner.commits.get(first_not_applied)) {
-                // Older than what is remembered: at least as old as the last that was applied.
-                (0, _) | (_, None) => part.committed_at,
-                (_, Some((_, at))) => *at,
+            let waiting_since = match inner.waiting_since(part.offset) {
+                _ if part.offset >= durable => None,
+                // Perhaps older than what is remembered: at least as old as the last that was applied.
+                None => Some(part.committed_at).filter(|at| *at > 0),
+                since => since,
             };
-            let lag_ms = match durable.0.saturating_sub(part.offset.0) {
-                _ if waiting_since == 0 => 0,
-                0 => 0,
-                _ => u64::try_from((now_micros - waiting_since) / 1000).unwrap_or(0),
-            };
+            let lag_ms = waiting_since.map_or(0, |at| u64::try_from((now_micros - at) / 1000).unwrap_or(0));
             store_status(name, part, lag_ms, durable, &notation)
         });
         let backfills = inner.backfills.values().map(|part| {

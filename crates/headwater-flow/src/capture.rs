@@ -102,7 +102,11 @@ impl Capture {
         let mut idle_entry_at = Instant::now();
         loop {
             let events = tokio::select! {
-                events = stream.next() => events?,
+                events = stream.next() => {
+                    let events = events?;
+                    self.frontier.heard();
+                    events
+                }
                 () = tokio::time::sleep_until(release_at) => Vec::new(),
             };
             let (mut grew, came) = (false, !events.is_empty());

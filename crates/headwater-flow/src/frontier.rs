@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use headwater_model::{ChunkId, Error, Offset, Position, Result, Source};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -57,6 +57,9 @@ pub(crate) struct Frontier {
     whole_after: watch::Sender<Option<Offset>>,
     /// Held by the one who waits for a mark on behalf of all.
     turn: Mutex<()>,
+    began: Instant,
+    /// When the source was last heard of, in milliseconds since `began`.
+    heard_ms: AtomicU64,
 }
 
 impl Frontier {
@@ -70,6 +73,8 @@ impl Frontier {
             came_by: watch::Sender::new(None),
             whole_after: watch::Sender::new(None),
             turn: Mutex::new(()),
+            began: Instant::now(),
+            heard_ms: AtomicU64::new(0),
         }
     }
 
@@ -79,6 +84,12 @@ impl Frontier {
     }
 
     // Capture.
+
+    /// The source sent something, or said that there is nothing to send.
+    pub fn heard(&self) {
+        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(ms, Ordering::Relaxed);
+    }
 
     /// The log has been read up to `position`, and `offset` is the newest entry.
     pub fn reach(&self, position: &Position, offset: Offset) {
@@ -119,6 +130,17 @@ impl Frontier {
     }
 
     // Everyone.
+
+    /// For how long the source has not been heard of: what it committed meanwhile is not known here.
+    pub fn silent_for(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(heard)
+    }
+
+    /// The newest place that is known.
+    pub fn reached(&self) -> Reached {
+        self.reached.borrow().clone()
+    }
 
     /// Entries behind this offset tell all that happens to every table of this term. At or before it, a table that was
     /// added to the file for this term may lack changes: nobody followed it. `None` until that place is known.

@@ -22,6 +22,7 @@ mod landing;
 mod lock;
 mod mapping;
 mod retry;
+pub mod serve;
 mod service;
 mod state;
 pub mod status;

@@ -12,14 +12,15 @@ use headwater_model::{
     ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Result, Source,
     Store, TableFacts, TableName, View,
 };
-use tokio::sync::mpsc;
+use tokio::sync::futures::Notified;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
-use crate::board::Board;
+use crate::board::{Board, Progress};
 use crate::capture::Capture;
 use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
@@ -76,6 +77,15 @@ struct Term {
     frontier: Arc<Frontier>,
 }
 
+/// How far a store may lie behind the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Distance {
+    /// Everything that was committed longer ago than this is applied.
+    pub age: Duration,
+    /// Known entries of the journal that are not.
+    pub transactions: u64,
+}
+
 /// A view of a running service: cheap to clone, usable from anywhere.
 #[derive(Clone)]
 pub struct Handle {
@@ -97,15 +107,42 @@ impl Handle {
         self.term.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until all that the source had committed at `position` is in the journal, also if none of it concerns a view.
-    /// A store that has applied the returned offset shows it, or something newer. Waits without a bound of its own
-    /// while the log moves; `Transient` while this instance does not lead or the source is away, `OutOfStep` for a
-    /// position of another system.
-    pub async fn offset_of(&self, position: &Position) -> Result<Offset> {
-        match self.term() {
-            Some(term) => term.frontier.passed(position).await,
-            None => Err(Error::transient("this instance does not lead")),
-        }
+    /// The system that is followed: positions of it compare.
+    pub(crate) fn system(&self) -> Option<Arc<str>> {
+        self.term()?.frontier.reached().position.map(|position| position.system)
+    }
+
+    /// Of this term; `None` while this instance does not lead.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.board.epoch()
+    }
+
+    pub(crate) fn frontier(&self) -> Option<Arc<Frontier>> {
+        self.term().map(|term| term.frontier)
+    }
+
+    pub(crate) fn progress(&self, store: &str) -> watch::Receiver<Progress> {
+        self.board.progress(store)
+    }
+
+    /// Completes when some store has moved or changed its state after this was called and enabled.
+    pub(crate) fn moved(&self) -> Notified<'_> {
+        self.board.moved()
+    }
+
+    /// How far a store at `offset` may lie behind the source.
+    pub(crate) fn distance(&self, offset: Offset) -> Distance {
+        let Some(frontier) = self.frontier() else {
+            return Distance { age: Duration::MAX, transactions: 0 };
+        };
+        let silent = frontier.silent_for();
+        let transactions = frontier.reached().offset.0.saturating_sub(offset.0);
+        let waiting = match transactions {
+            0 => None,
+            _ => self.board.waiting_since(offset),
+        };
+        let waited = waiting.map_or(0, |since| u64::try_from(now_micros() - since).unwrap_or(0));
+        Distance { age: silent.max(Duration::from_micros(waited)), transactions }
     }
 
     /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
@@ -197,6 +234,8 @@ impl Service {
                 Err(error) if error.is_retryable() => Ended::Failed(error),
                 ended => ended?,
             };
+            *self.term.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.board.leads_no_more();
             match ended {
                 Ended::Cancelled => break,
                 Ended::Failed(why) => {
@@ -216,7 +255,6 @@ impl Service {
                     gap = true;
                 }
             }
-            *self.term.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }

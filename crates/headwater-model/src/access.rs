@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnType, Key, Offset, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind};
+use crate::{ColumnType, Held, Key, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind};
 
 /// An access pattern: the `x` of `[access.x]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -288,10 +288,10 @@ pub struct Answer {
 /// The moment an answer shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerMoment {
-    /// Of a store: every transaction up to this offset and none after it.
-    Applied { offset: Offset, position: Option<Position>, committed_at: i64 },
-    /// Of a store that promises keys only: every transaction up to this offset, and perhaps some after it.
-    AtLeast { offset: Offset, position: Option<Position>, committed_at: i64 },
+    /// Of a store: what it holds there, and nothing newer.
+    Applied(Held),
+    /// Of a store that promises keys only: what it holds there, and perhaps something newer.
+    AtLeast(Held),
     /// Of the source itself: everything committed up to here.
     Now(Position),
 }

@@ -49,8 +49,11 @@ pub trait Source: Send + Sync {
     /// least as new as everything committed before the call. Documents are JSON texts.
     async fn answer(&self, read: &Read) -> Result<Answer>;
 
-    /// A position in the source's own notation (PostgreSQL: `0/16B3748`).
+    /// A position in the source's own notation (PostgreSQL: `0/16B3748`), without blanks.
     fn notation(&self, position: &Position) -> String;
+
+    /// The sequence of the position that an application writes in the source's own notation; `None` if it is none.
+    fn sequence(&self, notation: &str) -> Option<u64>;
 }
 
 /// A running read of the log.

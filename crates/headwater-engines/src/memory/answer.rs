@@ -13,11 +13,7 @@ use crate::walk::walk;
 
 pub(super) fn answer(state: &State, read: &Read) -> Result<Answer> {
     let held = state.held.as_ref().ok_or_else(|| Error::out_of_step("the store in memory is empty"))?;
-    let at = AnswerMoment::Applied {
-        offset: held.offset,
-        position: held.position.clone(),
-        committed_at: held.committed_at,
-    };
+    let at = AnswerMoment::Applied(held.clone());
     let found = match read {
         Read::Get { view, keys } => Found::Documents(documents(state, view, keys)),
         Read::Range(read) => range(state, read)?,

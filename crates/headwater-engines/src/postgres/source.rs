@@ -239,6 +239,10 @@ impl headwater_model::Source for Source {
     fn notation(&self, position: &Position) -> String {
         lsn::format(position.sequence)
     }
+
+    fn sequence(&self, notation: &str) -> Option<u64> {
+        lsn::parse(notation).ok()
+    }
 }
 
 /// A replication connection needs more than SQL does; say what.

@@ -63,11 +63,7 @@ impl Moment<'_> {
         let held = meta::read_held(replies.next().unwrap_or(Reply::Nil))?.ok_or_else(|| {
             Error::out_of_step("the store is empty: it was flushed, or restarted without its data")
         })?;
-        let at = AnswerMoment::Applied {
-            offset: held.offset,
-            position: held.position,
-            committed_at: held.committed_at,
-        };
+        let at = AnswerMoment::Applied(held);
         Ok((at, replies.collect()))
     }
 }

@@ -40,6 +40,7 @@ pub use deriver::Deriver;
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
 pub use stateless::Stateless;
+pub(crate) use sum::Sum;
 
 /// The shapes of the source's tables as last seen.
 pub type Tables = BTreeMap<TableName, Arc<Table>>;

@@ -10,7 +10,7 @@ use num_bigint::BigInt;
 
 /// The sum of some values, as SQL's `sum` over them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     nans: u64,
     infinities: u64,
     negative_infinities: u64,
@@ -93,6 +93,20 @@ impl Sum {
             Ok(n) if scale == 0 => Value::Int(n),
             _ => Value::Decimal(decimal_text(&total, scale).into()),
         }
+    }
+
+    /// The sum divided by the number of terms, rounded half away from zero to `digits` more digits after the point than the
+    /// sum has; NULL without any term.
+    pub fn average(&self, digits: u32) -> Value {
+        let terms: u64 = self.parts.iter().map(|part| part.terms).sum();
+        let (units, scale) = match Term::of(&self.value()) {
+            Ok(Term::Number { scale, units }) if terms > 0 => (units, scale),
+            _ => return self.value(),
+        };
+        let doubled = units * BigInt::from(10).pow(digits) * 2;
+        let terms = BigInt::from(terms);
+        let half = if doubled < BigInt::ZERO { -terms.clone() } else { terms.clone() };
+        Value::Decimal(decimal_text(&((doubled + half) / (terms * 2)), scale + digits).into())
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {

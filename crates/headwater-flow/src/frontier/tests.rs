@@ -72,6 +72,9 @@ impl Source for Marks {
     fn notation(&self, position: &Position) -> String {
         position.sequence.to_string()
     }
+    fn sequence(&self, notation: &str) -> Option<u64> {
+        notation.parse().ok()
+    }
 }
 
 fn at(sequence: u64) -> Position {

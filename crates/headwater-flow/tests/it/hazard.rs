@@ -376,4 +376,8 @@ impl Source for Gated {
     fn notation(&self, position: &Position) -> String {
         self.inner.notation(position)
     }
+
+    fn sequence(&self, notation: &str) -> Option<u64> {
+        self.inner.sequence(notation)
+    }
 }

@@ -100,4 +100,8 @@ impl Source for HeldLog {
     fn notation(&self, position: &Position) -> String {
         self.inner.notation(position)
     }
+
+    fn sequence(&self, notation: &str) -> Option<u64> {
+        self.inner.sequence(notation)
+    }
 }

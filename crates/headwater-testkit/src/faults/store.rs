@@ -1,7 +1,7 @@
 //! A store that misbehaves on purpose: it wraps a real one and rejects, loses replies, holds them or delays them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ pub enum Call {
     Begin,
     Write,
     Commit,
-    /// `inspect`, `prepare`, `answer`, `scan`, `rows`.
+    Answer,
+    /// `inspect`, `prepare`, `scan`, `rows`.
     Other,
 }
 
@@ -52,6 +53,7 @@ struct Faults {
     random: Mutex<Option<(Chance, u64)>>,
     injected: AtomicUsize,
     held: watch::Sender<bool>,
+    severed: AtomicBool,
 }
 
 impl FaultyStore {
@@ -62,6 +64,7 @@ impl FaultyStore {
             random: Mutex::default(),
             injected: AtomicUsize::new(0),
             held: watch::Sender::new(true),
+            severed: AtomicBool::new(false),
         };
         FaultyStore { inner, faults: Arc::new(faults) }
     }
@@ -85,6 +88,11 @@ impl FaultyStore {
         queued.entry(call).or_default().extend(std::iter::repeat_n(None, count));
     }
 
+    /// From now on every call fails, as if the network were cut, until [`FaultyStore::behave`].
+    pub fn sever(&self) {
+        self.faults.severed.store(true, Ordering::SeqCst);
+    }
+
     /// Lets go of the replies that are held.
     pub fn release(&self) {
         self.faults.held.send_replace(false);
@@ -94,6 +102,7 @@ impl FaultyStore {
     pub fn behave(&self) {
         self.faults.queued.lock().unwrap().clear();
         *self.faults.random.lock().unwrap() = None;
+        self.faults.severed.store(false, Ordering::SeqCst);
         self.release();
     }
 
@@ -105,6 +114,9 @@ impl FaultyStore {
 
 impl Faults {
     fn next(&self, call: Call) -> Option<Fault> {
+        if self.severed.load(Ordering::SeqCst) {
+            return Some(Fault::Reject(ErrorKind::Transient));
+        }
         let queued = self.queued.lock().unwrap().get_mut(&call).and_then(VecDeque::pop_front);
         let fault = match queued {
             Some(planned) => planned,
@@ -185,7 +197,7 @@ impl Store for FaultyStore {
     }
 
     async fn answer(&self, read: &Read) -> Result<Answer> {
-        self.faults.around(Call::Other, self.inner.answer(read)).await
+        self.faults.around(Call::Answer, self.inner.answer(read)).await
     }
 
     async fn scan(

@@ -353,8 +353,9 @@ pub(super) fn position(system: &Arc<str>, change: i64) -> Position {
     Position::new(system.clone(), sequence(change))
 }
 
-fn sequence(change: i64) -> u64 {
-    change.max(0).unsigned_abs() * PLACES
+/// The sequence of the position after a change id.
+pub(super) fn sequence(change: i64) -> u64 {
+    change.max(0).unsigned_abs().saturating_mul(PLACES)
 }
 
 /// The change id that a position stands at or behind.

@@ -254,6 +254,10 @@ impl headwater_model::Source for Source {
     }
 
     fn notation(&self, position: &Position) -> String {
-        format!("change {}", log::change_of(position))
+        log::change_of(position).to_string()
+    }
+
+    fn sequence(&self, notation: &str) -> Option<u64> {
+        notation.parse().ok().filter(|change| *change >= 0).map(log::sequence)
     }
 }

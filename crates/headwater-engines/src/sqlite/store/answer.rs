@@ -19,11 +19,7 @@ pub(super) fn answer(connection: &Connection, read: &Read) -> Result<Answer> {
         Read::Range(read) => range(&moment, read)?,
         Read::Walk(read) => Found::Reached(reached(&moment, read)?),
     };
-    let at = AnswerMoment::Applied {
-        offset: held.offset,
-        position: held.position,
-        committed_at: held.committed_at,
-    };
+    let at = AnswerMoment::Applied(held);
     Ok(Answer { at, found })
 }
 

@@ -351,11 +351,6 @@ impl Bench<'_> {
     /// Answers are of the newest step.
     pub(super) fn expect_moment(&self, at: &AnswerMoment) {
         let held = held(self.epoch, self.offset);
-        let expected = AnswerMoment::Applied {
-            offset: held.offset,
-            position: held.position,
-            committed_at: held.committed_at,
-        };
-        assert_eq!(*at, expected, "{self}: the moment of an answer");
+        assert_eq!(*at, AnswerMoment::Applied(held), "{self}: the moment of an answer");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_model::{
-    Answer, AnswerMoment, Edge, ErrorKind, Found, Hop, Key, Reached, Read, Store, Stored, StoredBody, Value,
-    View, ViewChange, ViewKind, WalkRead,
+    Answer, AnswerMoment, Edge, ErrorKind, Found, Held, Hop, Key, Reached, Read, Store, Stored, StoredBody,
+    Value, View, ViewChange, ViewKind, WalkRead,
 };
 
 use super::ranges::whole;
@@ -189,7 +189,7 @@ async fn read_until(store: Arc<dyn Store>, mut read: Read, stop: Arc<AtomicBool>
             range.by = vec![Value::Int((reads % 3) as i64)];
         }
         let answer = store.answer(&read).await.map_err(|e| format!("answer {read:?}: {e:?}"))?;
-        let AnswerMoment::Applied { offset, .. } = answer.at else {
+        let AnswerMoment::Applied(Held { offset, .. }) = answer.at else {
             return Err(format!("a store with whole transactions answered at {:?}", answer.at));
         };
         let n = offset.0 as i64;

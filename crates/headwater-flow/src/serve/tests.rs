@@ -1,0 +1,207 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{
+    Access, AccessPlan, ColumnType, Field, FieldShape, Figure, FigureFunction, Param, ParamRole,
+    Pattern as Declared, PlannedRead, RangeRead, Read, Series, StoredBody, TableName, Value, View, ViewKind,
+};
+
+use super::request::{Asked, read};
+use super::{Refused, render, window};
+
+fn series() -> Arc<View> {
+    let series = Series { time: "at".into(), tags: vec!["book".into()], fields: vec!["price".into()] };
+    let kind = ViewKind::Series(series);
+    Arc::new(View {
+        name: "price".into(),
+        from: TableName::new(None, "prices"),
+        columns: None,
+        filter: None,
+        embeds: Vec::new(),
+        stores: Vec::new(),
+        layout: None,
+        indexes: kind.indexes(),
+        kind,
+    })
+}
+
+fn param(name: &str, role: ParamRole, kind: ColumnType) -> Param {
+    let type_name = format!("{kind:?}").to_lowercase();
+    let required = matches!(role, ParamRole::Key | ParamRole::By | ParamRole::Start);
+    Param { name: name.into(), role, kind, type_name: type_name.into(), required }
+}
+
+fn plan(read: PlannedRead, params: Vec<Param>) -> AccessPlan {
+    let access = Access {
+        name: "pattern".into(),
+        pattern: Declared::Get { view: "price".into() },
+        stores: Vec::new(),
+        source: true,
+        stale: None,
+        rate_per_second: None,
+        p99: None,
+    };
+    AccessPlan { access, read, params, fields: Vec::new(), stores: Vec::new() }
+}
+
+fn prices() -> AccessPlan {
+    plan(
+        PlannedRead::Range { view: series(), index: 0, limit: 50 },
+        vec![
+            param("book", ParamRole::By, ColumnType::Int),
+            param("from", ParamRole::From, ColumnType::Timestamp),
+            param("to", ParamRole::To, ColumnType::Timestamp),
+        ],
+    )
+}
+
+fn ask(plan: &AccessPlan, params: &[(&str, &str)]) -> Result<Asked, Refused> {
+    let params: Vec<_> = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    read(plan, &params)
+}
+
+fn range(asked: Asked) -> RangeRead {
+    let Read::Range(range) = asked.read else { panic!("{:?}", asked.read) };
+    range
+}
+
+#[test]
+fn texts_become_a_read_by_the_types_of_the_parameters() {
+    let asked = ask(&prices(), &[("to", "2026-01-02"), ("book", "7"), ("limit", "9"), ("reverse", "true")]);
+    let range = range(asked.unwrap());
+    assert_eq!((range.by, range.limit, range.reverse), (vec![Value::Int(7)], 9, true));
+    assert_eq!(range.from, None);
+    let to = range.to.unwrap();
+    assert!(!to.inclusive);
+    assert_eq!(to.value.to_text(), "2026-01-02T00:00:00");
+}
+
+#[test]
+fn what_is_wrong_with_a_question_is_said_by_name() {
+    let wrong = |params: &[(&str, &str)], name: &str, words: &str| match ask(&prices(), params) {
+        Err(Refused::BadParameter { name: named, message, remedy }) => {
+            assert_eq!(named, name);
+            let said = format!("{message} {}", remedy.unwrap_or_default());
+            assert!(said.contains(words), "{said}");
+        }
+        other => panic!("{:?}", other.map(|asked| asked.read)),
+    };
+    wrong(&[], "book", "missing");
+    wrong(&[("book", "seven")], "book", "whole number");
+    wrong(&[("book", "7"), ("book", "8")], "book", "twice");
+    wrong(&[("book", "7"), ("limits", "1")], "limits", "`limit`");
+    wrong(&[("book", "7"), ("limit", "51")], "limit", "1 to 50");
+    wrong(&[("book", "7"), ("limit", "0")], "limit", "1 to 50");
+    wrong(&[("book", "7"), ("reverse", "yes")], "reverse", "true or false");
+    wrong(&[("book", "7"), ("cursor", "AAAA")], "cursor", "same parameters");
+}
+
+#[test]
+fn a_cursor_goes_on_where_its_parameters_are_the_same() {
+    let plan = prices();
+    let pages = ask(&plan, &[("book", "7")]).unwrap().pages;
+    let cursor = super::cursor::write(&pages, b"place");
+    let next = ask(&plan, &[("book", "7"), ("cursor", &cursor), ("limit", "3")]).unwrap();
+    assert_eq!(range(next).after.as_deref(), Some(&b"place"[..]));
+    for other in [("book", "8"), ("reverse", "true"), ("from", "2026-01-01")] {
+        let mut params = vec![("book", "7"), ("cursor", &*cursor), other];
+        params.dedup_by_key(|(name, _)| *name);
+        if other.0 == "book" {
+            params = vec![other, ("cursor", &*cursor)];
+        }
+        assert!(ask(&plan, &params).is_err(), "{other:?}");
+    }
+}
+
+#[test]
+fn figures_are_exact_and_buckets_are_aligned() {
+    let figure = |name: &str, function, column: Option<&str>| Figure {
+        name: name.into(),
+        function,
+        column: column.map(Into::into),
+    };
+    use FigureFunction::*;
+    let figures = [
+        figure("n", Count, None),
+        figure("known", Count, Some("price")),
+        figure("sum", Sum, Some("price")),
+        figure("mean", Avg, Some("price")),
+        figure("low", Min, Some("price")),
+        figure("high", Max, Some("price")),
+        figure("open", First, Some("price")),
+        figure("close", Last, Some("price")),
+    ];
+    let points = [
+        r#"{"at":"2026-01-01T00:59:59.999999","price":0.1}"#,
+        r#"{"at":"2026-01-01T00:00:00","price":9007199254740993}"#,
+        r#"{"at":"2026-01-01T01:00:00","price":10.00}"#,
+        r#"{"at":"2026-01-01T01:20:00","price":null}"#,
+        r#"{"at":"2026-01-01T01:30:00","price":9.50}"#,
+        r#"{"at":"2026-01-01T01:40:00","price":0.5}"#,
+        r#"{"at":"2026-01-01T05:00:00","price":null}"#,
+    ];
+    let hour = Duration::from_secs(3600);
+    let points = points.map(Arc::from);
+    let items = window::figures(&series(), hour, &figures, points.clone().into_iter(), false).unwrap();
+    let items: Vec<&str> = items.iter().map(|item| &**item).collect();
+    assert_eq!(
+        items,
+        [
+            concat!(
+                r#"{"at":"2026-01-01T00:00:00","n":2,"known":2,"sum":9007199254740993.1,"#,
+                r#""mean":4503599627370496.5500000,"low":0.1,"high":9007199254740993,"open":0.1,"close":9007199254740993}"#
+            ),
+            concat!(
+                r#"{"at":"2026-01-01T01:00:00","n":4,"known":3,"sum":20.00,"mean":6.66666667,"low":0.5,"high":10.00,"#,
+                r#""open":10.00,"close":0.5}"#
+            ),
+            concat!(
+                r#"{"at":"2026-01-01T05:00:00","n":1,"known":0,"sum":null,"mean":null,"low":null,"high":null,"#,
+                r#""open":null,"close":null}"#
+            ),
+        ]
+    );
+    let refused = window::figures(&series(), hour, &figures, points.into_iter(), true);
+    assert!(matches!(refused, Err(Refused::TooMuch(_))));
+}
+
+#[test]
+fn a_document_of_fields_has_the_types_of_its_columns() {
+    let field = |name: &str, kind, type_name: &str| Field {
+        name: name.into(),
+        nullable: true,
+        shape: FieldShape::Value { kind, type_name: type_name.into() },
+    };
+    let fields = [
+        field("id", ColumnType::Int, "bigint"),
+        field("price", ColumnType::Decimal, "numeric"),
+        field("odd", ColumnType::Decimal, "numeric"),
+        field("digits", ColumnType::Text, "text"),
+        field("gone", ColumnType::Text, "text"),
+        field("tags", ColumnType::List(Box::new(ColumnType::Text)), "text[]"),
+        field("fine", ColumnType::Bool, "boolean"),
+        field("loose", ColumnType::Dynamic, "INTEGER"),
+        field("words", ColumnType::Dynamic, "TEXT"),
+    ];
+    let stored = [
+        ("id", "9007199254740993"),
+        ("price", "12.50"),
+        ("odd", "NaN"),
+        ("digits", "007"),
+        ("tags", r#"["a","b"]"#),
+        ("fine", "true"),
+        ("loose", "5"),
+        ("words", "5"),
+    ];
+    let stored = stored.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let json = render::json(&fields, StoredBody::Fields(stored.into()));
+    assert_eq!(
+        &*json,
+        concat!(
+            r#"{"id":9007199254740993,"price":12.50,"odd":"NaN","digits":"007","gone":null,"tags":["a","b"],"#,
+            r#""fine":true,"loose":5,"words":"5"}"#
+        )
+    );
+}
