@@ -16,6 +16,8 @@ pub mod registry;
 mod settings;
 #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
 mod span;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "memory", feature = "sqlite"))]

@@ -1,8 +1,13 @@
 //! Reads an engine's own settings from its section of the file. An unknown setting is refused by name, with the
 //! nearest known one; nothing here prints a value, because any of them may be a secret.
 
+use std::time::Duration;
+
 use headwater_model::file::{Setting, Settings};
 use headwater_model::{Error, Result};
+
+/// How long a source works on one access pattern unless the file says otherwise.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// The settings of one section, taken one by one; [`Reader::finish`] refuses what is left.
 pub(crate) struct Reader<'a> {
@@ -60,6 +65,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// How long a source works on one access pattern: 1 ms to 10 minutes, with a unit (`"500ms"`, `"2s"`).
+    pub(crate) fn answer_timeout(&mut self) -> Result<Option<Duration>> {
+        const NAME: &str = "answer_timeout";
+        let timeout = match self.take(NAME) {
+            None => return Ok(None),
+            Some(Setting::Text(text)) => duration_of(text.reveal()),
+            Some(_) => None,
+        };
+        let allowed = Duration::from_millis(1)..=Duration::from_secs(600);
+        let timeout = timeout.filter(|timeout| allowed.contains(timeout));
+        timeout.map(Some).ok_or_else(|| self.wrong(NAME, "a time from \"1ms\" to \"600s\""))
+    }
+
     fn wrong(&self, name: &str, expected: &str) -> Error {
         Error::misconfigured(format!("setting \"{name}\" of {} is not {expected}", self.section))
             .with_remedy(format!("give \"{name}\" as {expected}"))
@@ -80,6 +98,15 @@ impl<'a> Reader<'a> {
             },
         ))
     }
+}
+
+fn duration_of(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let (digits, of): (&str, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+        Some(digits) => (digits, Duration::from_millis),
+        None => (text.strip_suffix('s')?, Duration::from_secs),
+    };
+    digits.trim().parse().ok().map(of)
 }
 
 fn bytes_of(text: &str) -> Option<u64> {
@@ -113,6 +140,19 @@ mod tests {
         let error = reader.finish().unwrap_err();
         assert_eq!(error.to_string(), "the store \"near\" has no setting \"byte_max\"");
         assert_eq!(error.remedy(), Some("did you mean \"bytes_max\"?"));
+    }
+
+    #[test]
+    fn a_timeout_has_a_unit_and_bounds() {
+        let read = |text: &str| {
+            let settings: Settings = [("answer_timeout".into(), Setting::Text(Secret::new(text)))].into();
+            Reader::new("the source", &settings).answer_timeout().ok().flatten()
+        };
+        assert_eq!(read("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(read("2s"), Some(Duration::from_secs(2)));
+        for wrong in ["0ms", "601s", "5", "soon", "-1s"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

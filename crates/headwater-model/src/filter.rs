@@ -28,6 +28,7 @@ mod tests;
 use std::fmt;
 
 pub use bind::{BoundFilter, Verdict};
+pub use sql::{SqlCell, SqlWriter};
 
 /// A parsed filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,8 +84,9 @@ enum Term {
     Text(Box<str>),
 }
 
+/// A comparison between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
+pub enum Comparison {
     Equal,
     Unequal,
     Less,

@@ -45,8 +45,10 @@ pub trait Source: Send + Sync {
     /// Gives up following: removes what `prepare` made, so that the source keeps no log for us.
     async fn forget(&self) -> Result<()>;
 
-    /// An access pattern with its values, in SQL: the oracle, and the fallback when no store can answer. What it shows is at
-    /// least as new as everything committed before the call. Documents are JSON texts.
+    /// An access pattern with its values, in SQL: the oracle, and the fallback when no store can answer. It shows every
+    /// transaction whose commit was acknowledged to its client before the call ([`crate::AnswerMoment::Now`]). Documents
+    /// are JSON texts, the same as stores are given. Bounded by the source in time, memory and connections: `Transient` if
+    /// it takes too long, `Unsupported` if the read asks for too much. Dropping the future ends the work soon.
     async fn answer(&self, read: &Read) -> Result<Answer>;
 
     /// A position in the source's own notation (PostgreSQL: `0/16B3748`), without blanks.

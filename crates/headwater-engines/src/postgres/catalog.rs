@@ -197,11 +197,20 @@ fn decode_of(oid: u32, rows: &HashMap<u32, TypeRow>) -> Decode {
 }
 
 /// Columns: oid, schema, table, identity letter, column, type oid, place in the key or null, the type's SQL name,
-/// kind of relation.
+/// kind of relation, whether never null, the oid of the type without domains, whether text is equal only byte by byte,
+/// whether there is a collation.
 pub(super) fn describe_sql(table_oid: &str) -> String {
     format!(
         "SELECT c.oid, n.nspname, c.relname, c.relreplident, a.attname, a.atttypid,
-                array_position(k.columns, a.attnum), format_type(a.atttypid, a.atttypmod), c.relkind
+                array_position(k.columns, a.attnum), format_type(a.atttypid, a.atttypmod), c.relkind, a.attnotnull,
+                (WITH RECURSIVE b AS (
+                   SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
+                   UNION ALL
+                   SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t JOIN b
+                     ON b.typtype = 'd' AND t.oid = b.typbasetype)
+                 SELECT b.oid FROM b WHERE b.typtype <> 'd'),
+                coalesce((SELECT l.collisdeterministic FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation), true),
+                a.attcollation <> 0
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          JOIN pg_catalog.pg_attribute a

@@ -22,6 +22,8 @@ pub(super) struct Config {
     pub connect_within: Duration,
     pub slot: String,
     pub publication: String,
+    /// How long the server works on one access pattern.
+    pub answer_within: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +123,9 @@ impl Config {
         }
         if let Some(publication) = reader.text("publication")? {
             self.publication = publication.to_owned();
+        }
+        if let Some(timeout) = reader.answer_timeout()? {
+            self.answer_within = timeout;
         }
         reader.finish()?;
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -239,6 +244,7 @@ fn parse_url(url: &str) -> Result<Config> {
         connect_within,
         slot: "headwater".into(),
         publication: "headwater".into(),
+        answer_within: crate::settings::ANSWER_WITHIN,
     })
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_model::{Error, ErrorKind, Result};
+use postgres_protocol::IsNull;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
@@ -56,6 +57,14 @@ pub(super) enum Purpose {
 pub(super) struct Connection {
     pub wire: Wire,
     parameters: HashMap<String, String>,
+    /// Whether the server waits for the next command: after an error it does once the error is read to its end.
+    ready: bool,
+}
+
+/// A statement, and its parameters as the texts that their types read.
+pub(super) struct Bound<'a> {
+    pub sql: &'a str,
+    pub params: &'a [Option<String>],
 }
 
 /// A result row in text form.
@@ -83,7 +92,7 @@ impl Connection {
 
     async fn open_host(config: &Config, host: &Host, purpose: Purpose) -> Result<Connection> {
         let io = connect(config, host).await?;
-        let mut connection = Connection { wire: Wire::new(io), parameters: HashMap::new() };
+        let mut connection = Connection { wire: Wire::new(io), parameters: HashMap::new(), ready: false };
         let mut parameters = vec![
             ("user", config.user.as_str()),
             ("database", config.database.as_str()),
@@ -98,6 +107,7 @@ impl Connection {
         connection.authenticate(config).await?;
         // Until ReadyForQuery: parameters and the key for cancelling.
         while connection.answer().await?.tag != b'Z' {}
+        connection.ready = true;
         Ok(connection)
     }
 
@@ -183,6 +193,11 @@ impl Connection {
 
     /// The next message that is an answer: notices are passed over, parameters kept, errors returned.
     async fn answer(&mut self) -> Result<Frame> {
+        Ok(self.reply().await??)
+    }
+
+    /// [`Connection::answer`], with what the server refuses apart from a connection that broke.
+    async fn reply(&mut self) -> Result<Result<Frame, ServerError>> {
         loop {
             while let Some(frame) = self.wire.next_frame()? {
                 match frame.tag {
@@ -194,8 +209,8 @@ impl Connection {
                             self.parameters.insert(name.into_owned(), value.into_owned());
                         }
                     }
-                    b'E' => return Err(ServerError::parse(self.wire.bytes(frame.body)).into()),
-                    _ => return Ok(frame),
+                    b'E' => return Ok(Err(ServerError::parse(self.wire.bytes(frame.body)))),
+                    _ => return Ok(Ok(frame)),
                 }
             }
             timeout(ANSWER_WITHIN, self.wire.fill())
@@ -220,6 +235,7 @@ impl Connection {
         rows: &mut Vec<Row>,
         mut copied: impl FnMut(&[u8]) -> Result<bool>,
     ) -> Result<bool> {
+        self.ready = false;
         frontend::query(sql, &mut self.wire.output).map_err(encode)?;
         self.wire.flush().await?;
         loop {
@@ -231,11 +247,69 @@ impl Connection {
                     }
                 }
                 b'D' => rows.push(data_row(self.wire.bytes(frame.body))?),
-                b'Z' => return Ok(true),
+                b'Z' => {
+                    self.ready = true;
+                    return Ok(true);
+                }
                 b'C' | b'T' | b'I' | b'H' | b'c' => {}
                 other => return Err(unexpected(other, "a query")),
             }
         }
+    }
+
+    /// Runs statements with parameters, sent at once and answered in one go as one transaction, and returns the rows of
+    /// each. `Unsupported` if these are larger than `bytes_max` in sum. After a server error the connection
+    /// [is ready](Connection::is_ready) again.
+    pub async fn run_bound(&mut self, statements: &[Bound<'_>], bytes_max: usize) -> Result<Vec<Vec<Row>>> {
+        self.ready = false;
+        for statement in statements {
+            let output = &mut self.wire.output;
+            frontend::parse("", statement.sql, [], output).map_err(encode)?;
+            bind(statement.params, output)?;
+            frontend::execute("", 0, output).map_err(encode)?;
+        }
+        frontend::sync(&mut self.wire.output);
+        self.wire.flush().await?;
+        let mut results = Vec::with_capacity(statements.len());
+        let (mut rows, mut bytes, mut failed) = (Vec::new(), 0, None);
+        loop {
+            let frame = match self.reply().await? {
+                Ok(frame) => frame,
+                Err(error) => {
+                    // What was sent behind it is passed over, up to the sync.
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            match frame.tag {
+                b'D' => {
+                    bytes += frame.body.len();
+                    if bytes > bytes_max {
+                        return Err(Error::unsupported(format!(
+                            "the answer has more than {bytes_max} bytes"
+                        ))
+                        .with_remedy("ask for fewer documents at once"));
+                    }
+                    rows.push(data_row(self.wire.bytes(frame.body))?);
+                }
+                b'C' | b'I' => results.push(std::mem::take(&mut rows)),
+                b'Z' => {
+                    self.ready = true;
+                    break;
+                }
+                b'1' | b'2' => {}
+                other => return Err(unexpected(other, "a query")),
+            }
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(results),
+        }
+    }
+
+    /// Whether the server waits for the next command.
+    pub fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Starts a COPY in both directions: START_REPLICATION.
@@ -313,6 +387,23 @@ fn sasl_body<'a>(wire: &'a Wire, frame: &Frame, expected: u32) -> Result<&'a [u8
         Some(step) if frame.tag == b'R' && u32::from_be_bytes(*step) == expected => Ok(&body[4..]),
         _ => Err(Error::transient("the server broke off SCRAM")),
     }
+}
+
+/// Binds the unnamed statement; parameters and results are text.
+fn bind(params: &[Option<String>], output: &mut bytes::BytesMut) -> Result<()> {
+    let write = |param: &Option<String>, out: &mut bytes::BytesMut| match param {
+        Some(text) => {
+            out.extend_from_slice(text.as_bytes());
+            Ok(IsNull::No)
+        }
+        None => Ok(IsNull::Yes),
+    };
+    frontend::bind("", "", [0], params, write, [0], output).map_err(|error| match error {
+        frontend::BindError::Conversion(cause) => Error::bug("a parameter cannot be sent").with_cause(cause),
+        frontend::BindError::Serialization(cause) => {
+            Error::unsupported("the read has too many values, or too large ones").with_cause(cause)
+        }
+    })
 }
 
 fn data_row(body: &[u8]) -> Result<Row> {

@@ -55,7 +55,8 @@ impl ServerError {
             // begins anew inside the transaction. The log is lost for us; waiting does not bring it back.
             "XX000" if self.message.starts_with("could not map filenode") => OutOfStep,
             code if code.starts_with("XX") => Transient,
-            code if code.starts_with("0A") => Unsupported,
+            // A value that its type does not take, or two types that do not compare: of a read, not of ours.
+            code if code.starts_with("0A") || code.starts_with("22") || code == "42883" => Unsupported,
             "3D000" | "3F000" | "42P01" | "42703" | "42704" => Misconfigured,
             _ => Bug,
         }

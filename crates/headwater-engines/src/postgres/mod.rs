@@ -7,16 +7,19 @@
 //! - `catalog`, `tables`: what only the database's catalog knows
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
+//! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
 //! - `error`: what the server's errors ask the caller to do
 //!
 //! Not supported: composite values as objects (they are text, as PostgreSQL prints them), generated columns (not in
 //! the log before version 18), large objects, sequences.
 
+mod answer;
 mod catalog;
 mod chunk;
 mod codec;
 mod config;
 mod connection;
+mod dialect;
 mod error;
 mod follow;
 mod inspect;

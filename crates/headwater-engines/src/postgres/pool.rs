@@ -11,6 +11,8 @@ use super::connection::{Connection, Purpose};
 
 pub(super) struct Pool {
     config: Arc<Config>,
+    /// What every new connection runs first.
+    setup: Option<String>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
@@ -25,7 +27,12 @@ pub(super) struct Lease {
 
 impl Pool {
     pub fn new(config: Arc<Config>, size: usize) -> Pool {
-        Pool { config, idle: Arc::default(), permits: Arc::new(Semaphore::new(size)) }
+        Pool { config, setup: None, idle: Arc::default(), permits: Arc::new(Semaphore::new(size)) }
+    }
+
+    /// A pool whose connections run this SQL first.
+    pub fn with_setup(config: Arc<Config>, size: usize, setup: String) -> Pool {
+        Pool { setup: Some(setup), ..Pool::new(config, size) }
     }
 
     pub async fn get(&self) -> Result<Lease> {
@@ -40,10 +47,20 @@ impl Pool {
                     }
                     connection
                 }
-                None => Connection::open(&self.config, Purpose::Sql).await?,
+                None => self.open().await?,
             };
             return Ok(Lease { connection: Some(connection), idle: self.idle.clone(), _permit: permit });
         }
+    }
+}
+
+impl Pool {
+    async fn open(&self) -> Result<Connection> {
+        let mut connection = Connection::open(&self.config, Purpose::Sql).await?;
+        if let Some(setup) = &self.setup {
+            connection.query(setup).await.map_err(|error| error.while_doing("set up a connection"))?;
+        }
+        Ok(connection)
     }
 }
 

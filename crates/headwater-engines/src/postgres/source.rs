@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Position, Result, RetainedLog, SourceFacts, Table,
-    TableName,
+    Answer, Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Position, Read, Result, RetainedLog,
+    SourceFacts, Table, TableName,
 };
 
+use super::answer::Answers;
 use super::catalog::Catalog;
 use super::config::Config;
 use super::connection::{Connection, Purpose};
@@ -27,6 +28,7 @@ pub struct Source {
     config: Arc<Config>,
     readers: Arc<Pool>,
     others: Arc<Pool>,
+    answers: Answers,
     catalog: Arc<Catalog>,
     wanted: Arc<Wanted>,
     /// The server may forget its log up to here. Read by the running stream.
@@ -42,6 +44,7 @@ impl Source {
         Ok(Source {
             readers: Arc::new(Pool::new(config.clone(), READERS_MAX)),
             others: Arc::new(Pool::new(config.clone(), OTHERS_MAX)),
+            answers: Answers::new(config.clone()),
             config,
             catalog: Arc::default(),
             wanted: Arc::default(),
@@ -232,8 +235,8 @@ impl headwater_model::Source for Source {
         Ok(())
     }
 
-    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
-        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    async fn answer(&self, read: &Read) -> Result<Answer> {
+        self.answers.answer(&self.catalog, read).await
     }
 
     fn notation(&self, position: &Position) -> String {

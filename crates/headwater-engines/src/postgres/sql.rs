@@ -32,12 +32,19 @@ pub(super) fn value(value: &Value, type_name: &str) -> String {
             let items: Vec<String> = items.iter().map(Value::to_text).collect();
             format!("{}::{type_name}", literal(&items.join(" ")))
         }
+        other => format!("{}::{type_name}", literal(&text(other))),
+    }
+}
+
+/// A value as the text that the server's own types read.
+pub(super) fn text(value: &Value) -> String {
+    match value {
         Value::List(items) => {
             let mut text = String::new();
             array_text(items, &mut text);
-            format!("{}::{type_name}", literal(&text))
+            text
         }
-        other => format!("{}::{type_name}", literal(&other.to_text())),
+        other => other.to_text(),
     }
 }
 

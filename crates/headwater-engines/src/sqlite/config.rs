@@ -1,6 +1,7 @@
 //! `sqlite:PATH`, and the settings of source and embedded store.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result};
@@ -52,10 +53,14 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    pub(super) fn parse(section: &SourceSection) -> Result<SourceOptions> {
+    /// The options, and how long one access pattern may be worked on.
+    pub(super) fn parse(section: &SourceSection) -> Result<(SourceOptions, Duration)> {
         let path = path_of(section.url.reveal()).map_err(|e| e.while_doing("the source"))?;
-        settings::Reader::new("the source", &section.settings).finish()?;
-        Ok(SourceOptions { path, retained_log_bytes_max: section.retained_log_bytes_max })
+        let mut settings = settings::Reader::new("the source", &section.settings);
+        let answer_within = settings.answer_timeout()?.unwrap_or(settings::ANSWER_WITHIN);
+        settings.finish()?;
+        let options = SourceOptions { path, retained_log_bytes_max: section.retained_log_bytes_max };
+        Ok((options, answer_within))
     }
 
     pub(super) fn log_rows_max(&self) -> u64 {

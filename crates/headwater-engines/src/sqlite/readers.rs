@@ -14,15 +14,24 @@ const IDLE_MAX: usize = 8;
 /// Reads at once; the others wait.
 const READS_MAX: usize = 32;
 
+/// What is done to a new connection.
+type Setup = fn(&Connection) -> rusqlite::Result<()>;
+
 pub(super) struct Readers {
     path: PathBuf,
+    setup: Setup,
     idle: Mutex<Vec<Opened>>,
     permits: tokio::sync::Semaphore,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Readers {
-        Readers { path, idle: Mutex::default(), permits: tokio::sync::Semaphore::new(READS_MAX) }
+        Readers::with(path, READS_MAX, |_| Ok(()))
+    }
+
+    /// With another number of reads at once, and something that is done to each new connection.
+    pub(super) fn with(path: PathBuf, reads_max: usize, setup: Setup) -> Readers {
+        Readers { path, setup, idle: Mutex::default(), permits: tokio::sync::Semaphore::new(reads_max) }
     }
 
     /// Runs a read on a connection of its own; `None` if the file is not there.
@@ -30,12 +39,21 @@ impl Readers {
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<Option<T>> {
+        self.read_with(|connection| read(connection)).await
+    }
+
+    /// [`Readers::read`], for a read that changes settings of its connection and puts them back. After an error the
+    /// connection is not used again.
+    pub(super) async fn read_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<Option<T>> {
         let _permit =
             self.permits.acquire().await.map_err(|_| Error::bug("the connections for reading are closed"))?;
         let readers = self.clone();
         let work = move || {
-            let Some(opened) = readers.open()? else { return Ok(None) };
-            let value = read(&opened.connection)?;
+            let Some(mut opened) = readers.open()? else { return Ok(None) };
+            let value = read(&mut opened.connection)?;
             let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < IDLE_MAX {
                 idle.push(opened);
@@ -66,6 +84,7 @@ impl Readers {
         opened
             .connection
             .pragma_update(None, "query_only", true)
+            .and_then(|()| (self.setup)(&opened.connection))
             .map_err(|e| failed(e, "open the file for reading"))?;
         Ok(Some(opened))
     }

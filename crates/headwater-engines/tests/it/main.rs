@@ -1,6 +1,8 @@
 //! The engines against real servers; one module per engine.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod contract;
 #[cfg(feature = "memory")]

@@ -9,7 +9,7 @@ use crate::{ColumnType, Error, Result, Row, Table, Value};
 /// A filter ready to be asked about rows of one [`Table`] shape. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BoundFilter {
-    root: Arc<Node>,
+    pub(super) root: Arc<Node>,
 }
 
 /// What a filter says about a row.
@@ -24,7 +24,7 @@ pub enum Verdict {
 }
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     /// A boolean cell, or a number other than zero where kinds are dynamic.
     Truth(Cell),
     Compare(Cell, Comparison, Cell),
@@ -38,7 +38,7 @@ enum Node {
 }
 
 #[derive(Debug)]
-enum Cell {
+pub(super) enum Cell {
     Column(usize),
     Literal(Value),
 }
@@ -284,7 +284,8 @@ fn and(a: Answers, b: Answers) -> Answers {
 }
 
 impl Comparison {
-    fn holds(self, ordering: Ordering) -> bool {
+    /// Whether values that compare so pass.
+    pub fn holds(self, ordering: Ordering) -> bool {
         match self {
             Comparison::Equal => ordering.is_eq(),
             Comparison::Unequal => ordering.is_ne(),

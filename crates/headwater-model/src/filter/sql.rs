@@ -1,7 +1,86 @@
-//! A filter written back as SQL: the same predicate for the source's own engine, which serves as the oracle.
+//! A filter written back as SQL: the same predicate for the source's own engine, which serves as the oracle; as text, or
+//! term by term through an engine's [`SqlWriter`].
 
+use super::bind::{BoundFilter, Cell, Node};
 use super::{Comparison, Expr, Filter, Operand, Term};
-use crate::Table;
+use crate::{Table, Value};
+
+/// A term of a bound filter.
+#[derive(Clone, Copy, Debug)]
+pub enum SqlCell<'a> {
+    /// The place of a column in the table that the filter is bound to.
+    Column(usize),
+    /// A value of the kind of the column it is compared with; or NULL.
+    Literal(&'a Value),
+}
+
+/// How an engine says the terms of a filter, so that they compare as [`Value::compare`] orders.
+pub trait SqlWriter {
+    /// A term where a condition or the operand of IS NULL stands.
+    fn cell(&mut self, cell: SqlCell<'_>) -> String;
+
+    /// `left comparison right`
+    fn compare(&mut self, left: SqlCell<'_>, comparison: Comparison, right: SqlCell<'_>) -> String;
+}
+
+impl BoundFilter {
+    /// The predicate, in parentheses, with its terms as `writer` says them.
+    pub fn write_sql(&self, writer: &mut dyn SqlWriter) -> String {
+        write_node(&self.root, writer)
+    }
+}
+
+fn write_node(node: &Node, writer: &mut dyn SqlWriter) -> String {
+    fn cell(cell: &Cell) -> SqlCell<'_> {
+        match cell {
+            Cell::Column(place) => SqlCell::Column(*place),
+            Cell::Literal(value) => SqlCell::Literal(value),
+        }
+    }
+    let mut joined = |parts: &[Node], word: &str| {
+        let parts: Vec<String> = parts.iter().map(|part| write_node(part, writer)).collect();
+        format!("({})", parts.join(word))
+    };
+    match node {
+        Node::And(parts) => joined(parts, " AND "),
+        Node::Or(parts) => joined(parts, " OR "),
+        Node::Truth(term) => format!("({})", writer.cell(cell(term))),
+        Node::Compare(left, comparison, right) => {
+            format!("({})", writer.compare(cell(left), *comparison, cell(right)))
+        }
+        Node::IsNull(term) => format!("({} IS NULL)", writer.cell(cell(term))),
+        Node::IsUnknown(inner) => format!("({} IS NULL)", write_node(inner, writer)),
+        Node::Is(inner, wanted) => {
+            format!("({} IS {})", write_node(inner, writer), if *wanted { "TRUE" } else { "FALSE" })
+        }
+        Node::Not(inner) => format!("(NOT {})", write_node(inner, writer)),
+    }
+}
+
+impl Comparison {
+    /// The operator in SQL.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::Unequal => "<>",
+            Comparison::Less => "<",
+            Comparison::AtMost => "<=",
+            Comparison::Greater => ">",
+            Comparison::AtLeast => ">=",
+        }
+    }
+
+    /// The same comparison with its sides exchanged.
+    pub fn mirrored(self) -> Comparison {
+        match self {
+            Comparison::Less => Comparison::Greater,
+            Comparison::AtMost => Comparison::AtLeast,
+            Comparison::Greater => Comparison::Less,
+            Comparison::AtLeast => Comparison::AtMost,
+            same => same,
+        }
+    }
+}
 
 impl Filter {
     /// The predicate with quoted names and every operation in parentheses.
@@ -31,14 +110,9 @@ fn write_expr(expr: &Expr, name: &dyn Fn(usize) -> String, out: &mut String) {
         Expr::Compare(left, comparison, right) => {
             out.push('(');
             write_operand(left, name, out);
-            out.push_str(match comparison {
-                Comparison::Equal => " = ",
-                Comparison::Unequal => " <> ",
-                Comparison::Less => " < ",
-                Comparison::AtMost => " <= ",
-                Comparison::Greater => " > ",
-                Comparison::AtLeast => " >= ",
-            });
+            out.push(' ');
+            out.push_str(comparison.sql());
+            out.push(' ');
             write_operand(right, name, out);
             out.push(')');
         }

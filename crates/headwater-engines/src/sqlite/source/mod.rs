@@ -3,13 +3,15 @@
 //! - [`capture`] what is put into the database, and why it is only keys
 //! - [`registry`] which tables are captured, and keeping that true while the schema changes
 //! - [`log`] the change table as events · [`follow`] the thread that watches
-//! - [`tables`] what the tables look like
+//! - [`tables`] what the tables look like · [`answer`], [`dialect`] access patterns as SQL
 //!
 //! Invariant: nothing here holds a lock on the user's database for longer than a few milliseconds. Reads of one window
 //! or chunk are one short read transaction each; writes are single rows, bounded deletes, or changes of the schema that
 //! were asked for.
 
+mod answer;
 mod capture;
+mod dialect;
 mod follow;
 mod inspect;
 mod log;
@@ -18,14 +20,17 @@ mod release;
 mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Chunk, ChunkId, ChunkRange, Error, Moment, Position, Result, RetainedLog, SourceFacts, Table, TableName,
+    Answer, Chunk, ChunkId, ChunkRange, Error, Moment, Position, Read, Result, RetainedLog, SourceFacts,
+    Table, TableName,
 };
 use rusqlite::Connection;
 
+use self::answer::Answers;
 use self::capture::kind;
 use self::registry::Registry;
 use self::release::Released;
@@ -37,6 +42,7 @@ use super::readers::Readers;
 pub struct Source {
     options: SourceOptions,
     readers: Arc<Readers>,
+    answers: Answers,
     shared: Arc<Shared>,
 }
 
@@ -53,12 +59,21 @@ struct Shared {
 
 impl Source {
     pub fn new(section: &SourceSection) -> Result<Source> {
-        Ok(Source::with_options(SourceOptions::parse(section)?))
+        let (options, answer_within) = SourceOptions::parse(section)?;
+        Ok(Source::with_options(options).answering_within(answer_within))
     }
 
     pub fn with_options(options: SourceOptions) -> Source {
         let readers = Arc::new(Readers::new(options.path.clone()));
-        Source { options, readers, shared: Arc::default() }
+        let answers = Answers::new(options.path.clone());
+        Source { options, readers, answers, shared: Arc::default() }
+    }
+
+    /// How long one access pattern may be worked on; half a second unless it is said.
+    #[must_use]
+    pub fn answering_within(mut self, timeout: Duration) -> Source {
+        self.answers.within = timeout;
+        self
     }
 
     /// Reads within one read transaction.
@@ -249,8 +264,9 @@ impl headwater_model::Source for Source {
         .await
     }
 
-    async fn answer(&self, _read: &headwater_model::Read) -> Result<headwater_model::Answer> {
-        Err(headwater_model::Error::unsupported("access patterns are not answered here yet"))
+    async fn answer(&self, read: &Read) -> Result<Answer> {
+        let answer = self.answers.answer(&self.shared, read).await?;
+        answer.ok_or_else(|| self.missing())
     }
 
     fn notation(&self, position: &Position) -> String {
