@@ -101,6 +101,14 @@ impl Deriving {
         Ok(Deriving { deriver, reader, writer, derived, shared, upto, saved, whole_before, is_new })
     }
 
+    /// Forgets the mirrored rows of every table but these. A mirror that cannot be read is left to [`Deriving::open`].
+    pub fn keep_only(data: &Path, tables: &[TableName]) -> Result<()> {
+        match Deriver::keep_only(&data.join("mirror.db"), tables) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
+            ended => ended,
+        }
+    }
+
     /// Removes the mirror in `data`, and what was made from it: after a gap in the log its rows are not the source's any
     /// more.
     pub fn forget(data: &Path) -> Result<()> {

@@ -263,9 +263,11 @@ impl Service {
     async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
         let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
         let state = Arc::new(State::open(&self.options.data.join("state.db"))?);
-        // Before the source hears which tables are still wanted.
-        state.keep_only(&consumers(&self.views))?;
         let tables = self.tables();
+        // Before the source hears which tables are still wanted: a table that comes back after a crash between the two
+        // would otherwise seem never to have been away.
+        state.keep_only(&consumers(&self.views))?;
+        Deriving::keep_only(&self.options.data, &tables)?;
         let held = self.greatest_held().await;
         let (journal, writer) = {
             let mut options = journal::Options::new(self.options.data.join("journal"));

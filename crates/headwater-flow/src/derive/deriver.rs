@@ -74,6 +74,11 @@ impl Deriver {
         Deriver::with(Mirror::open(path, &plan, true)?, plan)
     }
 
+    /// Forgets what the state at `path` has of every table but these: nobody will tell it what happens to them.
+    pub fn keep_only(path: &Path, tables: &[TableName]) -> Result<()> {
+        Mirror::keep_only(path, tables)
+    }
+
     fn with(mirror: Mirror, plan: Plan) -> Result<Deriver> {
         let cursor = mirror.cursor()?.unwrap_or(Offset::ZERO);
         let dirty = Dirty::new(&mirror.conn)?;

@@ -97,6 +97,35 @@ macro_rules! sql {
 impl Mirror {
     /// Opens or makes the file, and fits it to the plan. With `hold_new`, tables that it did not have are held back.
     pub fn open(path: &Path, plan: &Plan, hold_new: bool) -> Result<Mirror> {
+        let (mut mirror, format) = Mirror::connect(path)?;
+        mirror.hold_new = hold_new;
+        mirror.begin()?;
+        if format != FORMAT {
+            mirror.make()?;
+        }
+        mirror.fit(plan)?;
+        mirror.commit()?;
+        mirror.hold_new = false;
+        Ok(mirror)
+    }
+
+    /// Forgets every table but these, durably. Nothing is made where there is no mirror yet.
+    pub fn keep_only(path: &Path, tables: &[TableName]) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let (mut mirror, format) = Mirror::connect(path)?;
+        if format != FORMAT {
+            return Ok(());
+        }
+        let kept: Vec<Vec<u8>> = tables.iter().map(name_bytes).collect();
+        mirror.begin()?;
+        mirror.forget(|name| kept.iter().any(|kept| kept == name))?;
+        mirror.commit_durably()
+    }
+
+    /// The file, and the number of its form; 0 for one that is new.
+    fn connect(path: &Path) -> Result<(Mirror, i64)> {
         let conn = sql!("open the mirror", Connection::open(path))?;
         conn.set_prepared_statement_cache_capacity(1024);
         let prepare = || -> rusqlite::Result<i64> {
@@ -111,15 +140,8 @@ impl Mirror {
                 .map(|format| format.unwrap_or(0))
         };
         let format = sql!("open the mirror", prepare())?;
-        let mut mirror = Mirror { conn, tables: Vec::new(), groups: Vec::new(), open: false, hold_new };
-        mirror.begin()?;
-        if format != FORMAT {
-            mirror.make()?;
-        }
-        mirror.fit(plan)?;
-        mirror.commit()?;
-        mirror.hold_new = false;
-        Ok(mirror)
+        let mirror = Mirror { conn, tables: Vec::new(), groups: Vec::new(), open: false, hold_new: false };
+        Ok((mirror, format))
     }
 
     fn make(&mut self) -> Result<()> {
@@ -150,7 +172,7 @@ impl Mirror {
     pub fn fit(&mut self, plan: &Plan) -> Result<()> {
         sql!("make the mirror's tables", self.conn.execute_batch(groups::SCHEMA))?;
         self.tables.clear();
-        self.forget(plan)?;
+        self.forget(|name| plan.stored.iter().any(|stored| name_bytes(&stored.name) == name))?;
         for stored in &plan.stored {
             let table = self.fit_table(stored)?;
             self.tables.push(table);
@@ -182,14 +204,14 @@ impl Mirror {
         &self.groups[ranking]
     }
 
-    fn forget(&mut self, plan: &Plan) -> Result<()> {
+    fn forget(&self, is_kept: impl Fn(&[u8]) -> bool) -> Result<()> {
         let forget = || -> rusqlite::Result<()> {
             let mut tables = self.conn.prepare("SELECT id, name FROM tables")?;
             let tables = tables
                 .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             for (id, name) in tables {
-                if !plan.stored.iter().any(|stored| name_bytes(&stored.name) == name) {
+                if !is_kept(&name) {
                     self.drop_table(id)?;
                 }
             }
