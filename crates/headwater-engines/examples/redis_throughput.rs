@@ -5,7 +5,8 @@
 //! Documents are shaped like pgbench_accounts. Each round starts with an empty server; the peer and the store take
 //! turns, and the median of the rounds counts. `pipe` is the bare commands; `pipe_multi` the same with MULTI and
 //! EXEC around each step. On a machine that does other work at the same time, compare the CPU seconds: the server is
-//! the limit as long as its own are more than the client's. Arguments: changes per step, as many as you like.
+//! the limit as long as its own are more than the client's. `indexed` is the store with one index, apart by branch and
+//! ordered by balance. Arguments: changes per step, as many as you like.
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use std::time::Instant;
 
 use headwater_engines::store;
 use headwater_model::file::StoreSection;
-use headwater_model::{Epoch, Key, Layout, Offset, Record, Secret, Value, View, ViewChange};
+use headwater_model::{Epoch, Index, Key, Layout, Offset, Order, Record, Secret, Value, View, ViewChange};
 use headwater_testkit::{Redis, contract};
 
 /// Documents per round; `ROWS=200000` is enough for a look.
@@ -34,24 +35,29 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for step in steps {
         let multi = pipe_file(Some(step));
-        let (mut pipe, mut pipe_multi, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pipe, mut pipe_multi, mut ours, mut indexed) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             pipe.push(measure(&redis, || run_pipe(&redis, plain.path())));
             pipe_multi.push(measure(&redis, || run_pipe(&redis, multi.path())));
-            ours.push(measure(&redis, || runtime.block_on(run_store(&redis.url(), step))));
+            ours.push(measure(&redis, || runtime.block_on(run_store(&redis.url(), step, &[]))));
             assert_eq!(redis.cli(&["DBSIZE"]), (rows() + 1).to_string());
+            indexed.push(measure(&redis, || runtime.block_on(run_store(&redis.url(), step, &by_branch()))));
         }
         let rate = |runs: &[Run]| rows() as f64 / median(runs, |run| run.seconds);
-        for (name, runs) in [("pipe", &pipe), ("pipe_multi", &pipe_multi), ("ours", &ours)] {
+        for (name, runs) in
+            [("pipe", &pipe), ("pipe_multi", &pipe_multi), ("ours", &ours), ("indexed", &indexed)]
+        {
             let (server, client) = (median(runs, |run| run.server_cpu), median(runs, |run| run.client_cpu));
             println!("{name:>10}: {:.0}/s, CPU seconds: server {server:.2}, client {client:.2}", rate(runs));
         }
-        let (pipe, pipe_multi, ours) = (rate(&pipe), rate(&pipe_multi), rate(&ours));
+        let (pipe, pipe_multi, ours, indexed) = (rate(&pipe), rate(&pipe_multi), rate(&ours), rate(&indexed));
         println!(
-            "{{\"bench\": \"redis_put\", \"ratios\": {{\"pipe\": {:.3}, \"pipe_multi\": {:.3}}}, \"figures\": \
+            "{{\"bench\": \"redis_put\", \"ratios\": {{\"pipe\": {:.3}, \"pipe_multi\": {:.3}, \"indexed\": {:.3}}}, \"figures\": \
              {{\"step\": {step}, \"ours_per_s\": {ours:.0}, \"pipe_per_s\": {pipe:.0}, \"pipe_multi_per_s\": {pipe_multi:.0}}}}}",
             ours / pipe,
             ours / pipe_multi,
+            indexed / ours,
         );
     }
 }
@@ -60,10 +66,17 @@ fn filler() -> String {
     " ".repeat(84)
 }
 
-async fn run_store(url: &str, step: usize) {
+fn by_branch() -> Vec<Index> {
+    let order = vec![Order { column: "abalance".into(), descending: true }];
+    vec![Index { by: vec!["bid".into()], order }]
+}
+
+async fn run_store(url: &str, step: usize, indexes: &[Index]) {
     let section = StoreSection { name: "near".into(), url: Secret::new(url), settings: Default::default() };
     let store = store(&section).unwrap();
-    let view: Arc<View> = contract::store::view("accounts", Layout::Hash);
+    let mut view: View = (*contract::store::view("accounts", Layout::Hash)).clone();
+    view.indexes = indexes.to_vec();
+    let view = Arc::new(view);
     store.claim(Epoch(1)).await.unwrap();
     store.prepare(&view).await.unwrap();
     let names: Arc<[Box<str>]> = ["aid".into(), "bid".into(), "abalance".into(), "filler".into()].into();

@@ -31,7 +31,7 @@ pub(super) async fn look(
             asked.extend(moved_from.as_ref().map(|old| keys::document(prefix, view, old)));
         }
     }
-    let foreign = foreign_types(shared, asked).await?;
+    let foreign = of_other_type(shared, asked, b"hash").await?;
     let mut checked = Vec::with_capacity(changes.len());
     for change in changes {
         let mut remove = Vec::new();
@@ -63,15 +63,19 @@ pub(super) async fn look(
     Ok(checked)
 }
 
-/// The keys that exist and are not hashes, with their type.
-async fn foreign_types(shared: &Arc<Shared>, keys: Vec<Vec<u8>>) -> Result<HashMap<Vec<u8>, String>> {
+/// The keys that exist and are not of the type they should be, with their type.
+pub(super) async fn of_other_type(
+    shared: &Arc<Shared>,
+    keys: Vec<Vec<u8>>,
+    wanted: &[u8],
+) -> Result<HashMap<Vec<u8>, String>> {
     let mut foreign = HashMap::new();
     let mut reader = shared.reader().await?;
     for keys in keys.chunks(1024) {
         keys.iter().for_each(|key| resp::whole(&[b"TYPE", key], &mut reader.out));
         for key in keys {
             match reader.reply().await? {
-                Reply::Text(kind) if kind == b"hash" || kind == b"none" => {}
+                Reply::Text(kind) if kind == wanted || kind == b"none" => {}
                 Reply::Text(kind) => {
                     foreign.insert(key.clone(), String::from_utf8_lossy(&kind).into_owned());
                 }

@@ -2,7 +2,8 @@
 //!
 //! `prefix + view + ":" + key`, where the view's name and the key's parts are escaped so that `:` only separates: the
 //! keys of the view `a` can never be taken for those of a view `a:b`. Our own state is in `prefix + "headwater"`,
-//! which no document's key equals, because that has a `:` after the prefix.
+//! which no document's key equals, because that has a `:` after the prefix. Indexes are in `prefix + "%index:…"` and
+//! `prefix + "%places:…"`: in an escaped name `%` is never followed by a small letter.
 
 use headwater_model::{Key, Value, View};
 
@@ -22,6 +23,22 @@ pub(super) fn of_view(prefix: &str, view: &str) -> Vec<u8> {
 pub(super) fn document(prefix: &str, view: &View, key: &Key) -> Vec<u8> {
     let mut out = of_view(prefix, &view.name);
     key.write_text(&mut out);
+    out
+}
+
+/// The sorted set of one part of an index.
+pub(super) fn index(prefix: &str, view: &str, number: usize, part: &[u8]) -> Vec<u8> {
+    let mut out = of_view(&format!("{prefix}%index:"), view);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.push(b':');
+    out.extend_from_slice(part);
+    out
+}
+
+/// The hash in which a view's documents remember their places in its indexes.
+pub(super) fn places(prefix: &str, view: &str) -> Vec<u8> {
+    let mut out = of_view(&format!("{prefix}%places:"), view);
+    out.pop();
     out
 }
 
@@ -55,6 +72,9 @@ mod tests {
         assert_eq!(of_view("p:", "a:b"), b"p:a%3Ab:");
         assert!(!of_view("", "a:b").starts_with(&of_view("", "a")));
         assert_eq!(of_view("", ""), b"%E:");
+        assert_eq!(index("p:", "a:b", 1, b"\0x"), b"p:%index:a%3Ab:1:\0x");
+        assert_eq!(places("p:", "a"), b"p:%places:a");
+        assert!(!index("", "a", 0, b"").starts_with(&of_view("", "%index")));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod connection;
 mod facts;
 mod failure;
 mod foreign;
+mod index;
 mod keys;
 mod meta;
 mod resp;

@@ -55,6 +55,29 @@ async fn scan(
     Ok((next, found.collect()))
 }
 
+/// A batch of a hash's values, and the cursor to go on with. What is no hash has none.
+pub(super) async fn fields(
+    connection: &mut Connection,
+    hash: &[u8],
+    cursor: &[u8],
+) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>)> {
+    let items = match connection.ask(&[b"HSCAN", hash, cursor, b"COUNT", b"1000"]).await? {
+        Reply::Array(items) => items,
+        Reply::Error(text) if text.starts_with("WRONGTYPE") => return Ok((None, Vec::new())),
+        Reply::Error(text) => return Err(failure::from_reply(&text)),
+        _ => return Err(failure::unexpected("HSCAN")),
+    };
+    let mut items = items.into_iter();
+    let (Some(Reply::Text(next)), Some(Reply::Array(found))) = (items.next(), items.next()) else {
+        return Err(failure::unexpected("HSCAN"));
+    };
+    let values = found.into_iter().skip(1).step_by(2).filter_map(|value| match value {
+        Reply::Text(value) => Some(value),
+        _ => None,
+    });
+    Ok(((next != b"0").then_some(next), values.collect()))
+}
+
 /// Where a page ended: at a SCAN cursor, or within the keys that it gives, sorted, behind one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {

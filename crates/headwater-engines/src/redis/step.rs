@@ -4,16 +4,19 @@
 //! replies are read while it is being sent; the server holds it back until EXEC. EXEC carries the WATCH and the
 //! question for the next step, so fencing costs no round trip of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{Apply, Epoch, Error, Held, Layout, Refusal, Result, View, ViewChange};
+use headwater_model::{Apply, Epoch, Error, Held, Key, Layout, Refusal, Result, View, ViewChange};
 
+use super::connection::Connection;
+use super::index::{self, Places};
 use super::resp::{self, Token};
 use super::store::Shared;
 use super::tape::{Expect, Tally, Tape};
 use super::writer::{Writer, outrun};
-use super::{failure, foreign, meta, scan};
+use super::{failure, foreign, keys, meta, scan};
 
 /// Encoded bytes that are sent without waiting for more.
 const SEND_BYTES: usize = 64 << 10;
@@ -35,6 +38,7 @@ pub(super) struct Step {
     refused: Option<String>,
     /// The view whose JSON puts stand after a DBSIZE, if any.
     counting: Option<u16>,
+    places: Places,
 }
 
 impl Step {
@@ -51,6 +55,7 @@ impl Step {
             sent: false,
             refused: None,
             counting: None,
+            places: Places::default(),
         }
     }
 
@@ -58,7 +63,16 @@ impl Step {
         match change {
             ViewChange::Clear { view } => self.clear(&view).await,
             change => {
-                refusals.extend(self.encode(change)?);
+                let entries = self.places.entries(&change)?;
+                let about = entries.map(|entries| (about(&change), entries));
+                match self.encode(change)? {
+                    Some(refusal) => refusals.push(refusal),
+                    None => {
+                        if let Some(((view, key, moved_from), entries)) = about {
+                            self.places.note(&view, &key, moved_from.as_ref(), entries);
+                        }
+                    }
+                }
                 self.send_if_large().await
             }
         }
@@ -122,17 +136,84 @@ impl Step {
                 self.unlink(number, keys).await?;
             }
         }
+        self.clear_indexes(view, &mut reader).await?;
         self.shared.give_back(reader);
         Ok(())
     }
 
+    /// Removes all indexes that a view has or ever had: its documents remember which sets these are.
+    async fn clear_indexes(&mut self, view: &View, reader: &mut Connection) -> Result<()> {
+        let prefix = self.shared.config.prefix.clone();
+        let queued = self.places.clear(&prefix, view);
+        self.unlink_all(Expect::Nothing, &queued).await?;
+        let places = keys::places(&prefix, &view.name);
+        let mut cursor = Some(b"0".to_vec());
+        while let Some(from) = cursor {
+            let (next, remembered) = scan::fields(reader, &places, &from).await?;
+            let mut sets = BTreeSet::new();
+            for packed in remembered {
+                sets.extend(index::sets_of(&prefix, &view.name, &packed)?);
+            }
+            let sets: Vec<_> = sets.into_iter().collect();
+            self.unlink_all(Expect::Nothing, &sets).await?;
+            cursor = next;
+        }
+        self.unlink_all(Expect::Nothing, &[places]).await
+    }
+
+    async fn unlink_all(&mut self, expect: Expect, keys: &[Vec<u8>]) -> Result<()> {
+        for keys in keys.chunks(UNLINK_KEYS) {
+            self.unlink_as(expect, keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what documents of views with indexes remember, before they are changed.
+    async fn learn_places(&mut self, changes: &[ViewChange]) -> Result<()> {
+        let unknown = self.places.unknown(changes);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut reader = self.shared.reader().await?;
+        self.places.learn(&mut reader, &self.shared.config.prefix, unknown).await?;
+        self.shared.give_back(reader);
+        Ok(())
+    }
+
+    /// Queues what the write means for indexes.
+    async fn write_places(&mut self) -> Result<()> {
+        for changed in self.places.take_changed(&self.shared.config.prefix) {
+            if self.shared.is_wary()
+                && let Some(key) = foreign::of_other_type(&self.shared, changed.set_keys(), b"zset")
+                    .await?
+                    .into_keys()
+                    .next()
+            {
+                return Err(index::foreign(&key));
+            }
+            let writer = self.writer.as_mut().ok_or_else(over)?;
+            let out = &mut writer.connection.out;
+            // Sets come and go with their members, and DBSIZE must count documents only.
+            stop_counting(&mut self.counting, out, &mut self.tape);
+            for _ in 0..changed.write(out) {
+                self.tape.push(Expect::Nothing);
+            }
+            self.send_if_large().await?;
+        }
+        Ok(())
+    }
+
     async fn unlink(&mut self, view: u16, keys: &[Vec<u8>]) -> Result<()> {
+        self.unlink_as(Expect::Gone { view }, keys).await
+    }
+
+    async fn unlink_as(&mut self, expect: Expect, keys: &[Vec<u8>]) -> Result<()> {
         let writer = self.writer.as_mut().ok_or_else(over)?;
         let out = &mut writer.connection.out;
         resp::command(1 + keys.len(), out);
         resp::arg(b"UNLINK", out);
         keys.iter().for_each(|key| resp::arg(key, out));
-        self.tape.push(Expect::Gone { view });
+        self.tape.push(expect);
         self.send_if_large().await
     }
 
@@ -265,6 +346,8 @@ impl Apply for Step {
         if let Some(text) = &self.refused {
             return Err(failure::from_reply(text));
         }
+        self.places.wary = self.shared.is_wary();
+        self.learn_places(&changes).await?;
         let mut refusals = Vec::new();
         if self.shared.is_wary() {
             for (change, in_the_way) in foreign::look(&self.shared, changes, &mut refusals).await? {
@@ -281,6 +364,7 @@ impl Apply for Step {
                 self.apply(change, &mut refusals).await?;
             }
         }
+        self.write_places().await?;
         Ok(refusals)
     }
 
@@ -336,6 +420,15 @@ impl Drop for Step {
             self.shared.rest(writer);
         }
         self.shared.step_over();
+    }
+}
+
+/// The view, the key and the former key that a change is about.
+fn about(change: &ViewChange) -> (Arc<View>, Key, Option<Key>) {
+    match change {
+        ViewChange::Put { view, key, moved_from, .. } => (Arc::clone(view), key.clone(), moved_from.clone()),
+        ViewChange::Delete { view, key } => (Arc::clone(view), key.clone(), None),
+        ViewChange::Clear { view } => (Arc::clone(view), Key(Vec::new()), None),
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::file::{Setting, StoreSection};
 use headwater_model::{
-    Epoch, ErrorKind, Held, Layout, Offset, Promise, Record, Secret, Severity, Store, StoredBody, Value,
-    View, ViewChange,
+    Epoch, ErrorKind, Found, Held, Index, Layout, Offset, Order, Promise, RangeRead, Read, Record, Secret,
+    Severity, Store, StoredBody, Value, View, ViewChange,
 };
 use headwater_testkit::contract::store::{document, held, key, record, view};
 use headwater_testkit::{Folder, Redis, contract, eventually};
@@ -26,6 +26,10 @@ fn open(redis: &Redis) -> Arc<dyn Store> {
 
 fn put(view: &Arc<View>, id: i64, document: Record) -> ViewChange {
     ViewChange::Put { view: Arc::clone(view), key: key(id), moved_from: None, document }
+}
+
+fn delete(view: &Arc<View>, id: i64) -> ViewChange {
+    ViewChange::Delete { view: Arc::clone(view), key: key(id) }
 }
 
 async fn try_step(
@@ -92,6 +96,58 @@ async fn keys_and_fields_lie_where_the_manual_says() {
     assert_eq!(redis.cli(&["HMGET", "shop:headwater", "format", "epoch", "offset"]), "1\n3\n1");
     assert_eq!(redis.cli(&["HGET", "shop:headwater", "fields:book"]), r#"["id","title"]"#);
     assert_eq!(redis.cli(&["DBSIZE"]), "3");
+}
+
+fn indexed(name: &str, layout: Layout) -> Arc<headwater_model::View> {
+    let order = |column: &str, descending| Order { column: column.into(), descending };
+    let mut view = (*view(name, layout)).clone();
+    view.indexes = vec![
+        Index { by: vec!["n".into()], order: vec![order("id", true)] },
+        Index { by: vec![], order: vec![order("n", false)] },
+    ];
+    Arc::new(view)
+}
+
+#[tokio::test]
+async fn indexes_lie_where_the_manual_says_and_go_with_the_view() {
+    let redis = Redis::start();
+    let store = open_with(&redis.url(), &[("prefix", "shop:")]);
+    let (hash, json) = (indexed("book", Layout::Hash), indexed("page", Layout::Json));
+    store.claim(Epoch(1)).await.unwrap();
+    let puts = |view: &Arc<_>| (0..700).map(|id| put(view, id, document(id, id % 7))).collect::<Vec<_>>();
+    step(&*store, 1, 0, [puts(&hash), puts(&json)].concat()).await;
+    // The whole view, one sorted set; per value of n, one more.
+    assert_eq!(redis.cli(&["ZCARD", "shop:%index:book:1:"]), "700");
+    assert_eq!(redis.cli(&["HLEN", "shop:%places:page"]), "700");
+    assert_eq!(redis.cli(&["DBSIZE"]), (2 * (700 + 8 + 1) + 1).to_string());
+    // What is no document is not counted as one.
+    for view in [&hash, &json] {
+        assert_eq!(store.rows(view).await.unwrap(), 700);
+    }
+    step(&*store, 1, 1, vec![put(&json, 1000, document(1000, 99)), put(&json, 0, document(0, 98))]).await;
+    assert_eq!(store.rows(&json).await.unwrap(), 701);
+    // Emptied by an owner whose file has no indexes any more.
+    let (book, page) = (view("book", Layout::Hash), view("page", Layout::Json));
+    step(&*store, 1, 2, vec![ViewChange::Clear { view: book }, ViewChange::Clear { view: page }]).await;
+    assert_eq!(redis.cli(&["KEYS", "*"]), "shop:headwater");
+}
+
+#[tokio::test]
+async fn a_foreign_value_under_an_index_stops_with_a_remedy() {
+    let redis = Redis::start();
+    let store = open(&redis);
+    let view = indexed("book", Layout::Hash);
+    store.claim(Epoch(1)).await.unwrap();
+    step(&*store, 1, 0, vec![put(&view, 1, document(1, 1))]).await;
+    redis.cli(&["SET", "%index:book:1:", "foreign"]);
+    // At first it is only known that something was in the way.
+    let error = try_step(&*store, 1, 1, vec![put(&view, 2, document(2, 2))]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+    let error = try_step(&*store, 1, 1, vec![put(&view, 2, document(2, 2))]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
+    assert!(error.to_string().contains("%index:book:1:") && error.remedy().is_some(), "{error:?}");
+    redis.cli(&["DEL", "%index:book:1:"]);
+    step(&*store, 1, 1, vec![put(&view, 2, document(2, 2))]).await;
 }
 
 #[tokio::test]
@@ -366,6 +422,24 @@ async fn the_documented_user_is_enough() {
     assert_eq!(store.rows(&hash).await.unwrap(), 0);
     assert_eq!(store.rows(&json).await.unwrap(), 1);
     assert_eq!(store.scan(&json, None, 10).await.unwrap().0.len(), 1);
+    let indexed = indexed("line", Layout::Hash);
+    step(&*store, 1, 4, vec![put(&indexed, 1, document(1, 1)), put(&indexed, 2, document(2, 1))]).await;
+    step(&*store, 1, 5, vec![put(&indexed, 1, document(1, 2)), delete(&indexed, 2)]).await;
+    let part = RangeRead {
+        view: indexed.clone(),
+        index: 0,
+        by: vec![Value::Int(2)],
+        from: None,
+        to: None,
+        after: None,
+        reverse: false,
+        limit: 10,
+    };
+    match store.answer(&Read::Range(part)).await.unwrap().found {
+        Found::Page { documents, .. } => assert_eq!(documents.len(), 1),
+        found => panic!("{found:?}"),
+    }
+    step(&*store, 1, 6, vec![ViewChange::Clear { view: indexed }]).await;
     let other = open_with(&url, &[("prefix", "other:")]);
     assert_eq!(other.claim(Epoch(1)).await.unwrap_err().kind(), ErrorKind::Denied);
     // A document that the user may not write is not half written either.

@@ -9,6 +9,7 @@ use headwater_model::{
     Stored, Value, View, ViewChange,
 };
 
+use super::reading::expect_rows;
 use super::setup::{Bench, clear, delete, document, held, key, put, record};
 use crate::Chance;
 
@@ -53,6 +54,8 @@ pub(super) async fn random_ranges_match_a_model(bench: &mut Bench<'_>) {
             compare(bench, &mut chance, &other, &other_model).await;
         }
     }
+    expect_rows(bench, &view, model.len() as u64).await;
+    expect_rows(bench, &other, other_model.len() as u64).await;
 }
 
 fn order(column: &str, descending: bool) -> Order {
