@@ -25,6 +25,9 @@ use crate::service::{Distance, Handle, NamedStore};
 const HEDGE_TIMES: u32 = 4;
 const HEDGE_LEAST: Duration = Duration::from_millis(3);
 
+/// The end of what is said of a store that is older than its reader allows.
+const TOO_OLD: &str = "ms old";
+
 /// A store as readers see it.
 pub(super) struct ReadStore {
     pub name: Box<str>,
@@ -116,10 +119,12 @@ impl Inner {
         {
             return Ok(answer);
         }
+        let mut by_source = None;
         if pattern.plan.access.source {
-            match self.ask_source(read, after.as_ref(), deadline, &mut tried).await {
-                Err(Refused::Overloaded { .. } | Refused::Unavailable { .. })
-                    if Instant::now() < deadline => {}
+            match self.ask_source(read, after.as_ref(), deadline).await {
+                Err(refused @ (Refused::Overloaded { .. } | Refused::Unavailable { .. })) => {
+                    by_source = Some(refused);
+                }
                 ended => return ended,
             }
             // The source could not: a store may still become new enough in time.
@@ -130,7 +135,17 @@ impl Inner {
                 return Ok(answer);
             }
         }
-        Err(self.why_not(pattern, &demand, after.is_some(), began, tried))
+        if after.is_some() || tried.iter().any(|(_, why)| why.ends_with(TOO_OLD)) {
+            return Err(self.behind(pattern, began));
+        }
+        Err(match by_source {
+            Some(overloaded @ Refused::Overloaded { .. }) => overloaded,
+            Some(Refused::Unavailable { tried: source }) => {
+                tried.extend(source);
+                Refused::Unavailable { tried }
+            }
+            _ => Refused::Unavailable { tried },
+        })
     }
 
     /// The offset after which a store shows `position`; `None` if that is not known in time.
@@ -210,7 +225,7 @@ impl Inner {
                 if distance.transactions == 0 && progress.connected {
                     outlook = Outlook::Unheard;
                 }
-                not(format!("is {} ms old", distance.age.as_millis()));
+                not(format!("is {} {TOO_OLD}", distance.age.as_millis()));
                 continue;
             }
             if !store.breaker.lets_through() {
@@ -308,12 +323,8 @@ impl Inner {
         read: &Read,
         after: Option<&Position>,
         deadline: Instant,
-        tried: &mut Vec<(String, String)>,
     ) -> Result<(Found, Shown), Refused> {
-        let mut unavailable = |why: String| {
-            tried.push(("source".to_owned(), why));
-            Err(Refused::Unavailable { tried: tried.clone() })
-        };
+        let unavailable = |why: String| Err(Refused::Unavailable { tried: vec![("source".to_owned(), why)] });
         if !self.source_breaker.lets_through() {
             return unavailable("failed just now and is left alone for a moment".to_owned());
         }
@@ -362,26 +373,15 @@ impl Inner {
         Ok((answer.found, Shown { store: None, position, age: Duration::ZERO }))
     }
 
-    fn why_not(
-        &self,
-        pattern: &Pattern,
-        demand: &Demand,
-        demands_position: bool,
-        began: Instant,
-        tried: Vec<(String, String)>,
-    ) -> Refused {
+    /// How far the furthest store is behind.
+    fn behind(&self, pattern: &Pattern, began: Instant) -> Refused {
         let offsets = pattern.stores.iter().map(|place| self.stores[*place].progress.borrow().offset);
-        let furthest = offsets.max();
-        let too_old = tried.iter().any(|(_, why)| why.ends_with("ms old"));
-        if demands_position || (demand.age_max.is_some() && too_old) {
-            let distance = furthest.map(|offset| self.handle.distance(offset));
-            return Refused::Behind {
-                waited: began.elapsed(),
-                age: distance.map(|distance| distance.age),
-                transactions: distance.map(|distance| distance.transactions),
-            };
+        let distance = offsets.max().map(|offset| self.handle.distance(offset));
+        Refused::Behind {
+            waited: began.elapsed(),
+            age: distance.map(|distance| distance.age),
+            transactions: distance.map(|distance| distance.transactions),
         }
-        Refused::Unavailable { tried }
     }
 }
 

@@ -11,4 +11,5 @@ mod filter;
 mod hazard;
 mod property;
 mod ranking;
+mod serve;
 mod support;
