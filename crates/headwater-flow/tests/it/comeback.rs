@@ -39,6 +39,17 @@ const LATER: &str = "INSERT INTO reviews VALUES (13, 1, 'sixth'); DELETE FROM re
 
 #[test]
 fn rows_deleted_while_their_table_was_not_followed_stay_deleted_on_postgresql() {
+    on_postgresql(true);
+    on_postgresql(false);
+}
+
+#[test]
+fn rows_deleted_while_their_table_was_not_followed_stay_deleted_on_sqlite() {
+    on_sqlite(true);
+    on_sqlite(false);
+}
+
+fn on_postgresql(opens: bool) {
     let postgres = Postgres::start();
     let url = postgres.url();
     comes_back(
@@ -48,11 +59,11 @@ fn rows_deleted_while_their_table_was_not_followed_stay_deleted_on_postgresql() 
         &|| support::source(&url, &[]),
         &Truth::Postgres(url.clone()),
         Some("public"),
+        opens,
     );
 }
 
-#[test]
-fn rows_deleted_while_their_table_was_not_followed_stay_deleted_on_sqlite() {
+fn on_sqlite(opens: bool) {
     let folder = Folder::new("comeback-source");
     let path = folder.join("source.db");
     let db = rusqlite::Connection::open(&path).unwrap();
@@ -64,6 +75,7 @@ fn rows_deleted_while_their_table_was_not_followed_stay_deleted_on_sqlite() {
         &|| support::source(&url, &[]),
         &Truth::Sqlite(path.clone()),
         None,
+        opens,
     );
 }
 
@@ -89,11 +101,13 @@ fn views(schema: Option<&str>) -> (Vec<View>, Vec<View>) {
     (vec![flat("review", "reviews"), with_reviews], vec![flat("note", "notes"), with_notes])
 }
 
+/// The second life ends before it has opened the log, unless it `opens`.
 fn comes_back(
     execute: impl Fn(&str),
     source: &dyn Fn() -> Arc<dyn Source>,
     truth: &Truth,
     schema: Option<&str>,
+    opens: bool,
 ) {
     support::log();
     execute(SCHEMA);
@@ -114,11 +128,11 @@ fn comes_back(
     execute(BACKLOG);
     life.crash();
 
-    let log = HeldLog::new(source());
+    let log = if opens { HeldLog::new(source()) } else { HeldLog::never_opened(source()) };
     let life = begin(&log, &staying);
     let until = std::time::Instant::now() + PATIENCE;
-    while life.handle.status().epoch < 2 {
-        assert!(std::time::Instant::now() < until, "the second life leads");
+    while if opens { life.handle.status().epoch < 2 } else { log.asked() == 0 } {
+        assert!(std::time::Instant::now() < until, "the second life has begun");
         std::thread::sleep(Duration::from_millis(10));
     }
     execute(UNSEEN);

@@ -1,6 +1,7 @@
 //! A source whose log can be held back: it wraps a real one, and what the log brings waits until it is let go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use headwater_model::{
@@ -14,12 +15,24 @@ use tokio::sync::watch;
 pub struct HeldLog {
     inner: Arc<dyn Source>,
     held: watch::Sender<bool>,
+    follows: bool,
+    asked: Arc<AtomicUsize>,
 }
 
 impl HeldLog {
     /// Held back from the start.
     pub fn new(inner: Arc<dyn Source>) -> HeldLog {
-        HeldLog { inner, held: watch::Sender::new(true) }
+        HeldLog { inner, held: watch::Sender::new(true), follows: true, asked: Arc::default() }
+    }
+
+    /// The log cannot even be opened: whoever wants to follow it waits for ever.
+    pub fn never_opened(inner: Arc<dyn Source>) -> HeldLog {
+        HeldLog { follows: false, ..HeldLog::new(inner) }
+    }
+
+    /// How often someone has begun to follow, or has tried to.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Lets the log come by, with all that waits in it.
@@ -65,6 +78,10 @@ impl Source for HeldLog {
     }
 
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if !self.follows {
+            std::future::pending::<()>().await;
+        }
         let inner = self.inner.follow(after).await?;
         Ok(Box::new(HeldFollow { inner, held: self.held.subscribe(), waiting: Vec::new() }))
     }
