@@ -23,6 +23,7 @@ mod secret;
 pub mod sort;
 mod source;
 mod store;
+mod sum;
 mod table;
 mod value;
 mod view;
@@ -45,6 +46,7 @@ pub use position::{Epoch, Offset, Position};
 pub use secret::Secret;
 pub use source::{Follow, Source};
 pub use store::{Apply, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};
+pub use sum::Sum;
 pub use table::{Column, ColumnType, Table, TableId, TableName};
 pub use value::Value;
 pub use view::{

@@ -257,12 +257,9 @@ impl Dialect for Postgres {
             (Aggregate::Sum, Decode::Int | Decode::Decimal) => {
                 (format!("sum({sql})::numeric"), outcome(Decode::Decimal, Class::Native, true))
             }
-            (Aggregate::Sum, Decode::Float) => {
-                (format!("sum({sql})"), outcome(Decode::Float, class.clone(), true))
-            }
             (Aggregate::Sum, _) => {
                 return Err(Error::unsupported(format!(
-                    "column \"{}\" is no number to be summed",
+                    "column \"{}\" is no exact number to be summed",
                     column.name
                 )));
             }

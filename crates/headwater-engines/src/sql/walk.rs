@@ -12,6 +12,9 @@ use super::dialect::{Dialect, all};
 use super::rows::conditions;
 use super::shape::{Column, Shapes, quoted, shape};
 
+/// Each hop is a part of one statement, and engines bound these.
+const HOPS_MAX: usize = 32;
+
 pub(super) struct Reader<D: Dialect> {
     vertex: Column<D::Column>,
     edges_max: usize,
@@ -31,6 +34,12 @@ pub(super) fn statement<D: Dialect>(
     read: &WalkRead,
     params: &mut Params,
 ) -> Result<(String, Reader<D>)> {
+    if read.hops.len() > HOPS_MAX {
+        return Err(Error::unsupported(format!(
+            "{} hops in one walk, more than {HOPS_MAX}",
+            read.hops.len()
+        )));
+    }
     let most = read.edges_max.saturating_add(1).min(i64::MAX as usize);
     let mut ctes: Vec<String> = Vec::new();
     let mut vertex: Option<Column<D::Column>> = None;

@@ -10,11 +10,10 @@
 
 use headwater_model::sort::write_sort;
 use headwater_model::wire::{Reader, write_value, write_varint};
-use headwater_model::{Error, Result, Value};
+use headwater_model::{Error, Result, Sum, Value};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::mirror::sql_error;
-use super::sum::Sum;
 
 macro_rules! sql {
     ($expr:expr) => {

@@ -25,7 +25,6 @@ mod projection;
 mod ranking;
 mod render;
 mod stateless;
-mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +39,6 @@ pub use deriver::Deriver;
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
 pub use stateless::Stateless;
-pub(crate) use sum::Sum;
 
 /// The shapes of the source's tables as last seen.
 pub type Tables = BTreeMap<TableName, Arc<Table>>;

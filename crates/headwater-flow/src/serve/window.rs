@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{ColumnType, Error, Figure, FigureFunction, Param, ParamRole, Value, View, ViewKind};
+use headwater_model::{
+    ColumnType, Error, Figure, FigureFunction, Param, ParamRole, Sum, Value, View, ViewKind,
+};
 use serde_json::Value as Json;
 
 use super::Refused;
-use crate::derive::Sum;
 
 /// Digits after the point of an average, beyond those of its terms.
 const AVERAGE_DIGITS: u32 = 6;

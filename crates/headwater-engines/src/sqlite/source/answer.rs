@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_model::{Affinity, Answer, AnswerMoment, Error, Read, Result, TableName};
+use headwater_model::{Answer, AnswerMoment, Error, Read, Result, TableName};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 
-use super::dialect::{self, Sqlite};
+use super::dialect::{self, Native, Sqlite};
 use super::{Shared, captured, log, tables};
 use crate::sql::{self, Column, Shapes, Table, quoted};
 
@@ -81,7 +81,7 @@ fn answer_on(connection: &Connection, shared: &Shared, read: &Read, within: Dura
     Ok(Answer { at: AnswerMoment::Now(at), found: statement.found(&Sqlite, rows)? })
 }
 
-fn table(connection: &Connection, name: &TableName) -> Result<Table<Affinity>> {
+fn table(connection: &Connection, name: &TableName) -> Result<Table<Native>> {
     let described =
         tables::describe(connection, &name.name).map_err(|e| failed(e, format!("look at table {name}")))?;
     let described = described.ok_or_else(|| Error::misconfigured(format!("there is no table {name}")))?;
@@ -89,7 +89,7 @@ fn table(connection: &Connection, name: &TableName) -> Result<Table<Affinity>> {
         name: column.column.name,
         kind: column.column.kind,
         nullable: column.nullable,
-        native: column.affinity,
+        native: Native::Of(column.affinity),
     });
     Ok(Table { from: quoted(&described.name), columns: columns.collect(), key: described.key })
 }
@@ -109,7 +109,7 @@ fn run(
             )
         }
         _ if error.to_string().contains("integer overflow") => {
-            Error::unsupported("a sum is larger than an integer of SQLite can be").with_cause(error)
+            Error::unsupported("the walk has more ways than SQLite can count").with_cause(error)
         }
         _ => failed(error, "run the statement"),
     }

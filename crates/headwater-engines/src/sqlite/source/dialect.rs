@@ -2,8 +2,9 @@
 //! where a column's declared type meets a value of another kind, and only there the column is taken without its type.
 
 use headwater_model::filter::Comparison;
-use headwater_model::{Affinity, Aggregate, ColumnType, Error, Ranking, Result, Value};
-use rusqlite::functions::FunctionFlags;
+use headwater_model::sort::write_sort;
+use headwater_model::{Affinity, Aggregate, ColumnType, Error, Ranking, Result, Sum, Value};
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 
 use crate::sql::{Column, Dialect, Grouped, Params};
@@ -12,12 +13,57 @@ use crate::sqlite::codec;
 /// SQLite, as it is in the binary.
 pub(super) struct Sqlite;
 
-type SqliteColumn = Column<Affinity>;
+/// What is known of a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Native {
+    Of(Affinity),
+    /// An exact sum: the text of a number that SQLite's own numbers may be too small for.
+    Sum,
+}
 
-/// The function that gives a value as text with its kind; connections that run statements need it.
+type SqliteColumn = Column<Native>;
+
+/// Functions that statements need: a value as text with its kind; an exact sum; bytes that sort as the number in a text.
 pub(super) fn add_functions(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function("headwater_text", 1, flags, |context| Ok(tagged(context.get_raw(0))))
+    connection
+        .create_scalar_function("headwater_text", 1, flags, |context| Ok(tagged(context.get_raw(0))))?;
+    connection.create_scalar_function("headwater_sort", 1, flags, |context| {
+        Ok(context.get::<Option<String>>(0)?.map(|text| sort_bytes(&number(&text))))
+    })?;
+    connection.create_aggregate_function("headwater_sum", 1, flags, ExactSum)
+}
+
+/// SQLite's own sum rounds reals, and fails where integers grow past 64 bits.
+struct ExactSum;
+
+impl rusqlite::functions::Aggregate<Sum, Option<String>> for ExactSum {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Sum> {
+        Ok(Sum::default())
+    }
+
+    fn step(&self, context: &mut Context<'_>, sum: &mut Sum) -> rusqlite::Result<()> {
+        match codec::value(context.get_raw(0)) {
+            Value::Null => Ok(()),
+            value => sum.add(&value).map_err(|e| rusqlite::Error::UserFunctionError(Box::new(e))),
+        }
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, sum: Option<Sum>) -> rusqlite::Result<Option<String>> {
+        let value = sum.unwrap_or_default().value();
+        Ok((!value.is_null()).then(|| value.to_text()))
+    }
+}
+
+/// The number that a sum's text stands for.
+fn number(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::Decimal(text.into()), Value::Int)
+}
+
+fn sort_bytes(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_sort(value, false, &mut bytes);
+    bytes
 }
 
 /// A letter for the storage class, then the value, exactly.
@@ -40,11 +86,11 @@ enum Group {
     Nothing,
 }
 
-fn group(affinity: Affinity) -> Group {
-    match affinity {
-        Affinity::Integer | Affinity::Real | Affinity::Numeric => Group::Numbers,
-        Affinity::Text => Group::Texts,
-        Affinity::Blob | Affinity::None => Group::Nothing,
+fn group(native: Native) -> Group {
+    match native {
+        Native::Of(Affinity::Integer | Affinity::Real | Affinity::Numeric) => Group::Numbers,
+        Native::Of(Affinity::Text) => Group::Texts,
+        Native::Of(Affinity::Blob | Affinity::None) | Native::Sum => Group::Nothing,
     }
 }
 
@@ -61,13 +107,19 @@ fn joined(parts: &[String]) -> String {
 }
 
 impl Dialect for Sqlite {
-    type Column = Affinity;
+    type Column = Native;
 
-    fn text(&self, _column: &SqliteColumn, sql: &str) -> String {
-        format!("headwater_text({sql})")
+    fn text(&self, column: &SqliteColumn, sql: &str) -> String {
+        match column.native {
+            Native::Of(_) => format!("headwater_text({sql})"),
+            Native::Sum => sql.into(),
+        }
     }
 
-    fn value(&self, _column: &SqliteColumn, text: &str) -> Option<Value> {
+    fn value(&self, column: &SqliteColumn, text: &str) -> Option<Value> {
+        if let Native::Sum = column.native {
+            return Some(number(text));
+        }
         let kind = text.chars().next()?;
         let rest = &text[kind.len_utf8()..];
         Some(match kind {
@@ -101,8 +153,11 @@ impl Dialect for Sqlite {
         )
     }
 
-    fn sortable(&self, _column: &SqliteColumn, sql: &str) -> String {
-        format!("{sql} COLLATE BINARY")
+    fn sortable(&self, column: &SqliteColumn, sql: &str) -> String {
+        match column.native {
+            Native::Of(_) => format!("{sql} COLLATE BINARY"),
+            Native::Sum => format!("headwater_sort({sql})"),
+        }
     }
 
     fn compare(
@@ -113,6 +168,10 @@ impl Dialect for Sqlite {
         value: &Value,
         params: &mut Params,
     ) -> String {
+        if let Native::Sum = column.native {
+            let place = params.add(&Value::Bytes(sort_bytes(value).into()));
+            return format!("headwater_sort({sql}) {} ?{place}", comparison.sql());
+        }
         let converts = match (group(column.native), value) {
             (Group::Nothing, _) | (_, Value::Bytes(_)) | (Group::Texts, Value::Text(_)) => false,
             (Group::Numbers, value) => matches!(value, Value::Text(_)),
@@ -168,7 +227,7 @@ impl Dialect for Sqlite {
             (Aggregate::Count, None) => "count(*)".into(),
             (_, None) => return Err(Error::misconfigured("only count takes no column")),
             (Aggregate::Count, Some((_, sql))) => format!("count({sql})"),
-            (Aggregate::Sum, Some((_, sql))) => format!("sum({sql})"),
+            (Aggregate::Sum, Some((_, sql))) => format!("headwater_sum({sql})"),
             (Aggregate::Min, Some((_, sql))) => format!("min({sql} COLLATE BINARY)"),
             (Aggregate::Max, Some((_, sql))) => format!("max({sql} COLLATE BINARY)"),
         };
@@ -176,12 +235,12 @@ impl Dialect for Sqlite {
             name: Ranking::SCORE.into(),
             kind: ColumnType::Dynamic,
             nullable: function != Aggregate::Count,
-            native: Affinity::None,
+            native: if function == Aggregate::Sum { Native::Sum } else { Native::Of(Affinity::None) },
         };
         Ok((sql, outcome))
     }
 
-    fn grouped(&self, column: &SqliteColumn, sql: &str) -> Grouped<Affinity> {
+    fn grouped(&self, column: &SqliteColumn, sql: &str) -> Grouped<Native> {
         Grouped { select: sql.into(), by: format!("{sql} COLLATE BINARY"), column: column.clone() }
     }
 

@@ -95,20 +95,17 @@ async fn a_read_that_takes_too_long_is_ended_and_the_next_one_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sum_that_is_too_large_for_the_source_is_refused() {
+async fn more_ways_than_can_be_counted_are_refused() {
     let database = Database::sqlite();
-    database.run("CREATE TABLE t (id INTEGER PRIMARY KEY, g INT, n INT)").await;
-    database.run(&format!("INSERT INTO t VALUES (1, 1, {0}), (2, 1, {0})", i64::MAX)).await;
-    database.prepare(&["t"]).await;
-    let ranking = headwater_model::Ranking {
-        by: vec!["g".into()],
-        within: Vec::new(),
-        function: headwater_model::Aggregate::Sum,
-        column: Some("n".into()),
-    };
-    let top = view("top", "t", ViewKind::Ranking(ranking), Vec::new());
-    let error = database.source.answer(&Read::Range(range(&top, 0, Vec::new(), 5))).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    database.run("CREATE TABLE e (id INTEGER PRIMARY KEY, s INT, t INT)").await;
+    // Edges from 1 to itself: each hop makes the ways twenty times as many.
+    let edges: Vec<String> = (0..20).map(|id| format!("({id}, 1, 1)")).collect();
+    database.run(&format!("INSERT INTO e VALUES {}", edges.join(", "))).await;
+    database.prepare(&["e"]).await;
+    for hops in [16, 33, 100] {
+        let error = database.source.answer(&endless(hops)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{hops} hops: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,15 +110,48 @@ fn groups(rows: &[(Key, Record)], ranking: &Ranking) -> Vec<(Key, Record)> {
     documents
 }
 
-/// In hundredths, with as many digits behind the point as the values have at most; floats stay floats.
+/// In hundredths, with as many digits behind the point as the values have at most.
 fn sum(values: &[&Value]) -> Value {
     let texts: Vec<String> = values.iter().map(|value| value.to_text()).collect();
     let scale = texts.iter().map(|text| text.split_once('.').map_or(0, |(_, f)| f.len())).max().unwrap_or(0);
     let hundredths: i64 =
         texts.iter().map(|text| (text.parse::<f64>().unwrap() * 100.0).round() as i64).sum();
-    let exact = hundredths as f64 / 100.0;
-    match values.iter().any(|value| matches!(value, Value::Float(_))) {
-        true => Value::Float(exact),
-        false => Value::Decimal(format!("{exact:.scale$}").into()),
+    Value::Decimal(format!("{:.scale$}", hundredths as f64 / 100.0).into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_are_exact_beyond_the_numbers_of_the_source() {
+    for database in Database::both() {
+        let max = i64::MAX;
+        database
+            .run(&format!(
+                "CREATE TABLE t (id bigint PRIMARY KEY, g bigint, n numeric);
+                 INSERT INTO t VALUES (1, 1, {max}), (2, 1, {max}), (3, 2, {max}), (4, 2, {max}), (5, 2, 1), (6, 3, 0.1),
+                   (7, 3, 0.2), (8, 4, NULL)"
+            ))
+            .await;
+        database.prepare(&["t"]).await;
+        let ranking = Ranking {
+            by: vec!["g".into()],
+            within: Vec::new(),
+            function: Aggregate::Sum,
+            column: Some("n".into()),
+        };
+        let top = view("top", "t", ViewKind::Ranking(ranking), Vec::new());
+        let mut read = range(&top, 0, Vec::new(), 1);
+        let mut found = Vec::new();
+        loop {
+            let (page, next) = database.page(&read).await;
+            found.extend(page.into_iter().map(|(_, text)| text));
+            let Some(next) = next else { break };
+            read.after = Some(next);
+        }
+        let expected = [
+            r#"{"g":4,"score":null}"#,
+            r#"{"g":2,"score":18446744073709551615}"#,
+            r#"{"g":1,"score":18446744073709551614}"#,
+            r#"{"g":3,"score":0.3}"#,
+        ];
+        assert_eq!(found, expected);
     }
 }

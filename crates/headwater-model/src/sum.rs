@@ -4,13 +4,14 @@
 //! of integers of any size, one per scale: the digits after the point of a `numeric` sum are as many as its longest term has, and
 //! when that term leaves, they become fewer, as SQL on the remaining rows would print.
 
-use headwater_model::wire::{Reader, write_bytes, write_varint};
-use headwater_model::{Error, Result, Value};
 use num_bigint::BigInt;
+
+use crate::wire::{Reader, write_bytes, write_varint};
+use crate::{Error, Result, Value};
 
 /// The sum of some values, as SQL's `sum` over them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sum {
+pub struct Sum {
     nans: u64,
     infinities: u64,
     negative_infinities: u64,
@@ -35,6 +36,7 @@ enum Term {
 }
 
 impl Sum {
+    /// `Corrupt` if the value is the text of no number.
     pub fn add(&mut self, value: &Value) -> Result<()> {
         match Term::of(value)? {
             Term::NaN => self.nans += 1,
@@ -109,6 +111,7 @@ impl Sum {
         Value::Decimal(decimal_text(&((doubled + half) / (terms * 2)), scale + digits).into())
     }
 
+    /// Appends bytes that [`Sum::read`] reads.
     pub fn write(&self, out: &mut Vec<u8>) {
         for count in [self.nans, self.infinities, self.negative_infinities, self.parts.len() as u64] {
             write_varint(count, out);
@@ -120,6 +123,7 @@ impl Sum {
         }
     }
 
+    /// Reads what [`Sum::write`] wrote; `Corrupt` if it is something else.
     pub fn read(reader: &mut Reader<'_>) -> Result<Sum> {
         let (nans, infinities, negative_infinities) = (reader.varint()?, reader.varint()?, reader.varint()?);
         let mut parts = Vec::new();
