@@ -12,6 +12,7 @@ mod latency;
 mod memory;
 mod report;
 mod sqlite;
+mod wait;
 mod wire;
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory sqlite (all of them if none is given)
+names: follow backfill latency memory sqlite wait (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -55,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if names.is_empty() {
-        names = ["backfill", "follow", "latency", "memory", "sqlite"].map(String::from).to_vec();
+        names = ["backfill", "follow", "latency", "memory", "sqlite", "wait"].map(String::from).to_vec();
     }
     for name in &names {
         match name.as_str() {
@@ -64,6 +65,7 @@ fn main() -> anyhow::Result<()> {
             "latency" => latency::run(size),
             "memory" => memory::run(size),
             "sqlite" => sqlite::run(size),
+            "wait" => wait::run(size),
             _ => bail!("no bench is called {name}\n\n{USAGE}"),
         }
         .with_context(|| format!("bench {name}"))?;

@@ -25,6 +25,12 @@ impl Report {
         self.figure(&format!("{name} per second"), rate.round());
     }
 
+    pub fn micros(&mut self, name: &str, took: Duration) {
+        let micros = took.as_secs_f64() * 1e6;
+        self.line(name, format!("{micros:.2} µs"), String::new());
+        self.figure(&format!("{name} us"), round(micros));
+    }
+
     pub fn millis(&mut self, name: &str, millis: f64) {
         self.line(name, format!("{millis:.2} ms"), String::new());
         self.figure(&format!("{name} ms"), round(millis));
