@@ -141,6 +141,7 @@ fn figures_are_exact_and_buckets_are_aligned() {
         r#"{"at":"2026-01-01T01:30:00","price":9.50}"#,
         r#"{"at":"2026-01-01T01:40:00","price":0.5}"#,
         r#"{"at":"2026-01-01T05:00:00","price":null}"#,
+        r#"{"at":"2026-01-01T05:10:00","price":1}"#,
     ];
     let hour = Duration::from_secs(3600);
     let points = points.map(Arc::from);
@@ -158,11 +159,14 @@ fn figures_are_exact_and_buckets_are_aligned() {
                 r#""open":10.00,"close":0.5}"#
             ),
             concat!(
-                r#"{"at":"2026-01-01T05:00:00","n":1,"known":0,"sum":null,"mean":null,"low":null,"high":null,"#,
-                r#""open":null,"close":null}"#
+                r#"{"at":"2026-01-01T05:00:00","n":2,"known":1,"sum":1,"mean":1.000000,"low":1,"high":1,"#,
+                r#""open":null,"close":1}"#
             ),
         ]
     );
+    let days = [r#"{"at":"2026-01-31","price":2}"#, r#"{"at":"2026-02-01","price":3}"#].map(Arc::from);
+    let day = window::figures(&series(), hour * 24, &figures[..1], days.into_iter(), false).unwrap();
+    assert_eq!(&*day[1], r#"{"at":"2026-02-01","n":1}"#);
     let refused = window::figures(&series(), hour, &figures, points.into_iter(), true);
     assert!(matches!(refused, Err(Refused::TooMuch(_))));
 }

@@ -68,57 +68,55 @@ impl Bucket {
     }
 }
 
-/// A point's time: an instant, or a number of seconds since 1970, each shown as it came.
+/// A point's time, shown in the form it came in.
 #[derive(Clone, Copy, PartialEq)]
-enum Time {
-    Micros { at: i64, zone: bool },
-    Seconds(i64),
+struct Time {
+    micros: i64,
+    form: Form,
 }
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Date,
+    Plain,
+    Zone,
+}
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 impl Time {
     fn of(json: &Json) -> Result<Time, Refused> {
-        match json {
-            Json::Number(number) => {
-                let seconds = number.as_f64().ok_or_else(|| unreadable("a time is out of range"))?;
-                Ok(Time::Seconds(seconds.floor() as i64))
-            }
-            Json::String(text) => {
-                let read = |kind| {
-                    let param = Param {
-                        name: "time".into(),
-                        role: ParamRole::From,
-                        kind,
-                        type_name: "time".into(),
-                        required: true,
-                    };
-                    param.parse(text).ok()
-                };
-                match (read(ColumnType::Timestamp), read(ColumnType::TimestampTz)) {
-                    (Some(Value::Timestamp(at)), _) => Ok(Time::Micros { at, zone: false }),
-                    (_, Some(Value::TimestampTz(at))) => Ok(Time::Micros { at, zone: true }),
-                    _ => Err(unreadable("a point's time is no time")),
-                }
-            }
-            _ => Err(unreadable("a point has no time")),
+        let Json::String(text) = json else { return Err(unreadable("a point's time is no text")) };
+        let read = |kind| {
+            let (name, type_name) = ("time".into(), "time".into());
+            Param { name, role: ParamRole::From, kind, type_name, required: true }.parse(text).ok()
+        };
+        let forms = [
+            (ColumnType::Date, Form::Date),
+            (ColumnType::Timestamp, Form::Plain),
+            (ColumnType::TimestampTz, Form::Zone),
+        ];
+        for (kind, form) in forms {
+            let micros = match read(kind) {
+                Some(Value::Date(days)) => i64::from(days).saturating_mul(MICROS_PER_DAY),
+                Some(Value::Timestamp(micros) | Value::TimestampTz(micros)) => micros,
+                _ => continue,
+            };
+            return Ok(Time { micros, form });
         }
+        Err(unreadable("a point's time is no time"))
     }
 
     fn bucket(self, every: Duration) -> Time {
-        let round = |at: i64, unit: u128| {
-            let unit = i64::try_from(unit).unwrap_or(i64::MAX).max(1);
-            at - at.rem_euclid(unit)
-        };
-        match self {
-            Time::Micros { at, zone } => Time::Micros { at: round(at, every.as_micros()), zone },
-            Time::Seconds(at) => Time::Seconds(round(at, u128::from(every.as_secs()))),
-        }
+        let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX).max(1);
+        Time { micros: self.micros - self.micros.rem_euclid(every), ..self }
     }
 
     fn value(self) -> Value {
-        match self {
-            Time::Micros { at, zone: false } => Value::Timestamp(at),
-            Time::Micros { at, zone: true } => Value::TimestampTz(at),
-            Time::Seconds(at) => Value::Int(at),
+        match (self.form, i32::try_from(self.micros / MICROS_PER_DAY)) {
+            (Form::Date, Ok(days)) if self.micros % MICROS_PER_DAY == 0 => Value::Date(days),
+            (Form::Date | Form::Plain, _) => Value::Timestamp(self.micros),
+            (Form::Zone, _) => Value::TimestampTz(self.micros),
         }
     }
 }
@@ -128,7 +126,7 @@ enum State {
     Count(i64),
     Sum(Sum),
     Average(Sum),
-    One(Value),
+    One(Option<Value>),
 }
 
 impl State {
@@ -138,18 +136,19 @@ impl State {
             FigureFunction::Sum => State::Sum(Sum::default()),
             FigureFunction::Avg => State::Average(Sum::default()),
             FigureFunction::Min | FigureFunction::Max | FigureFunction::First | FigureFunction::Last => {
-                State::One(Value::Null)
+                State::One(None)
             }
         }
     }
 
-    /// NULLs do not take part.
+    /// NULLs do not take part, except as the first or the last value.
     fn take(&mut self, figure: &Figure, point: &Json) -> Result<(), Refused> {
         let value = match &figure.column {
             Some(column) => value(&point[&**column]),
             None => Value::Bool(true),
         };
-        if value.is_null() {
+        let at_an_end = matches!(figure.function, FigureFunction::First | FigureFunction::Last);
+        if value.is_null() && !at_an_end {
             return Ok(());
         }
         match self {
@@ -158,15 +157,14 @@ impl State {
                 sum.add(&value).map_err(|error| Refused::TooMuch(error.while_doing("sum a column")))?;
             }
             State::One(kept) => {
-                let better = match figure.function {
-                    _ if kept.is_null() => true,
-                    FigureFunction::Min => value.compare(kept).is_lt(),
-                    FigureFunction::Max => value.compare(kept).is_gt(),
-                    FigureFunction::Last => true,
+                let better = match (figure.function, &*kept) {
+                    (_, None) | (FigureFunction::Last, _) => true,
+                    (FigureFunction::Min, Some(kept)) => value.compare(kept).is_lt(),
+                    (FigureFunction::Max, Some(kept)) => value.compare(kept).is_gt(),
                     _ => false,
                 };
                 if better {
-                    *kept = value;
+                    *kept = Some(value);
                 }
             }
         }
@@ -178,7 +176,7 @@ impl State {
             State::Count(n) => Value::Int(*n),
             State::Sum(sum) => sum.value(),
             State::Average(sum) => sum.average(AVERAGE_DIGITS),
-            State::One(value) => value.clone(),
+            State::One(value) => value.clone().unwrap_or(Value::Null),
         }
     }
 }
