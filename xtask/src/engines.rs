@@ -29,6 +29,12 @@ const ENGINES: &[Engine] = &[
         programs: &["openssl"],
         package: "openssl",
     },
+    Engine {
+        name: "Python",
+        used_for: "clients that tests drive",
+        programs: &["python3"],
+        package: "python3-venv",
+    },
 ];
 
 impl Engine {
@@ -77,6 +83,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
         }
     }
     println!("{:<12} {:<26} built in", "SQLite", "source and store");
+    crate::python::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));

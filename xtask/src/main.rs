@@ -2,6 +2,7 @@
 
 mod bench;
 mod engines;
+mod python;
 mod test;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::{cargo, engines};
+use crate::{cargo, engines, python};
 
 #[derive(Default)]
 struct Tally {
@@ -37,6 +37,7 @@ impl Tally {
 
 pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     engines::install()?;
+    python::install()?;
     let built = cargo().args(["test", "--workspace", "--no-run"]).status().context("start cargo")?;
     if !built.success() {
         println!("build failed: no test ran");

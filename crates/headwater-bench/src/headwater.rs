@@ -24,6 +24,11 @@ pub struct Usage {
 impl Headwater {
     /// With one view `account` of `table`, from `source` into `store`.
     pub fn new(source: &str, store: &str, table: &str) -> anyhow::Result<Headwater> {
+        Headwater::with(source, store, table, "[serve]\nlisten = \"off\"\n")
+    }
+
+    /// The same with `more` sections.
+    pub fn with(source: &str, store: &str, table: &str, more: &str) -> anyhow::Result<Headwater> {
         let binary = match std::env::var_os("HEADWATER_BIN") {
             Some(path) => path.into(),
             None => std::env::current_exe()?.with_file_name("headwater"),
@@ -32,7 +37,7 @@ impl Headwater {
         let folder = Folder::new("run");
         let file = format!(
             "data = \"data\"\n\n[source]\nurl = \"{source}\"\n\n[stores]\nnear = {{ url = \"{store}\" }}\n\n\
-             [views.account]\nfrom = \"{table}\"\nstore = [\"near\"]\n"
+             [views.account]\nfrom = \"{table}\"\nstore = [\"near\"]\n\n{more}"
         );
         std::fs::write(folder.join("headwater.toml"), file)?;
         Ok(Headwater { binary, process: Process::default(), folder })
@@ -42,6 +47,10 @@ impl Headwater {
         let mut command = Command::new(&self.binary);
         command.arg("-f").arg(self.folder.join("headwater.toml")).current_dir(self.folder.path());
         command
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     pub fn start(&self) {

@@ -8,6 +8,7 @@ mod backfill;
 mod engines;
 mod follow;
 mod headwater;
+mod http;
 mod latency;
 mod memory;
 mod report;
@@ -20,7 +21,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory sqlite wait (all of them if none is given)
+names: follow backfill latency memory sqlite wait http (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -44,6 +45,7 @@ fn main() -> anyhow::Result<()> {
             text.replace('_', "").parse().with_context(|| format!("{arg} {text}"))
         };
         match arg.as_str() {
+            http::HELLO => return http::hello_world(&args.next().context("where to write the address")?),
             "--rows" => size.rows = number()?,
             "--transactions" => size.transactions = number()?,
             "--seconds" => size.seconds = number()?,
@@ -56,7 +58,8 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if names.is_empty() {
-        names = ["backfill", "follow", "latency", "memory", "sqlite", "wait"].map(String::from).to_vec();
+        names =
+            ["backfill", "follow", "latency", "memory", "sqlite", "wait", "http"].map(String::from).to_vec();
     }
     for name in &names {
         match name.as_str() {
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             "memory" => memory::run(size),
             "sqlite" => sqlite::run(size),
             "wait" => wait::run(size),
+            "http" => http::run(size),
             _ => bail!("no bench is called {name}\n\n{USAGE}"),
         }
         .with_context(|| format!("bench {name}"))?;

@@ -16,10 +16,10 @@ use tracing::warn;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Rows in a status may have been counted so long ago: `--watch` need not wait for each count.
-const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
+pub const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// A store that counts for longer does not hold the answer up.
-const ROWS_WITHIN: Duration = Duration::from_secs(1);
+pub const ROWS_WITHIN: Duration = Duration::from_secs(1);
 
 /// More than any status needs: a bound on what a client takes from a socket.
 const STATUS_BYTES_MAX: u64 = 16 << 20;

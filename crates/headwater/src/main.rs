@@ -2,6 +2,7 @@
 
 mod cli;
 mod control_socket;
+mod http;
 
 use std::process::ExitCode;
 

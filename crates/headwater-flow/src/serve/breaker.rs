@@ -42,6 +42,11 @@ impl Breaker {
         true
     }
 
+    /// Whether the engine is left alone, until a trial succeeds.
+    pub fn is_open(&self) -> bool {
+        self.lock().until.is_some()
+    }
+
     pub fn succeeded(&self) {
         let mut state = self.lock();
         if state.failures > 0 || state.until.is_some() {

@@ -12,6 +12,7 @@ mod breaker;
 mod budget;
 mod cursor;
 mod freshness;
+mod readiness;
 mod render;
 mod request;
 mod route;

@@ -32,8 +32,8 @@ const TOO_OLD: &str = "ms old";
 pub(super) struct ReadStore {
     pub name: Box<str>,
     store: Arc<dyn Store>,
-    progress: watch::Receiver<Progress>,
-    breaker: Breaker,
+    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) breaker: Breaker,
     /// What an answer takes, smoothed, in microseconds.
     usual_micros: AtomicU64,
 }

@@ -10,6 +10,7 @@ mod failure;
 mod file;
 mod init;
 mod picture;
+mod readers;
 mod run;
 mod show;
 mod status;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_flow::serve::{self, Serving};
 use headwater_flow::{Handle, NamedStore, Options, Service};
 use headwater_model::file::{File, StoreSection};
 use headwater_model::{Error, ErrorKind, Source, SourceFacts};
@@ -16,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::file;
+use super::readers::Readers;
 use crate::control_socket;
 
 /// How often the source is tried while it cannot be looked at yet.
@@ -34,17 +36,30 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let cancel = CancellationToken::new();
     stop_on_signals(&cancel)?;
     let source = headwater_engines::registry::source(&file.source)?;
-    let Some(facts) = look(&*source, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
-    let service = build(&file, source, &facts, stores(&file)?, path)?;
-    serve(service, file.data.clone(), file.run.shutdown_within, cancel).await
+    let stores = stores(&file)?;
+    let readers = Readers::start(&file, &cancel).await?;
+    let Some(facts) = look(&*source, &readers, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
+    let (service, serving) = build(&file, source, &facts, stores, path)?;
+    readers.open(serving, service.handle());
+    let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
+    cancel.cancel();
+    readers.end().await;
+    code
 }
 
 /// Looks at the source, waiting for one that is not up yet.
-async fn look(source: &dyn Source, cancel: &CancellationToken) -> Result<Option<SourceFacts>, Error> {
+async fn look(
+    source: &dyn Source,
+    readers: &Readers,
+    cancel: &CancellationToken,
+) -> Result<Option<SourceFacts>, Error> {
     loop {
         match source.inspect().await {
             Ok(facts) => return Ok(Some(facts)),
-            Err(error) if error.is_retryable() => warn!(%error, "the source cannot be looked at yet"),
+            Err(error) if error.is_retryable() => {
+                warn!(%error, "the source cannot be looked at yet");
+                readers.wait_for(&error);
+            }
             Err(error) => return Err(error),
         }
         tokio::select! {
@@ -62,14 +77,14 @@ pub fn stores(file: &File) -> Result<Vec<NamedStore>, Error> {
     file.stores.iter().map(store).collect()
 }
 
-/// The service that the file describes.
+/// The service that the file describes, and what answers its readers.
 pub fn build(
     file: &File,
     source: Arc<dyn Source>,
     facts: &SourceFacts,
     stores: Vec<NamedStore>,
     path: &Path,
-) -> Result<Service, Failure> {
+) -> Result<(Service, Serving), Failure> {
     let resolved = headwater_control::resolve(file, facts).map_err(|findings| Failure::Findings {
         path: path.to_owned(),
         text: Arc::clone(&file.text),
@@ -84,11 +99,19 @@ pub fn build(
         backfill_chunk_rows: file.backfill.chunk_rows,
         backfill_rows_per_second_max: file.backfill.rows_per_second_max,
     };
-    Ok(Service::new(options, source, stores, resolved.views)?)
+    let service = Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?;
+    let bounds = serve::Options {
+        source_rate_per_second: file.serve.source_rate_per_second,
+        source_parallel: file.serve.source_parallel,
+        source_timeout: file.serve.source_timeout,
+        ..serve::Options::default()
+    };
+    let serving = Serving::new(service.handle(), source, &stores, resolved.access, bounds);
+    Ok((service, serving))
 }
 
 /// Runs the service and answers `status` until cancelled, then stops it within its deadline.
-pub async fn serve(
+pub async fn keep_in_step(
     service: Service,
     data: PathBuf,
     shutdown_within: Duration,

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod crash;
 mod demo;
+mod http;
 mod init;
 mod leader;
 mod probe;

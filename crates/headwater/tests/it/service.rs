@@ -35,8 +35,14 @@ pub struct Service {
 
 impl Service {
     pub fn new(name: &str, text: &str) -> Service {
-        let site = Site::with_file(name, text);
+        let site = Site::with_file(name, &with_a_port(text));
         Service { site, child: Mutex::default(), views: views(text) }
+    }
+
+    /// Of a file that refers to others, which the checker does not need.
+    pub fn new_unread(name: &str, text: &str) -> Service {
+        let site = Site::with_file(name, &with_a_port(text));
+        Service { site, child: Mutex::default(), views: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -45,7 +51,7 @@ impl Service {
 
     /// Another file for the next start.
     pub fn rewrite(&mut self, text: &str) {
-        self.site.write("headwater.toml", text);
+        self.site.write("headwater.toml", &with_a_port(text));
         self.views = views(text);
     }
 
@@ -59,6 +65,8 @@ impl Service {
 
     #[track_caller]
     pub fn start(&self) {
+        // Of an earlier start, which had another port.
+        let _ = std::fs::remove_file(self.path("headwater-data/http.url"));
         let log = LogFile::options().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_headwater"))
             .arg("run")
@@ -166,6 +174,15 @@ impl Service {
         (json, ran.code)
     }
 
+    /// Where it answers over HTTP, as soon as it says so.
+    pub async fn url(&self) -> String {
+        let path = self.path("headwater-data/http.url");
+        self.eventually("it says where it listens", async || {
+            std::fs::read_to_string(&path).map(|url| url.trim().to_owned()).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
     pub async fn healthy(&self) {
         self.eventually("everything is healthy", async || match self.status() {
             (_, 0) => Ok(()),
@@ -205,6 +222,12 @@ impl Drop for Service {
             eprintln!("the end of headwater's log:\n{}", self.log_tail());
         }
     }
+}
+
+/// The file with a port of its own to listen on, if it says nothing of it: many instances run at once.
+fn with_a_port(text: &str) -> String {
+    let says = text.contains("[serve]");
+    if says { text.to_owned() } else { format!("{text}\n[serve]\nlisten = \"127.0.0.1:0\"\n") }
 }
 
 /// A program that writes to the source until dropped.

@@ -15,10 +15,12 @@ use anyhow::Context;
 use headwater_flow::status::{PartState, Status};
 use headwater_flow::{Handle, NamedStore};
 use headwater_model::View;
+use headwater_model::file::File;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::picture::{count, picture};
+use super::readers::Readers;
 use super::{file, run as data_plane};
 
 const FILE: &str = include_str!("headwater.toml");
@@ -91,18 +93,21 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let source = headwater_engines::registry::source(&file.source)?;
     let facts = source.inspect().await?;
     let stores = data_plane::stores(&file)?;
-    let service = data_plane::build(&file, source, &facts, stores.clone(), &toml)?;
+    let readers = anywhere(&file, &cancel).await?;
+    let (service, answering) = data_plane::build(&file, source, &facts, stores.clone(), &toml)?;
     let handle = service.handle();
+    readers.open(answering, handle.clone());
     let serving = {
         let (data, deadline, cancel) = (file.data.clone(), file.run.shutdown_within, cancel.clone());
-        tokio::spawn(async move { data_plane::serve(service, data, deadline, cancel).await })
+        tokio::spawn(async move { data_plane::keep_in_step(service, data, deadline, cancel).await })
     };
     let business = Running::start(&shop, args.rate)?;
 
     if args.run_for.is_none() {
-        watch(&handle, &folder, resumed, &cancel, &business).await;
+        watch(&handle, &folder, readers.url(), resumed, &cancel, &business).await;
         business.stop()?;
         let code = joined(serving.await)?;
+        readers.end().await;
         println!("\nStopped. `headwater demo` goes on where it was; `headwater demo --reset` starts over.");
         return Ok(code);
     }
@@ -128,8 +133,23 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     cancel.cancel();
     let ended = joined(serving.await)?;
+    readers.end().await;
     let verdict = verdict?;
     Ok(if verdict == ExitCode::SUCCESS { ended } else { verdict })
+}
+
+/// The ports of the file, or a free one if something else has the usual one: nobody has to tidy up for a demo.
+async fn anywhere(file: &File, cancel: &CancellationToken) -> Result<Readers, Failure> {
+    match Readers::start(file, cancel).await {
+        Err(Failure::Refused(error)) if error.is_retryable() => {
+            let mut file = file.clone();
+            if let Some(listen) = &mut file.serve.listen {
+                listen.set_port(0);
+            }
+            Readers::start(&file, cancel).await
+        }
+        started => started,
+    }
 }
 
 fn joined(ended: Result<Result<ExitCode, Failure>, tokio::task::JoinError>) -> Result<ExitCode, Failure> {
@@ -155,6 +175,7 @@ fn reset(dir: &Path) -> anyhow::Result<()> {
 async fn watch(
     handle: &Handle,
     folder: &Path,
+    url: Option<&str>,
     resumed: bool,
     cancel: &CancellationToken,
     business: &Running,
@@ -177,11 +198,14 @@ async fn watch(
         if live {
             out.push_str(&format!(
                 "\nTry, in another terminal:\n  \
+                 curl '{1}/v1/book_page?id=1'\n  \
+                 curl '{1}/v1/bestsellers?limit=3'\n  \
                  sqlite3 {0}/derived.db 'SELECT document FROM book LIMIT 1'\n  \
                  sqlite3 {0}/shop.db \"UPDATE books SET title = 'Mine' WHERE id = 1\"\n  \
                  headwater -f {0}/headwater.toml status --watch\n\
                  Open {0}/headwater.toml to see what the views are. Ctrl-C stops; kill -9 is fine too.\n",
-                folder.display()
+                folder.display(),
+                url.unwrap_or("http://127.0.0.1:7070")
             ));
         }
         let mut stdout = std::io::stdout().lock();

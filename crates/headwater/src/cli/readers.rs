@@ -1,0 +1,120 @@
+//! Where readers come in: the ports of the file, from before there is anything to read until the last reader has gone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use headwater_flow::Handle;
+use headwater_flow::serve::Serving;
+use headwater_model::Error;
+use headwater_model::file::File;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::failure::Failure;
+use crate::control_socket;
+use crate::http::{self, Server, Site};
+
+/// Where a program on this machine finds the address, also if the file leaves the port open: in the data folder.
+const URL_FILE: &str = "http.url";
+
+/// How often a port is tried that another instance of the same folder has.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// Answers that are still being waited for are cut off this long after the data plane has stopped.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// The ports that are listened on, and what is answered there.
+pub struct Readers {
+    site: Arc<Site>,
+    http: Option<JoinHandle<()>>,
+    url: Option<String>,
+}
+
+impl Readers {
+    /// Takes the ports. One that is taken already is an error, unless by another instance of the same data folder: then
+    /// this one takes it when that one ends, as with everything else.
+    pub async fn start(file: &File, cancel: &CancellationToken) -> Result<Readers, Failure> {
+        let site = Arc::new(Site::new(!file.serve.tokens.is_empty()));
+        let mut readers = Readers { site: Arc::clone(&site), http: None, url: None };
+        let Some(options) = http::Options::of(file) else { return Ok(readers) };
+        http::raise_descriptor_limit();
+        let (data, cancel) = (file.data.clone(), cancel.clone());
+        match Server::bind(options.clone(), Arc::clone(&site)).await {
+            Ok(server) => {
+                readers.url = Some(announce(&server, &data)?);
+                readers.http = Some(tokio::spawn(server.run(cancel)));
+            }
+            Err(error) if error.is_retryable() && leads_here(&data).await => {
+                info!("another instance of this folder has the port: it is taken over when that one ends");
+                readers.http = Some(tokio::spawn(take_over(options, site, data, cancel)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(readers)
+    }
+
+    /// Why there is nothing to read yet, for those who ask.
+    pub fn wait_for(&self, why: &Error) {
+        self.site.waits_for(format!("the source cannot be looked at yet: {why}"));
+    }
+
+    pub fn open(&self, serving: Serving, handle: Handle) {
+        self.site.open(serving, handle);
+    }
+
+    /// Where HTTP is answered, if this instance has the port.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// After the data plane has stopped, and the token of [`Readers::start`] is cancelled: lets answers end.
+    pub async fn end(self) {
+        let Some(mut http) = self.http else { return };
+        if tokio::time::timeout(FINISH_WITHIN, &mut http).await.is_err() {
+            http.abort();
+        }
+    }
+}
+
+/// Says where readers come in: in the log, and in the data folder.
+fn announce(server: &Server, data: &Path) -> Result<String, Failure> {
+    let url = server.url()?;
+    info!(%url, "readers are answered");
+    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
+    let (path, written) = (data.join(URL_FILE), data.join("http.url.new"));
+    // Whoever reads it while it is written finds the whole of it, or the one before.
+    std::fs::write(&written, format!("{url}\n"))
+        .and_then(|()| std::fs::rename(&written, &path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(url)
+}
+
+/// Whether another instance leads in the same data folder.
+async fn leads_here(data: &Path) -> bool {
+    control_socket::ask(data).await.is_ok_and(|status| status.is_some())
+}
+
+async fn take_over(options: http::Options, site: Arc<Site>, data: PathBuf, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+        }
+        match Server::bind(options.clone(), Arc::clone(&site)).await {
+            Ok(server) => {
+                if let Err(failure) = announce(&server, &data) {
+                    failure.report();
+                }
+                return server.run(cancel).await;
+            }
+            Err(error) if error.is_retryable() => {}
+            Err(error) => {
+                warn!(%error, "readers cannot be answered");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What access patterns answer, and how they refuse.
+
+use headwater_testkit::{Folder, Postgres, Redis};
+use serde_json::json;
+
+use super::client::{Client, encode};
+use super::{problem, shop};
+use crate::service::Service;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_is_the_document_and_says_where_it_comes_from() {
+    let (service, _db, client) = shop("get", "").await;
+    let found = client.get("/v1/book_page?id=7").expect(200);
+    assert_eq!(found.header("content-type"), Some("application/json"));
+    assert_eq!(found.header("cache-control"), Some("no-store"));
+    assert_eq!(found.header("headwater-store"), Some("memory"));
+    assert!(found.header("headwater-position").is_some_and(|position| position.contains('@')), "{found:?}");
+    assert!(found.header("headwater-age-ms").is_some_and(|age| age.parse::<u64>().is_ok()));
+    let json = found.json();
+    assert_eq!((&json["title"], &json["author"]["name"]), (&json!("Book 7"), &json!("Bo")));
+    assert_eq!(json["reviews"].as_array().map(Vec::len), Some(7));
+    assert!(found.text().contains("9007199254740993"), "an integer beyond a double: {}", found.text());
+
+    let head = client.ask("HEAD", "/v1/book_page?id=7").expect(200);
+    assert!(head.body.is_empty());
+    assert_eq!(head.header("content-length"), Some(&*found.body.len().to_string()));
+
+    let none = client.get("/v1/book_page?id=77");
+    problem(&none, 404, "no-document");
+    assert_eq!(none.header("headwater-store"), Some("memory"), "nothing, as of a moment");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_each_other_to_the_end_and_back() {
+    let (service, db, client) = shop("pages", "").await;
+    db.execute_batch(
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 92)
+         INSERT INTO reviews SELECT 1000 + i, 5, i % 5 FROM n",
+    )
+    .unwrap();
+    let expected: Vec<(i64, i64)> = {
+        let mut query =
+            db.prepare("SELECT stars, id FROM reviews WHERE book_id = 5 ORDER BY stars, id").unwrap();
+        query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    let client = &client;
+    let all = async |reverse: bool, limit: usize| {
+        let (mut found, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
+        loop {
+            let mut target = format!("/v1/reviews_of_book?book_id=5&limit={limit}&reverse={reverse}");
+            if let Some(cursor) = &cursor {
+                target.push_str(&format!("&cursor={}", encode(cursor)));
+            }
+            let page = client.get(&target).expect(200).json();
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit);
+            let own = |name: &str, item: &serde_json::Value| item[name].as_i64().unwrap();
+            found.extend(items.iter().map(|item| (own("stars", item), own("id", item))));
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return (found, pages),
+            }
+        }
+    };
+    service
+        .eventually("the store has them all", async || {
+            let (found, _) = all(false, 50).await;
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    let (found, pages) = all(false, 7).await;
+    assert_eq!(found, expected);
+    assert!(pages > 10, "{pages} pages");
+    let (mut back, _) = all(true, 9).await;
+    back.reverse();
+    assert_eq!(back, expected);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_name_what_is_wrong_and_what_to_do() {
+    let (service, _db, client) = shop("mistakes", "").await;
+    let wrong = problem(&client.get("/v1/book_pag?id=1"), 404, "unknown-pattern");
+    assert_eq!(wrong["remedy"], "did you mean `book_page`?");
+    let wrong = problem(&client.get("/v1/book_page?idd=1"), 400, "bad-parameter");
+    assert!(["id", "idd"].contains(&wrong["parameter"].as_str().unwrap()), "{wrong}");
+    let wrong = problem(&client.get("/v1/book_page"), 400, "bad-parameter");
+    assert_eq!(wrong["parameter"], "id");
+    for (target, name) in [
+        ("/v1/book_page?id=1&id=2", "id"),
+        ("/v1/book_page?id=%ff", "id"),
+        ("/v1/reviews_of_book?book_id=1&limit=0", "limit"),
+        ("/v1/reviews_of_book?book_id=1&limit=51", "limit"),
+        ("/v1/reviews_of_book?book_id=1&cursor=abc", "cursor"),
+        ("/v1/reviews_of_book?book_id=1&reverse=maybe", "reverse"),
+    ] {
+        let wrong = problem(&client.get(target), 400, "bad-parameter");
+        assert_eq!(wrong["parameter"], name, "{target}");
+    }
+    let page = client.get("/v1/reviews_of_book?book_id=1&limit=2").expect(200).json();
+    let next = encode(page["next"].as_str().unwrap());
+    let other = client.get(&format!("/v1/reviews_of_book?book_id=2&limit=2&cursor={next}"));
+    assert_eq!(problem(&other, 400, "bad-parameter")["parameter"], "cursor");
+
+    for (header, value) in [
+        ("Headwater-After", "yesterday"),
+        ("Headwater-Within", "soon"),
+        ("Headwater-Within", "31s"),
+        ("Headwater-Within", "-1s"),
+    ] {
+        let wrong = problem(&client.with(header, value).get("/v1/book_page?id=1"), 400, "bad-parameter");
+        assert_eq!(wrong["parameter"], header, "{wrong}");
+    }
+    let other = client.with("Headwater-After", "feedfacefeedface@12").get("/v1/book_page?id=1");
+    problem(&other, 409, "other-history");
+
+    let refused = client.ask("DELETE", "/v1/book_page?id=1");
+    problem(&refused, 405, "method-not-allowed");
+    assert!(refused.header("allow").is_some_and(|allow| allow.contains("GET")), "{refused:?}");
+    problem(&client.with("Accept", "text/html").get("/v1/book_page?id=1"), 406, "not-acceptable");
+    problem(&client.get("/v2"), 404, "no-path");
+    problem(&client.get("/v1/"), 404, "no-path");
+
+    // Each `type` is served, and says what it means.
+    assert!(client.get("/problems/behind").expect(200).text().contains("Headwater-After"));
+    let all = client.get("/problems").expect(200);
+    assert!(all.text().lines().filter(|line| line.starts_with("/problems/")).count() >= 14);
+    problem(&client.get("/problems/nothing"), 404, "no-path");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_postgres_by_redis_numbers_are_exact_and_the_source_stands_in() {
+    let (postgres, redis, derived) = (Postgres::start(), Redis::start(), Folder::new("derived"));
+    let sql = postgres.connect().await;
+    sql.batch_execute(
+        "CREATE TABLE items (id bigint PRIMARY KEY, price numeric, ratio float8, at timestamptz, note text, seen boolean);
+         INSERT INTO items VALUES
+             (9223372036854775807, 12345678901234567890.123456789, 'NaN', '2026-01-02 03:04:05.678901+02', 'é\"', true),
+             (-1, NULL, 1e300, 'infinity', NULL, NULL);",
+    )
+    .await
+    .unwrap();
+    let file = format!(
+        "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\" }}\nlocal = {{ url = \"sqlite:{}\" }}\n\
+         [views.item]\nfrom = \"items\"\nstore = [\"near\", \"local\"]\n[access.item]\nget = \"item\"\n",
+        postgres.url(),
+        redis.url(),
+        derived.join("derived.db").display()
+    );
+    let service = Service::new("exact", &file);
+    service.start();
+    let client = Client::of(&service).await;
+    service.healthy().await;
+    let want: String =
+        sql.query_one("SELECT to_jsonb(i)::text FROM items i WHERE id > 0", &[]).await.unwrap().get(0);
+    let want: serde_json::Value = serde_json::from_str(&want).unwrap();
+    let target = "/v1/item?id=9223372036854775807";
+    service
+        .eventually("Redis answers", async || {
+            let found = client.get(target).expect(200);
+            let (store, json) = (found.header("headwater-store").unwrap().to_owned(), found.json());
+            assert_eq!(json["price"].to_string(), "12345678901234567890.123456789", "{json}");
+            assert_eq!(json["ratio"], want["ratio"]);
+            assert_eq!(json["note"], want["note"]);
+            if store == "near" { Ok(()) } else { Err(store) }
+        })
+        .await;
+    let other = client.get("/v1/item?id=-1").expect(200).json();
+    assert_eq!((&other["price"], &other["note"]), (&json!(null), &json!(null)));
+
+    redis.kill();
+    let stands_in = client.get(target).expect(200);
+    assert_eq!(stands_in.header("headwater-store"), Some("local"), "the next store, at once");
+    service.stop();
+}
