@@ -167,11 +167,12 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     // Until a client says something it costs no buffer.
     let idle_for = door.options.bounds.idle_for;
+    let mut first = [0];
     let said = tokio::select! {
         () = cancel.cancelled() => return,
-        said = timeout(idle_for, stream.readable()) => said,
+        said = timeout(idle_for, stream.peek(&mut first)) => said,
     };
-    if !matches!(said, Ok(Ok(()))) {
+    if !matches!(said, Ok(Ok(1..))) {
         return;
     }
     // Boxed: what it takes to speak is large, and most of those that are connected say nothing.

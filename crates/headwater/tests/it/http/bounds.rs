@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Response, answer};
 use super::shop;
 
-/// Memory that a connection may cost that has said nothing yet, and one that has had an answer, in bytes: of a debug build,
-/// whose tasks are several times as large as those of a release.
-const SILENT_BYTES_MAX: u64 = 24 << 10;
-const KEPT_BYTES_MAX: u64 = 64 << 10;
+/// Memory that a connection may cost that has said nothing yet, and one that has had an answer, in bytes.
+const SILENT_BYTES_MAX: u64 = 8 << 10;
+const KEPT_BYTES_MAX: u64 = 32 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_never_ends_is_cut_off_in_time() {
