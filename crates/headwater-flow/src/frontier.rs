@@ -174,7 +174,8 @@ impl Frontier {
     }
 
     /// Waits until everything up to `position` has been read; a store that has applied the returned offset shows it, or
-    /// something newer. `OutOfStep` for a position of another system, or of another course of this one's history; else
+    /// something newer. `OutOfStep` for a position of another system, or of another course of this one's history, or one
+    /// that the source has not come to; else
     /// the errors of [`Frontier::now`].
     pub async fn passed(&self, position: &Position) -> Result<Offset> {
         if let Ok(offset) = timeout(UNMARKED_FOR, self.read_past(position)).await {
@@ -183,8 +184,17 @@ impl Frontier {
         tokio::select! {
             biased;
             offset = self.read_past(position) => offset,
-            // The position was handed out before this mark was put into the log.
-            now = self.now() => Ok(now?.offset),
+            // The position was handed out before this mark was put into the log, so it lies before it; or it never was.
+            now = self.now() => {
+                let now = now?;
+                match now.position.as_ref().map(|reached| reached.partial_cmp(position)) {
+                    Some(None | Some(std::cmp::Ordering::Less)) => Err(Error::out_of_step(format!(
+                        "the source has not come to the position: it is before {} of system {}",
+                        position.sequence, position.system
+                    ))),
+                    _ => Ok(now.offset),
+                }
+            }
         }
     }
 

@@ -114,7 +114,8 @@ pub enum Refused {
         message: String,
         remedy: Option<String>,
     },
-    /// The position asked for is of another course of history: whether it is part of this one cannot be known.
+    /// The position asked for is of another course of history, or one that this one has not come to: whether it is part of
+    /// it cannot be known.
     OtherHistory(Error),
     /// Nothing new enough within the deadline.
     Behind {

@@ -189,6 +189,8 @@ fn whoever_holds_the_position_of_its_commit_reads_its_write() {
     shop.read(&serving, 1, last.as_deref(), PATIENCE).unwrap();
     let wrong = shop.read(&serving, 1, Some("nonsense"), PATIENCE);
     assert!(matches!(wrong, Err(Refused::BadParameter { .. })), "{wrong:?}");
+    let invented = shop.read(&serving, 1, Some("1000000"), PATIENCE);
+    assert!(matches!(invented, Err(Refused::OtherHistory(_))), "{invented:?}");
     let foreign = shop.read(&serving, 1, Some("another@7"), PATIENCE);
     assert!(matches!(foreign, Err(Refused::OtherHistory(_))), "{foreign:?}");
     shop.life.stop();
