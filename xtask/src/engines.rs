@@ -35,6 +35,7 @@ const ENGINES: &[Engine] = &[
         programs: &["python3"],
         package: "python3-venv",
     },
+    Engine { name: "npm", used_for: "clients that tests drive", programs: &["npm"], package: "npm" },
 ];
 
 impl Engine {
@@ -84,6 +85,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
     }
     println!("{:<12} {:<26} built in", "SQLite", "source and store");
     crate::python::list();
+    crate::node::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));

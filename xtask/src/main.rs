@@ -2,6 +2,7 @@
 
 mod bench;
 mod engines;
+mod node;
 mod python;
 mod test;
 

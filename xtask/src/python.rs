@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// Versions are bounded so that a new one does not break the tests of an old commit.
-const PACKAGES: &[&str] = &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30"];
+const PACKAGES: &[&str] = &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30", "redis>=8.1,<9"];
 
 fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);

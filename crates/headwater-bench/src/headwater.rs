@@ -29,16 +29,21 @@ impl Headwater {
 
     /// The same with `more` sections.
     pub fn with(source: &str, store: &str, table: &str, more: &str) -> anyhow::Result<Headwater> {
+        let file = format!(
+            "data = \"data\"\n\n[source]\nurl = \"{source}\"\n\n[stores]\nnear = {{ url = \"{store}\" }}\n\n\
+             [views.account]\nfrom = \"{table}\"\nstore = [\"near\"]\n\n{more}"
+        );
+        Headwater::with_file(&file)
+    }
+
+    /// With this `headwater.toml`.
+    pub fn with_file(file: &str) -> anyhow::Result<Headwater> {
         let binary = match std::env::var_os("HEADWATER_BIN") {
             Some(path) => path.into(),
             None => std::env::current_exe()?.with_file_name("headwater"),
         };
         ensure!(binary.is_file(), "{} is missing: run this by `cargo xtask bench`", binary.display());
         let folder = Folder::new("run");
-        let file = format!(
-            "data = \"data\"\n\n[source]\nurl = \"{source}\"\n\n[stores]\nnear = {{ url = \"{store}\" }}\n\n\
-             [views.account]\nfrom = \"{table}\"\nstore = [\"near\"]\n\n{more}"
-        );
         std::fs::write(folder.join("headwater.toml"), file)?;
         Ok(Headwater { binary, process: Process::default(), folder })
     }

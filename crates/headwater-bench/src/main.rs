@@ -12,6 +12,7 @@ mod http;
 mod latency;
 mod memory;
 mod report;
+mod resp;
 mod sqlite;
 mod wait;
 mod wire;
@@ -21,7 +22,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory sqlite wait http (all of them if none is given)
+names: follow backfill latency memory resp sqlite wait http (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -58,8 +59,9 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if names.is_empty() {
-        names =
-            ["backfill", "follow", "latency", "memory", "sqlite", "wait", "http"].map(String::from).to_vec();
+        names = ["backfill", "follow", "latency", "memory", "resp", "sqlite", "wait", "http"]
+            .map(String::from)
+            .to_vec();
     }
     for name in &names {
         match name.as_str() {
@@ -67,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             "follow" => follow::run(size),
             "latency" => latency::run(size),
             "memory" => memory::run(size),
+            "resp" => resp::run(size),
             "sqlite" => sqlite::run(size),
             "wait" => wait::run(size),
             "http" => http::run(size),

@@ -47,6 +47,11 @@ impl Report {
         self.figure(&format!("{name} seconds"), round(seconds));
     }
 
+    pub fn rate(&mut self, name: &str, per_second: f64) {
+        self.line(name, format!("{per_second:.0} /s"), String::new());
+        self.figure(&format!("{name} per second"), per_second.round());
+    }
+
     /// 1 is as good as the limit.
     pub fn ratio(&mut self, name: &str, ratio: f64, meaning: &str) {
         self.line(name, format!("{ratio:.2}"), meaning.into());

@@ -3,6 +3,8 @@
 mod cli;
 mod control_socket;
 mod http;
+mod resp;
+mod tls;
 
 use std::process::ExitCode;
 

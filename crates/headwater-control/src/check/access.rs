@@ -14,6 +14,8 @@ use super::kinds::{is_number, sorts, sum, type_of};
 
 /// Edges that one walk may read; beyond it the answer is an error rather than incomplete.
 const WALK_EDGES_MAX: usize = 100_000;
+/// Members of a ranking that are read at once by those who name no access pattern.
+const VIEW_TOP_LIMIT: usize = 1_000;
 /// The parameters that reads have whatever their fields are called.
 pub(crate) const OWN_PARAMS: [&str; 8] =
     ["from", "to", "start", "limit", "cursor", "reverse", "every", "position"];
@@ -100,6 +102,33 @@ impl<'a> Look<'a> {
         };
         let stores = stores(access, &read);
         Some(AccessPlan { access: access.clone(), read, params, fields, stores })
+    }
+
+    /// Plans for views as such. What stands in the way of one is no finding: nobody has asked for it.
+    pub(super) fn by_view(&mut self, views: &[Arc<View>]) -> Vec<AccessPlan> {
+        let known = self.findings.len();
+        let mut plans = Vec::new();
+        for view in views {
+            let name = view.name.clone();
+            let mut patterns = vec![Pattern::Get { view: name.clone() }];
+            if matches!(view.kind, ViewKind::Ranking(_)) {
+                patterns.push(Pattern::Top { view: name.clone(), limit: VIEW_TOP_LIMIT });
+            }
+            for pattern in patterns {
+                let access = Access {
+                    name: name.clone(),
+                    pattern,
+                    stores: Vec::new(),
+                    source: true,
+                    stale: None,
+                    rate_per_second: None,
+                    p99: None,
+                };
+                plans.extend(self.plan(&access, None, views));
+            }
+        }
+        self.findings.truncate(known);
+        plans
     }
 
     /// A parameter per column of the key, named as its field if the document has it.

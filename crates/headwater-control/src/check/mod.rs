@@ -74,6 +74,9 @@ pub struct Resolved {
     pub views: Vec<Arc<View>>,
     /// One per access pattern of the file, in its order; their views are those above.
     pub access: Vec<AccessPlan>,
+    /// For readers that name views rather than access patterns: a `get` of each view whose key can be asked for, and a `top`
+    /// of each ranking, with every store and then the source, however old.
+    pub by_view: Vec<AccessPlan>,
 }
 
 /// Views and access patterns as the flow needs them; everything that stands in the way otherwise.
@@ -95,7 +98,8 @@ fn look(file: &File, facts: &SourceFacts) -> (Resolved, Vec<Finding>) {
         .zip(indexes)
         .filter_map(|(access, index)| look.plan(access, index, &views))
         .collect();
-    (Resolved { views, access }, look.findings)
+    let by_view = look.by_view(&views);
+    (Resolved { views, access, by_view }, look.findings)
 }
 
 /// One look at a file.

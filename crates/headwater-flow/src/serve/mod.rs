@@ -16,6 +16,7 @@ mod readiness;
 mod render;
 mod request;
 mod route;
+mod scan;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{AccessPlan, Error, PlannedRead, Position, Read, Source};
+use headwater_model::{AccessPlan, Error, PlannedRead, Position, Read, Source, Stored};
+
+pub use render::json;
 
 use crate::service::{Handle, NamedStore};
 use breaker::Breaker;
@@ -183,13 +186,9 @@ impl Serving {
         plans: Vec<AccessPlan>,
         options: Options,
     ) -> Serving {
+        let names: Vec<&str> = stores.iter().map(|store| &*store.name).collect();
         let patterns = plans.into_iter().map(|plan| {
-            let place = |name: &str| stores.iter().position(|store| *store.name == *name);
-            let pattern = Pattern {
-                stats: PatternStats::new(&plan.stores),
-                stores: plan.stores.iter().filter_map(|name| place(name)).collect(),
-                plan,
-            };
+            let pattern = Pattern::new(plan, &names);
             (pattern.plan.access.name.clone(), Arc::new(pattern))
         });
         let inner = Inner {
@@ -249,13 +248,55 @@ impl Serving {
         after: Option<Position>,
         within: Duration,
     ) -> Result<(headwater_model::Found, Shown), Refused> {
+        self.answer_reads(pattern, read, after, within, 1).await
+    }
+
+    /// Like [`Serving::answer_read`], for several reads that were put together into one: counted as `reads`.
+    pub async fn answer_reads(
+        &self,
+        pattern: &Pattern,
+        read: &Read,
+        after: Option<Position>,
+        within: Duration,
+        reads: u64,
+    ) -> Result<(headwater_model::Found, Shown), Refused> {
         let began = std::time::Instant::now();
         let answered = self.inner.route(pattern, read, after, within.min(WITHIN_MAX)).await;
         match &answered {
-            Ok((_, shown)) => pattern.stats.answered(shown.store.as_deref(), began.elapsed(), shown.age),
-            Err(refused) => pattern.stats.refused(refused.reason()),
+            Ok((_, shown)) => {
+                pattern.stats.answered_many(shown.store.as_deref(), began.elapsed(), shown.age, reads);
+            }
+            Err(refused) => pattern.stats.refused_many(refused.reason(), reads),
         }
         answered
+    }
+
+    /// Up to `limit` documents of the view that a `get` reads, from the first store that can answer or from the one that
+    /// a former answer names, and where to go on. In an order of that store's own.
+    pub async fn scan(
+        &self,
+        pattern: &Pattern,
+        from: Option<ScanPlace>,
+        limit: usize,
+    ) -> Result<(Vec<Stored>, Option<ScanPlace>), Refused> {
+        self.inner.scan(pattern, from, limit).await
+    }
+
+    /// Waits until each of these patterns has a store that shows everything up to `position`: then reads that demand it
+    /// need not wait. `Behind` if that takes longer than `within`.
+    pub async fn wait<'p>(
+        &self,
+        patterns: impl Iterator<Item = &'p Pattern>,
+        position: &Position,
+        within: Duration,
+    ) -> Result<(), Refused> {
+        self.inner.wait(patterns, position, within.min(WITHIN_MAX)).await
+    }
+
+    /// A pattern that the file does not have, for protocols that read views rather than patterns.
+    pub fn unlisted(&self, plan: AccessPlan) -> Arc<Pattern> {
+        let names: Vec<&str> = self.inner.stores.iter().map(|store| &*store.name).collect();
+        Arc::new(Pattern::new(plan, &names))
     }
 
     /// A position as an application writes it: `POSITION`, or `SYSTEM@POSITION` as answers give it.
@@ -264,7 +305,26 @@ impl Serving {
     }
 }
 
+/// Where a scan goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanPlace {
+    /// Which store has been read from.
+    pub store: usize,
+    /// What it said.
+    pub cursor: String,
+}
+
 impl Pattern {
+    /// `stores`: the names of all stores, in order.
+    fn new(plan: AccessPlan, stores: &[&str]) -> Pattern {
+        let place = |name: &str| stores.iter().position(|store| *store == name);
+        Pattern {
+            stats: PatternStats::new(&plan.stores),
+            stores: plan.stores.iter().filter_map(|name| place(name)).collect(),
+            plan,
+        }
+    }
+
     /// Whether this is a plain `get` of a view.
     pub fn gets(&self, view: &str) -> bool {
         matches!(&self.plan.read, PlannedRead::Get { view: got } if *got.name == *view)

@@ -31,7 +31,7 @@ const TOO_OLD: &str = "ms old";
 /// A store as readers see it.
 pub(super) struct ReadStore {
     pub name: Box<str>,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) breaker: Breaker,
     /// What an answer takes, smoothed, in microseconds.
@@ -64,6 +64,12 @@ impl ReadStore {
             breaker: Breaker::default(),
             usual_micros: AtomicU64::new(1_000),
         }
+    }
+
+    /// Whether it holds all that the pattern reads.
+    pub(super) fn is_filled(&self, pattern: &Pattern) -> bool {
+        let progress = self.progress.borrow();
+        pattern.plan.read.views().iter().all(|view| progress.ready.contains(&view.name))
     }
 
     /// Asks the store, and learns from how that goes.
@@ -149,7 +155,7 @@ impl Inner {
     }
 
     /// The offset after which a store shows `position`; `None` if that is not known in time.
-    async fn offset_of(
+    pub(super) async fn offset_of(
         &self,
         position: &Position,
         until: Instant,
@@ -374,7 +380,7 @@ impl Inner {
     }
 
     /// How far the furthest store is behind.
-    fn behind(&self, pattern: &Pattern, began: Instant) -> Refused {
+    pub(super) fn behind(&self, pattern: &Pattern, began: Instant) -> Refused {
         let offsets = pattern.stores.iter().map(|place| self.stores[*place].progress.borrow().offset);
         let distance = offsets.max().map(|offset| self.handle.distance(offset));
         Refused::Behind {

@@ -29,10 +29,15 @@ pub struct HistogramSample {
 
 impl Histogram {
     pub fn record(&self, took: Duration) {
+        self.record_many(took, 1);
+    }
+
+    /// The same duration `times` times.
+    pub fn record_many(&self, took: Duration, times: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.partition_point(|bound| *bound < micros);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+        self.buckets[bucket].fetch_add(times, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros.saturating_mul(times), Ordering::Relaxed);
         self.max_micros.fetch_max(micros, Ordering::Relaxed);
     }
 
@@ -137,11 +142,16 @@ impl PatternStats {
 
     /// `store`: which one answered; `None` for the source.
     pub(super) fn answered(&self, store: Option<&str>, took: Duration, age: Duration) {
-        self.latency.record(took);
-        self.age.record(age);
+        self.answered_many(store, took, age, 1);
+    }
+
+    /// As many reads that were answered together.
+    pub(super) fn answered_many(&self, store: Option<&str>, took: Duration, age: Duration, reads: u64) {
+        self.latency.record_many(took, reads);
+        self.age.record_many(age, reads);
         let counter = store.map_or(Some(&self.by_source), |store| self.by_store.get(store));
         if let Some(counter) = counter {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(reads, Ordering::Relaxed);
         }
     }
 
@@ -150,13 +160,17 @@ impl PatternStats {
     }
 
     pub(super) fn refused(&self, why: Refusal) {
+        self.refused_many(why, 1);
+    }
+
+    pub(super) fn refused_many(&self, why: Refusal, reads: u64) {
         let counter = match why {
             Refusal::BadRequest => &self.bad_requests,
             Refusal::Behind => &self.behind,
             Refusal::Overloaded => &self.overloaded,
             Refusal::Unavailable => &self.unavailable,
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(reads, Ordering::Relaxed);
     }
 
     pub fn sample(&self) -> PatternSample {

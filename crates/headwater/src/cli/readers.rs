@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use headwater_flow::Handle;
 use headwater_flow::serve::Serving;
-use headwater_model::Error;
-use headwater_model::file::File;
+use headwater_model::file::{File, ServeSection};
+use headwater_model::{AccessPlan, Error};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::failure::Failure;
 use crate::control_socket;
 use crate::http::{self, Server, Site};
+use crate::resp;
 
 /// Where a program on this machine finds the address, also if the file leaves the port open: in the data folder.
 const URL_FILE: &str = "http.url";
@@ -26,8 +27,20 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Answers that are still being waited for are cut off this long after the data plane has stopped.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
+/// What readers are answered with, once the source has been looked at.
+pub struct Answers {
+    pub serving: Serving,
+    /// For readers that name views rather than access patterns.
+    pub by_view: Vec<AccessPlan>,
+    /// Product and version of the source.
+    pub source: String,
+}
+
 /// The ports that are listened on, and what is answered there.
 pub struct Readers {
+    serve: ServeSection,
+    data: PathBuf,
+    cancel: CancellationToken,
     site: Arc<Site>,
     http: Option<JoinHandle<()>>,
     url: Option<String>,
@@ -38,7 +51,14 @@ impl Readers {
     /// this one takes it when that one ends, as with everything else.
     pub async fn start(file: &File, cancel: &CancellationToken) -> Result<Readers, Failure> {
         let site = Arc::new(Site::new(!file.serve.tokens.is_empty()));
-        let mut readers = Readers { site: Arc::clone(&site), http: None, url: None };
+        let mut readers = Readers {
+            serve: file.serve.clone(),
+            data: file.data.clone(),
+            cancel: cancel.clone(),
+            site: Arc::clone(&site),
+            http: None,
+            url: None,
+        };
         let Some(options) = http::Options::of(file) else { return Ok(readers) };
         http::raise_descriptor_limit();
         let (data, cancel) = (file.data.clone(), cancel.clone());
@@ -61,8 +81,29 @@ impl Readers {
         self.site.waits_for(format!("the source cannot be looked at yet: {why}"));
     }
 
-    pub fn open(&self, serving: Serving, handle: Handle) {
-        self.site.open(serving, handle);
+    /// From now on there are answers. The Redis protocol, which has no word for waiting, is listened to only now.
+    pub async fn open(&self, answers: Answers, handle: Handle) -> Result<(), Failure> {
+        self.site.open(answers.serving.clone(), handle.clone());
+        let Some(address) = self.serve.resp else { return Ok(()) };
+        http::raise_descriptor_limit();
+        let options = resp::Options {
+            address,
+            tls: self.serve.tls.clone(),
+            tokens: self.serve.tokens.clone(),
+            plans: answers.by_view,
+            source: answers.source,
+        };
+        let server = resp::Server::new(options, answers.serving, handle)?;
+        match server.listen(self.cancel.clone()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_retryable() && leads_here(&self.data).await => {
+                info!("another instance of this folder has the port: it is taken over when that one ends");
+                let cancel = self.cancel.clone();
+                tokio::spawn(async move { listen_later(server, cancel).await });
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Where HTTP is answered, if this instance has the port.
@@ -95,6 +136,23 @@ fn announce(server: &Server, data: &Path) -> Result<String, Failure> {
 /// Whether another instance leads in the same data folder.
 async fn leads_here(data: &Path) -> bool {
     control_socket::ask(data).await.is_ok_and(|status| status.is_some())
+}
+
+async fn listen_later(server: resp::Server, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+        }
+        match server.listen(cancel.clone()) {
+            Ok(()) => return,
+            Err(error) if error.is_retryable() => {}
+            Err(error) => {
+                warn!(%error, "the Redis protocol is not answered");
+                return;
+            }
+        }
+    }
 }
 
 async fn take_over(options: http::Options, site: Arc<Site>, data: PathBuf, cancel: CancellationToken) {

@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::file;
-use super::readers::Readers;
+use super::readers::{Answers, Readers};
 use crate::control_socket;
 
 /// How often the source is tried while it cannot be looked at yet.
@@ -39,8 +39,8 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let stores = stores(&file)?;
     let readers = Readers::start(&file, &cancel).await?;
     let Some(facts) = look(&*source, &readers, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
-    let (service, serving) = build(&file, source, &facts, stores, path)?;
-    readers.open(serving, service.handle());
+    let (service, answers) = build(&file, source, &facts, stores, path)?;
+    readers.open(answers, service.handle()).await?;
     let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
     cancel.cancel();
     readers.end().await;
@@ -84,7 +84,7 @@ pub fn build(
     facts: &SourceFacts,
     stores: Vec<NamedStore>,
     path: &Path,
-) -> Result<(Service, Serving), Failure> {
+) -> Result<(Service, Answers), Failure> {
     let resolved = headwater_control::resolve(file, facts).map_err(|findings| Failure::Findings {
         path: path.to_owned(),
         text: Arc::clone(&file.text),
@@ -107,7 +107,7 @@ pub fn build(
         ..serve::Options::default()
     };
     let serving = Serving::new(service.handle(), source, &stores, resolved.access, bounds);
-    Ok((service, serving))
+    Ok((service, Answers { serving, by_view: resolved.by_view, source: facts.server.clone() }))
 }
 
 /// Runs the service and answers `status` until cancelled, then stops it within its deadline.

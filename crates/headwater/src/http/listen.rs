@@ -25,8 +25,8 @@ use tracing::{info, warn};
 use super::gate::Gate;
 use super::pace::{Paced, Turns};
 use super::site::Site;
-use super::tls::Certificate;
 use super::{Options, routes};
+use crate::tls::Certificate;
 
 /// A client that does not finish its handshake is let go after this.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -58,7 +58,12 @@ impl Server {
     /// Takes the port. `Transient` if something else has it, `Misconfigured` if it cannot be had or the certificate cannot
     /// be used.
     pub async fn bind(options: Options, site: Arc<Site>) -> Result<Server> {
-        let certificate = options.tls.clone().map(Certificate::load).transpose()?.map(Arc::new);
+        let certificate = options
+            .tls
+            .clone()
+            .map(|files| Certificate::load(files, Some("http/1.1")))
+            .transpose()?
+            .map(Arc::new);
         let listener = TcpListener::bind(options.listen).await.map_err(|error| cannot(&options, error))?;
         let door =
             Arc::new(Door { gate: Arc::new(Gate::new(&options)), routes: routes::routes(site), options });

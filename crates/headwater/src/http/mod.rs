@@ -1,6 +1,6 @@
 //! Reading over HTTP: access patterns as JSON, what they are as OpenAPI, and whether this instance can answer.
 //!
-//! - `listen`: the port, connections and their bounds; `pace`: no client holds a connection for nothing; `tls`
+//! - `listen`: the port, connections and their bounds; `pace`: no client holds a connection for nothing
 //! - `gate`: who may pass: the Host, the token, how many at once
 //! - `routes`: the paths; one module per family of paths
 //! - `problem`: every answer that is none, as problem details with a remedy
@@ -19,7 +19,6 @@ mod problem;
 mod query;
 mod routes;
 mod site;
-mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod leader;
 mod probe;
 mod random;
 mod refill_hazard;
+mod resp;
 mod service;
 mod shop;
 mod sqlite_source;

@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let readers = anywhere(&file, &cancel).await?;
     let (service, answering) = data_plane::build(&file, source, &facts, stores.clone(), &toml)?;
     let handle = service.handle();
-    readers.open(answering, handle.clone());
+    readers.open(answering, handle.clone()).await?;
     let serving = {
         let (data, deadline, cancel) = (file.data.clone(), file.run.shutdown_within, cancel.clone());
         tokio::spawn(async move { data_plane::keep_in_step(service, data, deadline, cancel).await })

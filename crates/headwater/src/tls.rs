@@ -19,6 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 pub struct Certificate {
     files: TlsFiles,
+    protocol: Option<&'static str>,
     state: Mutex<State>,
 }
 
@@ -29,11 +30,15 @@ struct State {
 }
 
 impl Certificate {
-    /// `Misconfigured` if the files are not a certificate and its key.
-    pub fn load(files: TlsFiles) -> Result<Certificate> {
-        let state =
-            State { changed_at: changed_at(&files), acceptor: acceptor(&files)?, looked_at: Instant::now() };
-        Ok(Certificate { files, state: Mutex::new(state) })
+    /// `protocol`: what clients that name protocols (ALPN) must name. `Misconfigured` if the files are not a certificate and
+    /// its key.
+    pub fn load(files: TlsFiles, protocol: Option<&'static str>) -> Result<Certificate> {
+        let state = State {
+            changed_at: changed_at(&files),
+            acceptor: acceptor(&files, protocol)?,
+            looked_at: Instant::now(),
+        };
+        Ok(Certificate { files, protocol, state: Mutex::new(state) })
     }
 
     /// With what the files hold now, or held when they were last fine.
@@ -43,7 +48,7 @@ impl Certificate {
             state.looked_at = Instant::now();
             let changed_at = changed_at(&self.files);
             if changed_at != state.changed_at {
-                match acceptor(&self.files) {
+                match acceptor(&self.files, self.protocol) {
                     Ok(acceptor) => {
                         info!(file = %self.files.cert.display(), "the certificate was renewed");
                         state.acceptor = acceptor;
@@ -65,7 +70,7 @@ fn changed_at(files: &TlsFiles) -> Option<SystemTime> {
     of(&files.cert).max(of(&files.key))
 }
 
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
+fn acceptor(files: &TlsFiles, protocol: Option<&str>) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
         .map_err(|error| unreadable("certificate", &files.cert).with_cause(error))?;
@@ -87,7 +92,7 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
                 "name a certificate, its chain behind it in the same file, and the key it was made with",
             )
         })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocol.into_iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

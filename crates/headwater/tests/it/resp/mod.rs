@@ -1,0 +1,7 @@
+//! Views read by Redis clients.
+
+mod bounds;
+mod clients;
+mod commands;
+mod fresh;
+mod site;
