@@ -126,9 +126,7 @@ impl Backfill {
                 }
             }
         }
-        for consumer in filling.keys() {
-            self.board.view_ready(consumer, false);
-        }
+        self.board.views_filling(filling.keys());
         // Embedded rows first: a root document made before its children are here would only be made again.
         let mut jobs: Vec<_> = tables.into_iter().collect();
         jobs.sort_by_key(|(_, (is_root, _))| *is_root);

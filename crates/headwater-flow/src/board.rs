@@ -12,8 +12,13 @@ use tokio::sync::{Notify, watch};
 use tracing::error;
 
 use crate::derive::Broken;
+use crate::incidents::Incidents;
+use crate::serve::stats::{Histogram, HistogramSample};
+use crate::service::now_micros;
 use crate::state::Consumer;
-use crate::status::{BackfillStatus, PartState, SourceStatus, Status, StoreStatus, ViewStatus};
+use crate::status::{
+    BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, ViewStatus,
+};
 
 /// A store that is behind by more than this is shown as lagging.
 const LAGGING_MS: u64 = 5_000;
@@ -57,6 +62,8 @@ impl Meter {
 #[derive(Debug, Default)]
 struct ViewPart {
     ready: bool,
+    /// From when it was asked to be filled until it is.
+    filling: bool,
     rows: Option<u64>,
     changes: Meter,
     /// Set when a shape no longer fits the view's definition.
@@ -92,6 +99,9 @@ struct StorePart {
     /// Of the newest transaction applied; 0 before the first.
     committed_at: i64,
     changes: Meter,
+    /// From a commit at the source to its being seen here, of the newest transaction of each step.
+    visible: Histogram,
+    lagging: bool,
     quarantined: u64,
     views: BTreeMap<Box<str>, ViewPart>,
 }
@@ -128,6 +138,7 @@ struct Inner {
     stores: BTreeMap<Box<str>, StorePart>,
     backfills: BTreeMap<u64, BackfillPart>,
     backfills_told: bool,
+    incidents: Incidents,
 }
 
 pub struct Board {
@@ -144,6 +155,51 @@ impl Inner {
         let first = self.commits.partition_point(|commits| commits.last <= offset);
         self.commits.get(first).map(|commits| commits.at)
     }
+
+    /// How long the oldest change that `part` lacks has been committed, in milliseconds.
+    fn lag_ms(&self, part: &StorePart, durable: Offset, now_micros: i64) -> u64 {
+        let waiting_since = match self.waiting_since(part.offset) {
+            _ if part.offset >= durable => None,
+            // Perhaps older than what is remembered: at least as old as the last that was applied.
+            None => Some(part.committed_at).filter(|at| *at > 0),
+            since => since,
+        };
+        waiting_since.map_or(0, |at| u64::try_from((now_micros - at) / 1000).unwrap_or(0))
+    }
+
+    /// Notes which stores fall behind, and which have caught up.
+    fn look_at_lag(&mut self, durable: Offset) {
+        let now = now_micros();
+        let looked_at: Vec<(Box<str>, u64, bool)> = self
+            .stores
+            .iter()
+            .filter(|(_, part)| part.connected)
+            .map(|(name, part)| (name.clone(), self.lag_ms(part, durable, now), part.lagging))
+            .collect();
+        for (name, lag_ms, lagging) in looked_at {
+            let lags = lag_ms > LAGGING_MS;
+            if lags == lagging {
+                continue;
+            }
+            if let Some(part) = self.stores.get_mut(&name) {
+                part.lagging = lags;
+            }
+            let (kind, cause) = match lags {
+                true => (IncidentKind::Lagging, format!("more than {} s behind", LAGGING_MS / 1000)),
+                false => (IncidentKind::Recovered, "in step again".to_owned()),
+            };
+            self.happened(&store_part(&name), kind, &cause);
+        }
+    }
+
+    fn happened(&mut self, part: &str, kind: IncidentKind, cause: &str) {
+        self.incidents.add(now_micros(), part, kind, cause);
+    }
+}
+
+/// As incidents name it.
+fn store_part(name: &str) -> String {
+    format!("store {name}")
 }
 
 impl StorePart {
@@ -199,21 +255,36 @@ impl Board {
         (inner.source_state, inner.source_error) = (PartState::Healthy, None);
         inner.backfills.clear();
         inner.backfills_told = false;
+        inner.happened("source", IncidentKind::Leading, &format!("epoch {epoch}, {server}"));
     }
 
     pub fn standby(&self, why: &str) {
         let mut inner = self.lock();
+        if inner.source_error.as_deref() != Some(why) {
+            inner.happened("source", IncidentKind::Standby, why);
+        }
         (inner.source_state, inner.source_error) = (PartState::Standby, Some(why.to_owned()));
     }
 
     pub fn source_failed(&self, error: &Error) {
         let mut inner = self.lock();
+        let why = told(error);
+        let kind = match error.kind() {
+            ErrorKind::OutOfStep => IncidentKind::Gap,
+            _ => IncidentKind::Failed,
+        };
+        if inner.source_error.as_ref() != Some(&why) {
+            inner.happened("source", kind, &why);
+        }
         inner.source_state = state_after(error);
-        inner.source_error = Some(told(error));
+        inner.source_error = Some(why);
     }
 
     pub fn source_healthy(&self) {
         let mut inner = self.lock();
+        if inner.source_error.is_some() {
+            inner.happened("source", IncidentKind::Recovered, "");
+        }
         (inner.source_state, inner.source_error) = (PartState::Healthy, None);
     }
 
@@ -240,7 +311,9 @@ impl Board {
     // Stores.
 
     pub fn store_connected(&self, store: &str, server: &str, promise: Promise, held: &Held) {
+        let mut recovered = false;
         self.store(store, |part| {
+            recovered = part.failure.is_some();
             part.server = server.to_owned();
             part.promise = Some(promise);
             part.failure = None;
@@ -249,19 +322,34 @@ impl Board {
             (part.offset, part.stored) = (held.offset, held.offset);
             part.position = held.position.clone();
         });
+        if recovered {
+            self.lock().happened(&store_part(store), IncidentKind::Recovered, "connected again");
+        }
     }
 
     pub fn store_failed(&self, store: &str, error: &Error) {
+        let why = told(error);
+        let mut is_new = false;
         self.store(store, |part| {
-            part.failure = Some((state_after(error), told(error)));
+            is_new = part.failure.as_ref().is_none_or(|(_, before)| *before != why);
+            part.failure = Some((state_after(error), why.clone()));
             part.connected = false;
         });
+        if is_new {
+            self.lock().happened(&store_part(store), IncidentKind::Failed, &why);
+        }
     }
 
     pub fn applied(&self, store: &str, held: &Held, stored: Offset, changes: &BTreeMap<Box<str>, u64>) {
+        let now = now_micros();
         self.store(store, |part| {
             part.failure = None;
             (part.offset, part.stored) = (held.offset, stored);
+            // What a backfill brings carries the commit time of what came before it: that is no news.
+            if !changes.is_empty() && held.committed_at > part.committed_at {
+                let took = u64::try_from(now - held.committed_at).unwrap_or(0);
+                part.visible.record(Duration::from_micros(took));
+            }
             part.committed_at = held.committed_at;
             if held.position.is_some() {
                 part.position = held.position.clone();
@@ -276,11 +364,41 @@ impl Board {
     }
 
     pub fn quarantined(&self, store: &str, rows: u64) {
-        self.store(store, |part| part.quarantined = rows);
+        let mut more = 0;
+        self.store(store, |part| {
+            more = rows.saturating_sub(part.quarantined);
+            part.quarantined = rows;
+        });
+        if more > 0 {
+            let cause = format!("rows were refused; {rows} are in quarantine");
+            self.lock().happened(&store_part(store), IncidentKind::Quarantined, &cause);
+        }
     }
 
     pub fn view_ready(&self, consumer: &Consumer, ready: bool) {
-        self.view(consumer, |view| view.ready = ready);
+        let mut filled = false;
+        self.store(&consumer.store, |part| {
+            let Some(view) = part.views.get_mut(&consumer.view) else { return };
+            view.ready = ready;
+            filled = ready && std::mem::take(&mut view.filling) && !part.views.values().any(|v| v.filling);
+        });
+        if filled {
+            let cause = "every view is complete";
+            self.lock().happened(&store_part(&consumer.store), IncidentKind::Filled, cause);
+        }
+    }
+
+    /// These views are filled from now on.
+    pub fn views_filling<'c>(&self, consumers: impl IntoIterator<Item = &'c Consumer>) {
+        let mut by_store: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for consumer in consumers {
+            self.view(consumer, |view| (view.ready, view.filling) = (false, true));
+            by_store.entry(&consumer.store).or_default().push(&consumer.view);
+        }
+        for (store, views) in by_store {
+            let cause = format!("from the source: {}", views.join(", "));
+            self.lock().happened(&store_part(store), IncidentKind::Filling, &cause);
+        }
     }
 
     pub fn view_rows(&self, consumer: &Consumer, rows: Option<u64>) {
@@ -291,11 +409,18 @@ impl Board {
     pub fn views_broken(&self, views: Vec<Broken>) {
         for Broken { view, error } in views {
             error!(%view, %error, "the view can no longer be derived");
-            for store in self.lock().stores.values_mut() {
+            let mut inner = self.lock();
+            let mut broken = Vec::new();
+            for (name, store) in &mut inner.stores {
                 if let Some(part) = store.views.get_mut(&view) {
-                    part.error = Some(error.to_string());
+                    if part.error.replace(error.to_string()).is_none() {
+                        broken.push(store_part(name));
+                    }
                     store.tell();
                 }
+            }
+            for part in broken {
+                inner.happened(&part, IncidentKind::Broken, &format!("view `{view}`: {error}"));
             }
         }
     }
@@ -360,6 +485,8 @@ impl Board {
     /// The journal keeps nothing for this store any more, until it connects again.
     pub fn let_go(&self, store: &str) {
         self.store(store, |part| part.let_go = true);
+        let cause = "too far behind for the journal's bound: filled again when it is back";
+        self.lock().happened(&store_part(store), IncidentKind::LetGo, cause);
     }
 
     pub fn is_let_go(&self, store: &str) -> bool {
@@ -432,10 +559,11 @@ impl Board {
 
     // Looking.
 
-    /// Takes one sample of every counter; called about once a second.
-    pub fn sample(&self) {
+    /// Takes one sample of every counter; called about once a second. `durable` is the journal's end.
+    pub fn sample(&self, durable: Offset) {
         let now = Instant::now();
         let mut inner = self.lock();
+        inner.look_at_lag(durable);
         inner.transactions.sample(now);
         inner.changes.sample(now);
         for store in inner.stores.values_mut() {
@@ -445,17 +573,22 @@ impl Board {
         inner.backfills.values_mut().for_each(|part| part.rows.sample(now));
     }
 
+    /// What happened, newest first.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.lock().incidents.newest_first()
+    }
+
+    /// Of each store: how long commits took to be seen in it.
+    pub fn commit_to_visible(&self) -> Vec<(Box<str>, HistogramSample)> {
+        let inner = self.lock();
+        inner.stores.iter().map(|(name, part)| (name.clone(), part.visible.sample())).collect()
+    }
+
     /// Everything the board knows. `now_micros` is the wall clock; `durable` the journal's end.
     pub fn status(&self, now_micros: i64, durable: Offset, notation: impl Fn(&Position) -> String) -> Status {
         let inner = self.lock();
         let stores = inner.stores.iter().map(|(name, part)| {
-            let waiting_since = match inner.waiting_since(part.offset) {
-                _ if part.offset >= durable => None,
-                // Perhaps older than what is remembered: at least as old as the last that was applied.
-                None => Some(part.committed_at).filter(|at| *at > 0),
-                since => since,
-            };
-            let lag_ms = waiting_since.map_or(0, |at| u64::try_from((now_micros - at) / 1000).unwrap_or(0));
+            let lag_ms = inner.lag_ms(part, durable, now_micros);
             store_status(name, part, lag_ms, durable, &notation)
         });
         let backfills = inner.backfills.values().map(|part| {
@@ -482,6 +615,8 @@ impl Board {
                 committed_at_micros: inner.committed_at,
                 transactions_per_second: inner.transactions.per_second(),
                 changes_per_second: inner.changes.per_second(),
+                transactions_total: inner.transactions.total,
+                changes_total: inner.changes.total,
                 retained_log_bytes: inner.retained,
                 retained_log_bytes_max: 0,
             },

@@ -31,8 +31,9 @@ use crate::landing::Windows;
 use crate::lock::FolderLock;
 use crate::mapping::{Derived, Mapper};
 use crate::retry::Backoff;
+use crate::serve::stats::HistogramSample;
 use crate::state::{Consumer, Fill, Fingerprint, State};
-use crate::status::Status;
+use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::upkeep::Upkeep;
 
 /// How long a store may take to say what it holds before it is left for later.
@@ -75,6 +76,9 @@ pub struct Service {
 struct Term {
     journal: Journal,
     frontier: Arc<Frontier>,
+    state: Arc<State>,
+    /// How far the mirror is, once it is there.
+    derived: Option<watch::Receiver<Offset>>,
 }
 
 /// How far a store may lie behind the source.
@@ -145,6 +149,37 @@ impl Handle {
         Distance { age: silent.max(Duration::from_micros(waited)), transactions }
     }
 
+    /// How long ago it was last known that everything the source had committed was read; `None` while this instance does
+    /// not lead.
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.frontier().map(|frontier| frontier.silent_for())
+    }
+
+    /// What happened to the parts, newest first; kept in memory, and only so much of it.
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.board.incidents()
+    }
+
+    /// Of each store: how long commits took to be seen in it, of the newest transaction of each step. From the source's
+    /// clock to this machine's.
+    pub fn commit_to_visible(&self) -> Vec<(Box<str>, HistogramSample)> {
+        self.board.commit_to_visible()
+    }
+
+    /// At most `limit` rows that stores refused, the newest first; none while this instance does not lead.
+    pub fn quarantined_rows(&self, limit: usize) -> Result<Vec<QuarantinedRow>> {
+        self.term().map_or(Ok(Vec::new()), |term| term.state.quarantined_rows(limit))
+    }
+
+    /// Forgets that a row was refused: the store goes on without it until it is written at the source again. Whether there
+    /// was such an entry. `Transient` while this instance does not lead.
+    pub fn discard_quarantined(&self, id: i64) -> Result<bool> {
+        let Some(term) = self.term() else { return Err(Error::transient("this instance does not lead")) };
+        let Some(store) = term.state.discard_quarantined(id)? else { return Ok(false) };
+        self.board.quarantined(&store, term.state.quarantined(&store)?);
+        Ok(true)
+    }
+
     /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
     /// `within`, with what is known. Stores count only when this is asked, and at most every few seconds.
     pub async fn status_with_rows(&self, age_max: Duration, within: Duration) -> Status {
@@ -157,12 +192,18 @@ impl Handle {
     /// How everything is, from memory: no engine is asked. Rows are as old as the last
     /// [`Handle::status_with_rows`].
     pub fn status(&self) -> Status {
-        let journal = self.term().map(|term| term.journal);
+        let term = self.term();
+        let derived = term.as_ref().and_then(|term| term.derived.as_ref().map(|upto| *upto.borrow()));
+        let journal = term.map(|term| term.journal);
         let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
         let notation = |position: &_| self.source.notation(position);
         let mut status = self.board.status(now_micros(), durable, notation);
         status.source.retained_log_bytes_max = self.retained_log_bytes_max;
         status.journal.bytes_max = self.journal_bytes_max;
+        status.mirror = derived.map(|offset| MirrorStatus {
+            offset: offset.0,
+            lag_transactions: durable.0.saturating_sub(offset.0),
+        });
         if let Some(journal) = journal {
             status.source.position = journal.last_position().map(|position| self.source.notation(&position));
             status.journal.first_offset = journal.first().0;
@@ -283,8 +324,12 @@ impl Service {
         let first_mark = u64::try_from(now_micros()).unwrap_or(0);
         let reached = Reached { position: after.clone(), offset: journal.durable() };
         let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
-        *self.term.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Term { journal: journal.clone(), frontier: Arc::clone(&frontier) });
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner) = Some(Term {
+            journal: journal.clone(),
+            frontier: Arc::clone(&frontier),
+            state: Arc::clone(&state),
+            derived: None,
+        });
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
         };
@@ -334,6 +379,9 @@ impl Service {
             self.fill_mirror(&deriving, &state, &plans)?;
             deriving.begin_new()?;
             let derived = deriving.derived();
+            if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
+                term.derived = Some(derived.upto.clone());
+            }
             running.spawn(named("derive", deriving.run(tasks.clone())));
             Some(derived)
         };
@@ -639,7 +687,8 @@ fn sort_out(ended: std::result::Result<(&'static str, Result<()>), tokio::task::
     }
 }
 
-fn now_micros() -> i64 {
+/// The wall clock, microseconds since 1970.
+pub(crate) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use headwater_model::{Epoch, Error, Key, Offset, Refusal, Result, TableName, wire};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::status::QuarantinedRow;
+
 /// One read of a whole table, chunk by chunk, on behalf of some views.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -334,6 +336,39 @@ impl State {
         Ok(count.unsigned_abs())
     }
 
+    /// At most `limit` rows that stores refused, the newest first.
+    pub fn quarantined_rows(&self, limit: usize) -> Result<Vec<QuarantinedRow>> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare(
+                "SELECT id, store, view, key, reason, at_offset FROM quarantine
+                 ORDER BY at_offset DESC, id DESC LIMIT ?1",
+            )
+            .map_err(broken)?;
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(QuarantinedRow {
+                id: row.get(0)?,
+                store: row.get(1)?,
+                view: row.get(2)?,
+                key: row.get(3)?,
+                reason: row.get(4)?,
+                offset: row.get::<_, i64>(5)?.unsigned_abs(),
+            })
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        select.query_map([limit], row).and_then(Iterator::collect).map_err(broken)
+    }
+
+    /// Forgets that a row was refused. The store it was refused by; `None` if there is no such entry (any more).
+    pub fn discard_quarantined(&self, id: i64) -> Result<Option<Box<str>>> {
+        let store: Option<String> = self
+            .lock()
+            .query_row("DELETE FROM quarantine WHERE id = ?1 RETURNING store", [id], |row| row.get(0))
+            .optional()
+            .map_err(broken)?;
+        Ok(store.map(Into::into))
+    }
+
     /// A view is empty again: so is its quarantine.
     pub fn release_quarantine(&self, consumer: &Consumer) -> Result<()> {
         self.lock()
@@ -418,5 +453,19 @@ mod tests {
         assert!(state.finish_fill(&consumer("b")).unwrap());
         assert_eq!(state.fill(&consumer("b"), &fingerprint("f", "s")).unwrap(), Fill::Ready);
         assert!(state.jobs().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_quarantine_is_listed_newest_first_and_entries_are_discarded_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let refusal = |key: &str| Refusal { view: "book".into(), key: key.into(), reason: "too long".into() };
+        state.quarantine("near", &[refusal("1")], Offset(7)).unwrap();
+        state.quarantine("near", &[refusal("2"), refusal("3")], Offset(9)).unwrap();
+        let rows = state.quarantined_rows(2).unwrap();
+        assert_eq!(rows.iter().map(|row| (&*row.key, row.offset)).collect::<Vec<_>>(), [("3", 9), ("2", 9)]);
+        assert_eq!(state.discard_quarantined(rows[1].id).unwrap().as_deref(), Some("near"));
+        assert_eq!(state.discard_quarantined(rows[1].id).unwrap(), None);
+        assert_eq!(state.quarantined("near").unwrap(), 2);
     }
 }

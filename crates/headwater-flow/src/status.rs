@@ -43,6 +43,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     pub source: SourceStatus,
     pub journal: JournalStatus,
+    /// `None` if no view needs one, or this instance does not lead.
+    #[serde(default)]
+    pub mirror: Option<MirrorStatus>,
     pub stores: Vec<StoreStatus>,
     pub backfills: Vec<BackfillStatus>,
 }
@@ -57,6 +60,11 @@ pub struct SourceStatus {
     pub committed_at_micros: Option<i64>,
     pub transactions_per_second: f64,
     pub changes_per_second: f64,
+    /// Since the process started.
+    #[serde(default)]
+    pub transactions_total: u64,
+    #[serde(default)]
+    pub changes_total: u64,
     /// Log that the source keeps for us, and what it would keep at most.
     pub retained_log_bytes: Option<u64>,
     pub retained_log_bytes_max: u64,
@@ -68,6 +76,14 @@ pub struct JournalStatus {
     pub durable_offset: u64,
     pub bytes: u64,
     pub bytes_max: u64,
+}
+
+/// The copy of the source's rows that documents with embedded rows, and rankings, are made from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// Everything up to here is derived.
+    pub offset: u64,
+    pub lag_transactions: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -108,4 +124,92 @@ pub struct BackfillStatus {
     pub eta_seconds: Option<u64>,
     /// The views that wait for it, as `store/view`.
     pub views: Vec<String>,
+}
+
+/// Something that happened to a part, or several times the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// When it first happened, microseconds since 1970 by this machine's clock.
+    pub at_micros: i64,
+    /// When it last happened.
+    pub last_at_micros: i64,
+    pub times: u64,
+    /// `source`, or `store NAME`.
+    pub part: String,
+    pub kind: IncidentKind,
+    pub cause: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentKind {
+    /// This instance leads from now on.
+    Leading,
+    /// Another instance leads, or the source cannot be followed yet.
+    Standby,
+    Failed,
+    /// Behind by more than a moment.
+    Lagging,
+    /// Works again, or is in step again.
+    Recovered,
+    /// The log has a gap: every view is filled again.
+    Gap,
+    /// The journal keeps nothing for the store any more: it is filled again when it is back.
+    LetGo,
+    /// Views are filled from the source.
+    Filling,
+    /// All of a store's views are filled.
+    Filled,
+    /// A view can be derived no further.
+    Broken,
+    /// A store refused rows.
+    Quarantined,
+}
+
+impl IncidentKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IncidentKind::Leading => "leading",
+            IncidentKind::Standby => "standby",
+            IncidentKind::Failed => "failed",
+            IncidentKind::Lagging => "lagging",
+            IncidentKind::Recovered => "recovered",
+            IncidentKind::Gap => "gap",
+            IncidentKind::LetGo => "let go",
+            IncidentKind::Filling => "filling",
+            IncidentKind::Filled => "filled",
+            IncidentKind::Broken => "broken",
+            IncidentKind::Quarantined => "quarantined",
+        }
+    }
+
+    /// Whether somebody may have to do something.
+    pub fn is_bad(self) -> bool {
+        match self {
+            IncidentKind::Failed
+            | IncidentKind::Lagging
+            | IncidentKind::Gap
+            | IncidentKind::LetGo
+            | IncidentKind::Broken
+            | IncidentKind::Quarantined => true,
+            IncidentKind::Leading
+            | IncidentKind::Standby
+            | IncidentKind::Recovered
+            | IncidentKind::Filling
+            | IncidentKind::Filled => false,
+        }
+    }
+}
+
+/// A row that a store refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedRow {
+    pub id: i64,
+    pub store: String,
+    pub view: String,
+    /// The document's key, as readers write it.
+    pub key: String,
+    pub reason: String,
+    /// Of the transaction whose row was refused.
+    pub offset: u64,
 }

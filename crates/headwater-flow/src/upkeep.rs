@@ -55,7 +55,7 @@ impl Upkeep {
                 () = cancel.cancelled() => return Ok(()),
                 _ = look.tick() => {}
             }
-            self.board.sample();
+            self.board.sample(self.journal.durable());
             self.truncate()?;
             if Instant::now() >= ask_at {
                 tokio::select! {

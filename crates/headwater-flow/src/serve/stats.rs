@@ -64,6 +64,13 @@ impl HistogramSample {
         }
     }
 
+    /// How many surely took longer than `limit`: those in buckets that begin at or above it.
+    pub fn surely_above(&self, limit: Duration) -> u64 {
+        let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        let first = BUCKETS_MICROS.partition_point(|bound| *bound < limit) + 1;
+        self.counts.iter().skip(first).sum()
+    }
+
     /// The duration that the share `q` (0 to 1) does not exceed, by the bound of its bucket; `None` without any.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let count = self.count();
@@ -204,6 +211,10 @@ mod tests {
         assert_eq!(sample.count(), 1000);
         assert_eq!(sample.quantile(0.5), Some(Duration::from_micros(700)));
         assert_eq!(sample.quantile(0.99), Some(Duration::from_micros(1000)));
+        // Buckets are (…, 400], (400, 700], (700, 1000].
+        assert_eq!(sample.surely_above(Duration::from_micros(400)), 600);
+        assert_eq!(sample.surely_above(Duration::from_micros(401)), 300);
+        assert_eq!(sample.surely_above(Duration::from_micros(1000)), 0);
         histogram.record(Duration::from_secs(100));
         assert_eq!(histogram.sample().quantile(1.0), Some(Duration::from_secs(100)));
         assert_eq!(histogram.sample().since(&sample).count(), 1);
