@@ -30,6 +30,12 @@ const ENGINES: &[Engine] = &[
         package: "openssl",
     },
     Engine {
+        name: "Prometheus",
+        used_for: "scrapes, checks rules",
+        programs: &["prometheus"],
+        package: "prometheus",
+    },
+    Engine {
         name: "Python",
         used_for: "clients that tests drive",
         programs: &["python3"],

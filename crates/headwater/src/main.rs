@@ -2,7 +2,10 @@
 
 mod cli;
 mod control_socket;
+mod dashboard;
+mod figures;
 mod http;
+mod metrics;
 mod resp;
 mod tls;
 

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use headwater_flow::status::{PartState, Status};
 
+use crate::figures::{bytes, count, duration_ms, rate};
+
 /// The whole picture, without escape codes unless `colours`.
 pub fn picture(status: &Status, colours: bool) -> String {
     let mut out = String::new();
@@ -148,65 +150,4 @@ fn bar(share: f64) -> String {
     const WIDTH: usize = 20;
     let full = (share.clamp(0.0, 1.0) * WIDTH as f64).round() as usize;
     format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
-}
-
-/// `1,234,567`
-pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn rate(per_second: f64) -> String {
-    if per_second > 0.0 && per_second < 10.0 {
-        format!("{per_second:.1}")
-    } else {
-        count(per_second.round() as u64)
-    }
-}
-
-/// `1.5 MiB`
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut size = n as f64;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || size >= 100.0 {
-        format!("{size:.0} {}", UNITS[unit])
-    } else {
-        format!("{size:.1} {}", UNITS[unit])
-    }
-}
-
-fn duration_ms(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
-        _ => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_read_well() {
-        assert_eq!(count(0), "0");
-        assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(10 << 30), "10.0 GiB");
-        assert_eq!(rate(0.25), "0.2");
-        assert_eq!(duration_ms(61_000), "1 min 1 s");
-    }
 }

@@ -1,10 +1,13 @@
 //! Who passes: the host that is asked for, the token, and how many requests are worked on at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use headwater_model::file::{Role, Token};
 use subtle::ConstantTimeEq;
 
@@ -72,7 +75,7 @@ impl Gate {
         if writes {
             same_site(request)?;
         }
-        pass.who = self.who(request.headers())?;
+        pass.who = self.who(request.headers()).map_err(|problem| ask_browsers(problem, path))?;
         let needs = if writes { Role::Operator } else { Role::Viewer };
         match pass.who {
             Who::Role(role) if role >= needs => Ok(pass),
@@ -81,7 +84,7 @@ impl Gate {
                 Err(Problem::new(Kind::Forbidden, "a viewer's token reads and does nothing else")
                     .remedy("use a token whose role is `operator`"))
             }
-            Who::Nobody => Err(unauthenticated("no token was sent")),
+            Who::Nobody => Err(ask_browsers(unauthenticated("no token was sent"), path)),
         }
     }
 
@@ -91,19 +94,37 @@ impl Gate {
             return Ok(Who::Role(Role::Operator));
         }
         let Some(sent) = headers.get(AUTHORIZATION) else { return Ok(Who::Nobody) };
-        let sent = sent.as_bytes();
-        let sent = match sent.split_at_checked(7) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
-            _ => return Err(unauthenticated("`Authorization` is not of the form `Bearer TOKEN`")),
-        };
+        let sent = token_in(sent.as_bytes())
+            .ok_or_else(|| unauthenticated("`Authorization` is not of the form `Bearer TOKEN`"))?;
         let mut found = None;
         for token in &self.tokens {
-            if bool::from(token.secret.reveal().as_bytes().ct_eq(sent)) {
+            if bool::from(token.secret.reveal().as_bytes().ct_eq(&sent)) {
                 found = Some(token.role);
             }
         }
         found.map(Who::Role).ok_or_else(|| unauthenticated("the token is none of this instance's"))
     }
+}
+
+/// The token of an `Authorization`: as programs send it, or as a browser does, as the password of whatever name.
+fn token_in(sent: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let blank = sent.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = (&sent[..blank], sent[blank..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(rest.into());
+    }
+    let decoded = scheme.eq_ignore_ascii_case(b"basic").then(|| BASE64.decode(rest).ok())??;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[colon + 1..].to_vec().into())
+}
+
+/// A browser that opens the page asks its user for the token. Elsewhere it must not: programs handle a 401 themselves.
+fn ask_browsers(problem: Problem, path: &str) -> Problem {
+    if path != "/" && !path.starts_with("/dashboard/") {
+        return problem;
+    }
+    let basic = HeaderValue::from_static("Basic realm=\"headwater\", charset=\"UTF-8\"");
+    problem.headers(HeaderMap::from_iter([(WWW_AUTHENTICATE, basic)]))
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -216,6 +237,16 @@ mod tests {
         }
         assert_eq!(ask(&gate, "GET", "/v1/x", &[]), 401);
         assert_eq!(ask(&gate, "GET", "/v1/x", &[("Authorization", "Basic dmlld2Vy")]), 401);
+        // As a browser sends it: "me:viewer-viewer-viewer", and without a colon, and not in base 64.
+        assert_eq!(
+            ask(&gate, "GET", "/", &[("Authorization", "Basic bWU6dmlld2VyLXZpZXdlci12aWV3ZXI=")]),
+            200
+        );
+        for wrong in
+            ["Basic dmlld2VyLXZpZXdlci12aWV3ZXI=", "Basic me:viewer-viewer-viewer", "Basic", "Basic "]
+        {
+            assert_eq!(ask(&gate, "GET", "/", &[("Authorization", wrong)]), 401, "{wrong}");
+        }
         assert_eq!(ask(&gate, "GET", "/v1/x", &[("Authorization", "bearer viewer-viewer-viewer")]), 200);
         assert_eq!(ask(&gate, "GET", "/readyz", &[("Host", "any.example")]), 200, "probes have no token");
     }

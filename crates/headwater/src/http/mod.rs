@@ -9,9 +9,11 @@
 //!
 //! Invariant: whatever a client sends, or does not send, costs a bounded amount of memory and time, and nobody else's.
 
+mod dashboard;
 mod gate;
 mod health;
 mod listen;
+mod metrics;
 mod openapi;
 mod pace;
 mod patterns;

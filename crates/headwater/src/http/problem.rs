@@ -248,7 +248,11 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.kind == Kind::Unauthenticated {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"headwater\""));
+            let bearer = HeaderValue::from_static("Bearer realm=\"headwater\"");
+            // What the gate offers beside it comes behind it.
+            if let Some(other) = headers.insert(WWW_AUTHENTICATE, bearer) {
+                headers.append(WWW_AUTHENTICATE, other);
+            }
         }
         response
     }

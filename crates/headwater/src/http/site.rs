@@ -1,13 +1,15 @@
 //! What the paths answer from: nothing until the data plane is built, and everything from then on.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use axum::body::Bytes;
 use headwater_flow::Handle;
 use headwater_flow::serve::Serving;
+use tokio::time::MissedTickBehavior;
 
 use super::openapi;
 use super::problem::{Kind, Problem};
+use crate::dashboard::history::{History, SAMPLE_EVERY};
 
 /// Shared by all connections.
 pub struct Site {
@@ -23,6 +25,8 @@ pub struct Open {
     pub handle: Handle,
     /// The document at `/openapi.json`: it does not change while the instance runs.
     pub openapi: Bytes,
+    /// What went on during the last minute.
+    pub history: Arc<History>,
 }
 
 impl Site {
@@ -35,7 +39,9 @@ impl Site {
         let plans = serving.patterns().map(|pattern| &pattern.plan);
         let openapi = Bytes::from(openapi::document(plans, self.tokens).to_string());
         // A second call would be of the same data plane.
-        let _ = self.open.set(Open { serving, handle, openapi });
+        let history = Arc::new(History::default());
+        tokio::spawn(sample(Arc::downgrade(&history), serving.clone()));
+        let _ = self.open.set(Open { serving, handle, openapi, history });
     }
 
     /// Why there is nothing to read yet.
@@ -54,5 +60,17 @@ impl Site {
     pub(super) fn why_not(&self) -> String {
         let why = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
         if why.is_empty() { "this instance is starting".to_owned() } else { why.clone() }
+    }
+}
+
+/// Samples the counters until nobody keeps them any more.
+async fn sample(history: Weak<History>, serving: Serving) {
+    let mut tick = tokio::time::interval(SAMPLE_EVERY);
+    // Late samples that come in a burst would be of no time at all.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(history) = history.upgrade() else { return };
+        history.sample(&serving);
     }
 }

@@ -19,9 +19,10 @@ use headwater_model::file::File;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::picture::{count, picture};
+use super::picture::picture;
 use super::readers::Readers;
 use super::{file, run as data_plane};
+use crate::figures::count;
 
 const FILE: &str = include_str!("headwater.toml");
 
@@ -197,13 +198,13 @@ async fn watch(
         out.push_str(&picture(&handle.status_with_rows(ROWS_AGE_MAX, DRAW_EVERY).await, colours));
         if live {
             out.push_str(&format!(
-                "\nTry, in another terminal:\n  \
+                "\nOpen {1}/ in a browser to watch it. Try, in another terminal:\n  \
                  curl '{1}/v1/book_page?id=1'\n  \
                  curl '{1}/v1/bestsellers?limit=3'\n  \
                  sqlite3 {0}/derived.db 'SELECT document FROM book LIMIT 1'\n  \
                  sqlite3 {0}/shop.db \"UPDATE books SET title = 'Mine' WHERE id = 1\"\n  \
                  headwater -f {0}/headwater.toml status --watch\n\
-                 Open {0}/headwater.toml to see what the views are. Ctrl-C stops; kill -9 is fine too.\n",
+                 Look into {0}/headwater.toml to see what the views are. Ctrl-C stops; kill -9 is fine too.\n",
                 folder.display(),
                 url.unwrap_or("http://127.0.0.1:7070")
             ));

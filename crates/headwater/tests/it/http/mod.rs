@@ -2,8 +2,10 @@
 
 mod bounds;
 mod client;
+mod dashboard;
 mod doors;
 mod garbage;
+mod metrics;
 mod openapi;
 mod patterns;
 mod readiness;

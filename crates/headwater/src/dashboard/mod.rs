@@ -1,0 +1,56 @@
+//! The page at `/`: the flow as a picture with what goes on in it, access patterns against their objectives, backfills,
+//! the quarantine, incidents.
+//!
+//! Owns: what a person sees. Plain functions from a [`Scene`] to HTML; `http` asks for them. The page works without its
+//! script, which only fetches the same HTML each second and puts it in place.
+//!
+//! Invariant: nothing is loaded from elsewhere, and every text of others is escaped.
+
+mod flow;
+pub mod history;
+mod page;
+mod parts;
+mod tables;
+
+use std::time::Duration;
+
+use headwater_flow::status::{Incident, QuarantinedRow, Status};
+use history::Lately;
+pub use page::{live, page};
+
+pub const STYLE: &str = include_str!("style.css");
+pub const SCRIPT: &str = include_str!("script.js");
+
+/// Nothing but our own style, script and answers.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+     img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Rows of the quarantine that the page lists.
+pub const QUARANTINE_SHOWN: usize = 100;
+
+/// Everything that the page shows, at one moment.
+#[derive(Default)]
+pub struct Scene {
+    /// Why there is nothing to show yet, before the data plane is there.
+    pub starting: Option<String>,
+    pub leading: bool,
+    pub status: Status,
+    pub patterns: Vec<PatternScene>,
+    pub quarantine: Vec<QuarantinedRow>,
+    /// Newest first.
+    pub incidents: Vec<Incident>,
+    /// Whether who looks may act.
+    pub operator: bool,
+}
+
+/// An access pattern.
+#[derive(Default)]
+pub struct PatternScene {
+    pub name: String,
+    /// The word of the file: `get`, `range`, …
+    pub kind: &'static str,
+    pub stale: Option<Duration>,
+    pub p99: Option<Duration>,
+    pub rate_per_second: Option<u64>,
+    pub lately: Lately,
+}

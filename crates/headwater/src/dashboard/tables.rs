@@ -1,0 +1,308 @@
+//! The figures as tables. On a narrow screen each row becomes a card, with the column's name beside each cell; roles are
+//! said outright, for a table that is laid out as something else is no table to a screen reader.
+
+use std::time::Duration;
+
+use headwater_flow::serve::stats::HistogramSample;
+use headwater_flow::status::{Incident, PartState};
+use maud::{Markup, html};
+
+use super::history::WINDOW;
+use super::parts::{plural, short, state, utc};
+use super::{PatternScene, QUARANTINE_SHOWN, Scene};
+use crate::figures::{bytes, count, duration_ms, rate};
+
+/// A table; each row is its cells, the first of which names it. `id` of a row keeps its place across updates.
+fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
+    html! {
+        table role="table" {
+            caption { (caption) }
+            thead role="rowgroup" {
+                tr role="row" { @for column in columns { th role="columnheader" scope="col" { (column) } } }
+            }
+            tbody role="rowgroup" {
+                @for (id, cells) in &rows {
+                    tr role="row" id=[id.as_deref()] {
+                        @for (i, (cell, column)) in cells.iter().zip(columns).enumerate() {
+                            @if i == 0 {
+                                th role="rowheader" scope="row" { (cell) }
+                            } @else {
+                                td role="cell" data-label=(column) { span { (cell) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every part of the flow.
+pub fn parts(scene: &Scene) -> Markup {
+    let (status, source) = (&scene.status, &scene.status.source);
+    let mut rows = vec![
+        (
+            None,
+            vec![
+                html! { "Source" },
+                state(source.state),
+                html! { (rate(source.changes_per_second)) },
+                html! { "–" },
+                html! { (source.position.as_deref().unwrap_or("–")) },
+                html! { @match source.retained_log_bytes {
+                    Some(kept) => { (bytes(kept)) " of log kept, at most " (bytes(source.retained_log_bytes_max)) }
+                    None => "–",
+                } },
+            ],
+        ),
+        (
+            None,
+            vec![
+                html! { "Journal" },
+                html! { "–" },
+                html! { "–" },
+                html! { "–" },
+                html! { "offset " (count(status.journal.durable_offset)) },
+                html! { (bytes(status.journal.bytes)) ", at most " (bytes(status.journal.bytes_max)) },
+            ],
+        ),
+    ];
+    if let Some(mirror) = &status.mirror {
+        rows.push((
+            None,
+            vec![
+                html! { "Mirror" },
+                html! { "–" },
+                html! { "–" },
+                html! { (count(mirror.lag_transactions)) " tx" },
+                html! { "offset " (count(mirror.offset)) },
+                html! { "–" },
+            ],
+        ));
+    }
+    for store in &status.stores {
+        rows.push((
+            None,
+            vec![
+                html! { "Store " (store.name) },
+                state(store.state),
+                html! { (rate(store.changes_per_second)) },
+                html! { (duration_ms(store.lag_ms)) ", " (count(store.lag_transactions)) " tx" },
+                html! { (store.position.as_deref().unwrap_or("–")) },
+                html! { @match store.promise.as_deref() {
+                    Some("transaction") => "shows whole transactions",
+                    Some("key") => "shows key by key",
+                    _ => "–",
+                } },
+            ],
+        ));
+        for view in &store.views {
+            rows.push((
+                None,
+                vec![
+                    html! { span.of { (store.name) " / " } (view.name) },
+                    state(view.state),
+                    html! { (rate(view.changes_per_second)) },
+                    html! { "–" },
+                    html! { "–" },
+                    html! { @match (&view.error, view.rows) {
+                        (Some(error), _) => (error),
+                        (None, Some(rows)) => { (count(rows)) " rows" }
+                        (None, None) => "–",
+                    } },
+                ],
+            ));
+        }
+    }
+    table("Parts of the flow", &["Part", "State", "Changes/s", "Lag", "Position", "Holds"], rows)
+}
+
+/// What is wrong with parts, in their own words.
+pub fn errors(scene: &Scene) -> Markup {
+    let stores = scene
+        .status
+        .stores
+        .iter()
+        .filter_map(|store| Some((format!("Store {}", store.name), store.error.as_ref()?)));
+    let standby = scene.status.source.state == PartState::Standby;
+    let source =
+        scene.status.source.error.as_ref().filter(|_| !standby).map(|error| ("Source".to_owned(), error));
+    let errors: Vec<_> = source.into_iter().chain(stores).collect();
+    html! {
+        @if !errors.is_empty() {
+            ul.errors { @for (part, error) in &errors { li { strong { (part) ": " } (error) } } }
+        }
+    }
+}
+
+pub fn patterns(scene: &Scene) -> Markup {
+    if scene.patterns.is_empty() {
+        return html! { p.none { "The file declares no access pattern." } };
+    }
+    let rows = scene.patterns.iter().map(|pattern| (None, pattern_row(pattern))).collect();
+    let caption = format!("The last {} seconds, against the file's objectives", WINDOW.as_secs());
+    table(&caption, &["Pattern", "Reads/s", "p50", "p99", "Age, p99", "Answered by", "Refused"], rows)
+}
+
+fn pattern_row(pattern: &PatternScene) -> Vec<Markup> {
+    let lately = &pattern.lately;
+    let quantile = |of: &HistogramSample, q| of.quantile(q).map_or_else(|| "–".to_owned(), short);
+    vec![
+        html! { (pattern.name) " " span.kind { (pattern.kind) } },
+        html! {
+            (rate(lately.reads_per_second)) (curve(&lately.trend))
+            @if let Some(wanted) = pattern.rate_per_second {
+                @let over = lately.reads_per_second > wanted as f64;
+                span.objective.(if over { "missed" } else { "met" }) {
+                    @if over { "more than the " } @else { "of " } (count(wanted)) " expected"
+                }
+            }
+        },
+        html! { (quantile(&lately.latency, 0.5)) },
+        html! { (quantile(&lately.latency, 0.99)) (objective(&lately.latency, pattern.p99)) },
+        html! { (quantile(&lately.age, 0.99)) (objective(&lately.age, pattern.stale)) },
+        html! {
+            @let answering: Vec<_> = lately.by.iter().filter(|(_, per_second)| *per_second > 0.0).collect();
+            @if answering.is_empty() { "–" }
+            @for (i, (who, per_second)) in answering.into_iter().enumerate() {
+                @if i > 0 { ", " }
+                (who.as_deref().unwrap_or("the source")) " " (rate(*per_second)) "/s"
+            }
+        },
+        html! {
+            @if lately.refused.is_empty() { "none" }
+            @for (i, (reason, n)) in lately.refused.iter().enumerate() {
+                @if i > 0 { ", " }
+                span.missed { (count(*n)) " " (reason) }
+            }
+        },
+    ]
+}
+
+/// Whether 99 of 100 keep the objective, as far as buckets tell: missed only if it is certain.
+fn objective(of: &HistogramSample, wanted: Option<Duration>) -> Markup {
+    let Some(wanted) = wanted else { return html! {} };
+    if of.count() == 0 {
+        return html! { span.objective { "wanted " (short(wanted)) } };
+    }
+    let missed = of.surely_above(wanted) * 100 > of.count();
+    html! {
+        span.objective.(if missed { "missed" } else { "met" }) {
+            @if missed { "✕ misses " } @else { "✓ within " } (short(wanted))
+        }
+    }
+}
+
+/// A small curve of the last minute; the figure beside it says what it says.
+fn curve(trend: &[f64]) -> Markup {
+    const WIDTH: f64 = 72.0;
+    const HEIGHT: f64 = 18.0;
+    let most = trend.iter().copied().fold(0.0, f64::max);
+    if trend.len() < 2 || most <= 0.0 {
+        return html! {};
+    }
+    let step = WIDTH / (trend.len() - 1) as f64;
+    let point = |(i, value): (usize, &f64)| {
+        format!("{:.1},{:.1}", i as f64 * step, 1.0 + (HEIGHT - 2.0) * (1.0 - value / most))
+    };
+    let points: Vec<String> = trend.iter().enumerate().map(point).collect();
+    html! {
+        svg.curve aria-hidden="true" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } { polyline points=(points.join(" ")) {} }
+    }
+}
+
+pub fn backfills(scene: &Scene) -> Markup {
+    let backfills = &scene.status.backfills;
+    if backfills.is_empty() {
+        return html! { p.none { "No view is being filled." } };
+    }
+    let rows = backfills.iter().map(|backfill| {
+        let share = backfill.rows as f64 / backfill.rows_estimate.max(1) as f64 * 100.0;
+        (None, vec![
+            html! { (backfill.table) },
+            html! {
+                progress max="100" value={ (format!("{share:.0}")) } aria-label={ (backfill.table) " read" } {}
+                " " (format!("{:.0} %", share.min(100.0)))
+            },
+            html! { (count(backfill.rows)) " of about " (count(backfill.rows_estimate)) },
+            html! { (rate(backfill.rows_per_second)) },
+            html! { (backfill.eta_seconds.map_or_else(|| "–".to_owned(), |s| duration_ms(s * 1000))) },
+            html! { (backfill.views.join(", ")) },
+        ])
+    });
+    table(
+        "Tables that are read to fill views",
+        &["Table", "Read", "Rows", "Rows/s", "Time left", "For"],
+        rows.collect(),
+    )
+}
+
+pub fn quarantine(scene: &Scene) -> Markup {
+    if scene.quarantine.is_empty() {
+        return html! { p.none { "No row is in quarantine." } };
+    }
+    let total: u64 = scene.status.stores.iter().map(|store| store.quarantined_rows).sum();
+    let mut columns = vec!["Key", "Store", "View", "Reason", "Offset"];
+    if scene.operator {
+        columns.push("Action");
+    }
+    let rows = scene.quarantine.iter().map(|row| {
+        let mut cells = vec![
+            html! { code { (row.key) } },
+            html! { (row.store) },
+            html! { (row.view) },
+            html! { (row.reason) },
+            html! { (count(row.offset)) },
+        ];
+        if scene.operator {
+            cells.push(html! {
+                form method="post" action={ "/dashboard/quarantine/" (row.id) "/discard" } {
+                    button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) " in " (row.store) } { "Discard" }
+                }
+            });
+        }
+        (Some(format!("quarantined-{}", row.id)), cells)
+    });
+    html! {
+        p {
+            "A store refused these rows: of each it holds an older version, or none. All others flow on. Mend a row at the \
+             source: it is tried again when it is written there. Then discard its entry, which only takes it off this list."
+        }
+        (table("Rows that stores refused, the newest first", &columns, rows.collect()))
+        @if total > scene.quarantine.len() as u64 {
+            p { "The newest " (QUARANTINE_SHOWN) " of " (plural(usize::try_from(total).unwrap_or(usize::MAX), "row")) "." }
+        }
+    }
+}
+
+/// Entries that are shown at once; the others are behind a button.
+const INCIDENTS_OPEN: usize = 12;
+
+pub fn incidents(scene: &Scene) -> Markup {
+    if scene.incidents.is_empty() {
+        return html! { p.none { "Nothing has happened since this instance started." } };
+    }
+    let (open, more) = scene.incidents.split_at(scene.incidents.len().min(INCIDENTS_OPEN));
+    html! {
+        (timeline(open))
+        @if !more.is_empty() {
+            details { summary { "Earlier (" (more.len()) ")" } (timeline(more)) }
+        }
+        p.note { "Kept in memory since this instance started; times are UTC." }
+    }
+}
+
+fn timeline(incidents: &[Incident]) -> Markup {
+    html! {
+        ol.timeline {
+            @for incident in incidents {
+                li.(if incident.kind.is_bad() { "bad" } else { "fine" }) {
+                    time datetime={ (utc(incident.last_at_micros).replace(' ', "T")) "Z" } { (utc(incident.last_at_micros)) }
+                    " " strong { (incident.part) ": " (incident.kind.as_str()) }
+                    @if incident.times > 1 { " " span.times { (incident.times) " times since " (utc(incident.at_micros)) } }
+                    @if !incident.cause.is_empty() { div.cause { (incident.cause) } }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The page, and what may be done from it. What it looks like is [`crate::dashboard`]'s.
+//!
+//! Actions are POSTs: the gate lets them pass for operators only, and never from another site's page.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::{IntoResponse, Redirect, Response};
+use headwater_model::file::Role;
+
+use super::gate::Who;
+use super::problem::{Kind, Problem};
+use super::site::{Open, Site};
+use crate::control_socket::{ROWS_AGE_MAX, ROWS_WITHIN};
+use crate::dashboard::{self, PatternScene, Scene};
+
+/// `/`
+pub async fn page(State(site): State<Arc<Site>>, Extension(who): Extension<Who>) -> Response {
+    html(dashboard::page(&scene(&site, who).await))
+}
+
+/// `/dashboard/live`: what the page's script puts in place each second.
+pub async fn live(State(site): State<Arc<Site>>, Extension(who): Extension<Who>) -> Response {
+    html(dashboard::live(&scene(&site, who).await))
+}
+
+pub async fn style() -> Response {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "no-cache")], dashboard::STYLE)
+        .into_response()
+}
+
+pub async fn script() -> Response {
+    let headers = [(CONTENT_TYPE, "text/javascript; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
+    (headers, dashboard::SCRIPT).into_response()
+}
+
+/// `/dashboard/quarantine/ID/discard`: an entry that is gone already is as good as discarded.
+pub async fn discard(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Result<Response, Problem> {
+    let discarded = site.opened()?.handle.discard_quarantined(id);
+    discarded.map_err(|error| {
+        let remedy = error.remedy().unwrap_or("try again").to_owned();
+        Problem::new(Kind::Unavailable, error.to_string()).remedy(remedy)
+    })?;
+    Ok(Redirect::to("/#quarantine").into_response())
+}
+
+fn html(text: String) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, dashboard::CONTENT_SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not `no-referrer`: browsers then keep the origin of a form to themselves, and the gate asks for it.
+        (REFERRER_POLICY, "same-origin"),
+    ];
+    (headers, text).into_response()
+}
+
+async fn scene(site: &Site, who: Who) -> Scene {
+    match site.opened() {
+        Ok(open) => of(open, who).await,
+        Err(_) => Scene { starting: Some(site.why_not()), ..Scene::default() },
+    }
+}
+
+async fn of(open: &Open, who: Who) -> Scene {
+    let mut lately = open.history.lately();
+    lately.resize_with(open.serving.patterns().count(), Default::default);
+    let patterns = open.serving.patterns().zip(lately).map(|(pattern, lately)| {
+        let access = &pattern.plan.access;
+        PatternScene {
+            name: access.name.to_string(),
+            kind: access.pattern.name(),
+            stale: access.stale,
+            p99: access.p99,
+            rate_per_second: access.rate_per_second,
+            lately,
+        }
+    });
+    Scene {
+        starting: None,
+        leading: open.handle.is_leading(),
+        status: open.handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await,
+        patterns: patterns.collect(),
+        // A list that cannot be read is empty here; the stores' counts say that there is one.
+        quarantine: open.handle.quarantined_rows(dashboard::QUARANTINE_SHOWN).unwrap_or_default(),
+        incidents: open.handle.incidents(),
+        operator: who == Who::Role(Role::Operator),
+    }
+}

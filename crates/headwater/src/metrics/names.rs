@@ -1,0 +1,117 @@
+//! The name, kind and help of every metric. A name is for good: rules and dashboards of others use it.
+//!
+//! `headwater_<noun>_<unit>`, counters end in `_total`. Labels have few values, all from the file: `source`, `store`,
+//! `view`, `pattern`, and words of ours (`state`, `by`, `reason`, `kind`). Never a value of a row.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    pub name: &'static str,
+    pub kind: Type,
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal: $help:literal;)*) => {
+        $(pub const $constant: Name = Name { name: $name, kind: Type::$kind, help: $help };)*
+
+        /// All of them, in the order in which they are written.
+        pub const ALL: &[Name] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "headwater_build_info": "Always 1; the label says the version.";
+    UPTIME_SECONDS = Gauge "headwater_uptime_seconds": "Since the process started.";
+    LEADING = Gauge "headwater_leading": "1 if this instance follows the source and writes to the stores, 0 if it stands by.";
+    EPOCH = Gauge "headwater_epoch": "Number of the current leadership; grows with each takeover.";
+
+    SOURCE_STATE = Gauge "headwater_source_state": "1 for the state the source is in, 0 for the others.";
+    SOURCE_TRANSACTIONS = Counter "headwater_source_transactions_total": "Transactions read from the source's log.";
+    SOURCE_CHANGES = Counter "headwater_source_changes_total": "Row changes read from the source's log.";
+    SOURCE_SILENT_SECONDS = Gauge "headwater_source_silent_seconds": "How long ago it was last known that everything the source had committed was read.";
+    SOURCE_LAST_COMMIT_SECONDS = Gauge "headwater_source_last_commit_timestamp_seconds": "When the newest transaction read was committed, seconds since 1970 by the source's clock.";
+    SOURCE_RETAINED_BYTES = Gauge "headwater_source_retained_log_bytes": "Log that the source keeps for this pipeline.";
+    SOURCE_RETAINED_MAX_BYTES = Gauge "headwater_source_retained_log_max_bytes": "Bound on that: past it the source is set free and views are filled again.";
+
+    JOURNAL_BYTES = Gauge "headwater_journal_bytes": "Size of the journal on disk.";
+    JOURNAL_MAX_BYTES = Gauge "headwater_journal_max_bytes": "Bound on that: past it the slowest store is let go.";
+    JOURNAL_OFFSET = Gauge "headwater_journal_durable_offset": "Newest durable entry of the journal.";
+    MIRROR_LAG_TRANSACTIONS = Gauge "headwater_mirror_lag_transactions": "Journal entries that the mirror has not derived from yet.";
+
+    STORE_STATE = Gauge "headwater_store_state": "1 for the state the store is in, 0 for the others.";
+    STORE_LAG_SECONDS = Gauge "headwater_store_lag_seconds": "How long the oldest change that the store lacks has been committed.";
+    STORE_LAG_TRANSACTIONS = Gauge "headwater_store_lag_transactions": "Journal entries that the store has not applied.";
+    STORE_LAG_BYTES = Gauge "headwater_store_lag_bytes": "Journal before the store, in bytes.";
+    STORE_CHANGES = Counter "headwater_store_changes_total": "View changes applied to the store.";
+    STORE_QUARANTINED_ROWS = Gauge "headwater_store_quarantined_rows": "Rows that the store refused and that wait for somebody.";
+    STORE_VISIBLE_SECONDS = Histogram "headwater_store_commit_to_visible_seconds": "From a commit at the source to its being seen in the store, of the newest transaction of each step.";
+
+    VIEW_STATE = Gauge "headwater_view_state": "1 for the state the view in the store is in, 0 for the others.";
+    VIEW_CHANGES = Counter "headwater_view_changes_total": "Changes applied to the view in the store.";
+
+    BACKFILL_TABLES = Gauge "headwater_backfill_tables": "Tables that are being read to fill views.";
+    BACKFILL_ROWS = Gauge "headwater_backfill_rows": "Rows read so far of the tables that are being read.";
+    BACKFILL_ESTIMATED_ROWS = Gauge "headwater_backfill_estimated_rows": "Rows that these tables have, by estimate.";
+
+    READS = Counter "headwater_reads_total": "Reads that a store answered, by pattern.";
+    SOURCE_READS = Counter "headwater_source_reads_total": "Reads that the source answered, because no store could, by pattern.";
+    READS_REFUSED = Counter "headwater_reads_refused_total": "Reads without an answer, by pattern and reason: bad_request, behind, overloaded, unavailable.";
+    READS_HEDGED = Counter "headwater_reads_hedged_total": "Reads for which a second store was asked because the first was slow.";
+    READ_SECONDS = Histogram "headwater_read_duration_seconds": "How long answers took.";
+    READ_AGE_SECONDS = Histogram "headwater_read_age_seconds": "How far answers may lie behind the source.";
+    READ_P99_OBJECTIVE = Gauge "headwater_read_duration_objective_seconds": "The file's p99 of the pattern.";
+    READ_AGE_OBJECTIVE = Gauge "headwater_read_age_objective_seconds": "The file's stale of the pattern.";
+    READ_RATE_OBJECTIVE = Gauge "headwater_read_rate_objective": "The file's rate of the pattern, reads per second.";
+
+    PROCESS_CPU = Counter "process_cpu_seconds_total": "User and system time.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes": "Memory held.";
+    PROCESS_FDS = Gauge "process_open_fds": "Open file descriptors.";
+    PROCESS_FDS_MAX = Gauge "process_max_fds": "Most file descriptors that may be open.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented_and_nothing_else_is() {
+        let documented = include_str!("../../../../docs/operate.md");
+        for metric in ALL {
+            assert!(
+                documented.contains(&format!("`{}`", metric.name)),
+                "docs/operate.md lacks {}",
+                metric.name
+            );
+        }
+        let quoted = documented.split('`').skip(1).step_by(2);
+        for name in quoted.filter(|text| text.starts_with("headwater_") || text.starts_with("process_")) {
+            assert!(ALL.iter().any(|metric| metric.name == name), "docs/operate.md has {name}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for (i, metric) in ALL.iter().enumerate() {
+            let name = metric.name;
+            assert!(name.starts_with("headwater_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Type::Counter, "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+            assert!(metric.help.ends_with('.'), "{name}");
+            assert!(ALL[..i].iter().all(|other| other.name != name), "{name} twice");
+            if metric.kind == Type::Histogram {
+                assert!(name.ends_with("_seconds"), "{name}: histograms are of durations");
+            }
+        }
+    }
+}
