@@ -4,9 +4,9 @@
 use headwater_flow::status::{PartState, StoreStatus};
 use maud::{Markup, html};
 
-use super::parts::{class, cut, plural, symbol};
+use super::parts::{class, cut, lag, plural, symbol};
 use super::{PatternScene, Scene};
-use crate::figures::{bytes, count, duration_ms, rate};
+use crate::figures::{bytes, count, rate};
 
 /// A box of the picture.
 struct Part {
@@ -119,7 +119,7 @@ fn answering(pattern: &PatternScene) -> impl Iterator<Item = (Option<&str>, f64)
 }
 
 fn into_store(store: &StoreStatus) -> [String; 2] {
-    [format!("{} changes/s", rate(store.changes_per_second)), format!("lag {}", duration_ms(store.lag_ms))]
+    [format!("{} changes/s", rate(store.changes_per_second)), format!("lag {}", lag(store))]
 }
 
 fn into_journal(scene: &Scene) -> String {
@@ -127,8 +127,8 @@ fn into_journal(scene: &Scene) -> String {
 }
 
 fn into_mirror(scene: &Scene) -> String {
-    let lag = scene.status.mirror.as_ref().map_or(0, |mirror| mirror.lag_transactions);
-    format!("lag {} tx", count(lag))
+    let behind = scene.status.mirror.as_ref().map_or(0, |mirror| mirror.lag_transactions);
+    format!("lag {} tx", count(behind))
 }
 
 /// Moves parts below each other, from `y` on; where the last ends.
@@ -328,7 +328,7 @@ fn words(scene: &Scene) -> String {
             store.name,
             store.state.as_str(),
             rate(store.changes_per_second),
-            duration_ms(store.lag_ms)
+            lag(store)
         ));
     }
     for pattern in &scene.patterns {

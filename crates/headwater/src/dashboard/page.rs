@@ -86,8 +86,8 @@ fn summary(scene: &Scene) -> Markup {
         let why = status.source.error.as_deref().unwrap_or("it has not begun to lead");
         return html! { (state(PartState::Standby)) " This instance stands by: " (why) "." };
     }
-    let parts = status.stores.iter().map(|store| (format!("store {}", store.name), store.state));
-    let unwell: Vec<_> = [("the source".to_owned(), status.source.state)]
+    let parts = status.stores.iter().map(|store| (format!("Store {}", store.name), store.state));
+    let unwell: Vec<_> = [("The source".to_owned(), status.source.state)]
         .into_iter()
         .chain(parts)
         .filter(|(_, state)| *state != PartState::Healthy)
@@ -96,11 +96,9 @@ fn summary(scene: &Scene) -> Markup {
         @if unwell.is_empty() {
             (state(PartState::Healthy)) " The source and " (plural(status.stores.len(), "store")) " are in step."
         } @else {
-            @for (i, (part, is)) in unwell.iter().enumerate() {
-                @if i > 0 { "; " }
-                (part) " is " (state(*is))
+            @for (part, is) in &unwell {
+                " " (part) " is " (state(*is)) "."
             }
-            "."
         }
         @if status.stores.iter().any(|store| store.quarantined_rows > 0) { " Rows are in quarantine." }
         " This instance leads, epoch " (status.epoch) "."
@@ -164,7 +162,7 @@ mod tests {
     fn states_are_said_in_words_and_actions_are_for_operators() {
         let mut scene = scene();
         let page = page(&scene);
-        assert!(page.contains("store near is <span class=\"state bad\">"));
+        assert!(page.contains("Store near is <span class=\"state bad\">"));
         assert!(page.contains("action=\"/dashboard/quarantine/7/discard\""));
         scene.operator = false;
         assert!(!live(&scene).contains("<form"));

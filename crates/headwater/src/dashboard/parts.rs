@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use headwater_flow::status::PartState;
+use headwater_flow::status::{PartState, StoreStatus};
 use maud::{Markup, html};
+
+use crate::figures::{count, duration_ms};
 
 /// A symbol that tells states apart without colour.
 pub fn symbol(state: PartState) -> &'static str {
@@ -41,6 +43,14 @@ pub fn short(duration: Duration) -> String {
         1_000_000..60_000_000 if !micros.is_multiple_of(1_000_000) => format!("{:.1} s", micros as f64 / 1e6),
         1_000_000..60_000_000 => format!("{} s", micros / 1_000_000),
         _ => format!("{} min", micros / 60_000_000),
+    }
+}
+
+/// How far a store is behind: in time, or in transactions while it has not been connected and no time is known.
+pub fn lag(store: &StoreStatus) -> String {
+    match (store.lag_ms, store.lag_transactions) {
+        (0, behind) if behind > 0 => format!("{} tx", count(behind)),
+        (ms, _) => duration_ms(ms),
     }
 }
 
