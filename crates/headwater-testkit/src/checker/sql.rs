@@ -136,6 +136,12 @@ pub fn own_fields(shape: &Shape, view: &View) -> Vec<(String, String)> {
                 .chain(shape.key.iter().map(String::as_str))
                 .collect();
             given.retain(|(column, _)| view.columns.is_some() || wanted.contains(&&**column));
+            // As the file has it, a series does not name its key; it is there all the same, and first.
+            for key in shape.key.iter().rev() {
+                if !given.iter().any(|(column, _)| column == key) {
+                    given.insert(0, (key.clone(), key.clone()));
+                }
+            }
         }
         ViewKind::Edge(edge) => {
             for end in [&edge.source, &edge.target] {

@@ -331,7 +331,7 @@ async fn status_says_how_things_are_running_or_not() {
             (&0.into(), &0.into()),
             "{store}"
         );
-        assert_eq!(store["views"].as_array().unwrap().len(), 2, "{store}");
+        assert_eq!(store["views"].as_array().unwrap().len(), 3, "{store}");
         assert!(
             store["lag_ms"].is_u64() && store["lag_bytes"].is_u64() && store["position"].is_string(),
             "{store}"
