@@ -292,10 +292,10 @@ pub enum AnswerMoment {
     Applied(Held),
     /// Of a store that promises keys only: what it holds there, and perhaps something newer.
     AtLeast(Held),
-    /// Of the source itself: everything up to here whose commit was acknowledged to its client before the read, and
-    /// perhaps more. A commit that waits for a standby may lie before this place and not be visible yet, so an answer
-    /// as of a place is not the state that following shows there.
-    Now(Position),
+    /// Of the source itself: everything up to `all_to` whose commit was acknowledged to its client before the read, perhaps
+    /// some of what lies behind it, and nothing behind `none_past`. A commit that waits for a standby may lie before
+    /// `all_to` and not be visible yet, so an answer as of a place is not the state that following shows there.
+    Now { all_to: Position, none_past: Position },
 }
 
 #[derive(Clone, Debug, PartialEq)]

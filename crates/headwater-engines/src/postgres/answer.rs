@@ -3,7 +3,8 @@
 //!
 //! What is promised of the moment: the position is read from the log *before* the statement takes its snapshot. Every
 //! transaction whose commit was acknowledged to its client before the call is visible then, and its commit lies at or
-//! before that position. A commit that still waits for a synchronous standby may lie before the position and not be
+//! before that position. Commits between the two are visible too, so where the log ends is read again *after* the snapshot:
+//! no commit that is visible lies behind that. A commit that still waits for a synchronous standby may lie before the position and not be
 //! visible; nobody was told of it yet.
 
 use std::collections::HashMap;
@@ -90,20 +91,22 @@ impl Answers {
                 }
                 Err(error) => return Err(self.explained(error)),
             };
-            let (Some(rows), Some(moment)) = (results.pop(), results.pop()) else {
+            let (Some(end), Some(rows), Some(moment)) = (results.pop(), results.pop(), results.pop()) else {
                 return Err(Error::bug("the server left out a result"));
             };
-            let (at, print) = position(&moment)?;
+            let (all_to, print) = position(&moment)?;
             if print != known.print {
                 self.lock().remove(&tables);
                 continue;
             }
-            return Ok(Answer { at: AnswerMoment::Now(at), found: statement.found(&Postgres, rows)? });
+            let none_past = Position::new(all_to.system.clone(), end_of_log(&end)?);
+            let at = AnswerMoment::Now { all_to, none_past };
+            return Ok(Answer { at, found: statement.found(&Postgres, rows)? });
         }
         Err(Error::transient("the tables change faster than they can be read"))
     }
 
-    /// Asks for the moment, and runs the statement after it. Returns the results of both.
+    /// Asks for the moment, runs the statement after it, and asks for the end of the log then. Returns the results of all three.
     async fn run(
         &self,
         connection: &mut Connection,
@@ -114,8 +117,12 @@ impl Answers {
         let statement = statement(&Postgres, &known.shapes, read)?;
         let params: Vec<Option<String>> = statement.params.iter().map(dialect::param).collect();
         let moment = moment_sql(tables);
-        let both = [Bound { sql: &moment, params: &[] }, Bound { sql: &statement.sql, params: &params }];
-        let results = connection.run_bound(&both, ANSWER_BYTES_MAX).await?;
+        let all = [
+            Bound { sql: &moment, params: &[] },
+            Bound { sql: &statement.sql, params: &params },
+            Bound { sql: END_OF_LOG, params: &[] },
+        ];
+        let results = connection.run_bound(&all, ANSWER_BYTES_MAX).await?;
         Ok((statement, results))
     }
 
@@ -216,6 +223,15 @@ fn moment_sql(tables: &[TableName]) -> String {
          FROM (SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS lsn) AS l,
               pg_control_system() AS s"
     )
+}
+
+const END_OF_LOG: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END";
+
+fn end_of_log(rows: &[Row]) -> Result<u64> {
+    match rows.first().and_then(|row| row.first()) {
+        Some(Some(lsn)) => lsn::parse(lsn),
+        _ => Err(Error::bug("the server has no end of the log")),
+    }
 }
 
 /// Position and print out of what [`moment_sql`] gives.

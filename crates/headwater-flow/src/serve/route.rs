@@ -45,6 +45,14 @@ struct Candidate<'a> {
     distance: Distance,
 }
 
+/// An answer, who gave it (`None`: the source), and a place behind which it shows nothing.
+struct Routed {
+    found: Found,
+    store: Option<Box<str>>,
+    position: Option<Position>,
+    age: Duration,
+}
+
 /// What may make a store new enough that is not.
 #[derive(Clone, Copy)]
 enum Outlook {
@@ -107,6 +115,26 @@ impl Inner {
         after: Option<Position>,
         within: Duration,
     ) -> Result<(Found, Shown), Refused> {
+        let Routed { found, store, position, age } =
+            self.routed(pattern, read, after.as_ref(), within).await?;
+        // Where nothing was committed since, a store is at an older place and still shows everything up to the one that was
+        // asked for: whoever passes on the position of each answer never goes back.
+        let position = match (position, after) {
+            (None, after) => after,
+            (Some(shown), Some(after)) if shown < after => Some(after),
+            (shown, _) => shown,
+        };
+        let position = position.map(|position| show(&*self.source, &position));
+        Ok((found, Shown { store, position, age }))
+    }
+
+    async fn routed(
+        &self,
+        pattern: &Pattern,
+        read: &Read,
+        after: Option<&Position>,
+        within: Duration,
+    ) -> Result<Routed, Refused> {
         let began = Instant::now();
         let deadline = began + within;
         // The source needs its time too, if it is to answer in the end.
@@ -115,7 +143,7 @@ impl Inner {
         let mut tried = Vec::new();
         let mut demand = Demand { offset: None, age_max: pattern.plan.access.stale };
         let mut known = true;
-        if let Some(position) = &after {
+        if let Some(position) = after {
             demand.offset = self.offset_of(position, stores_until).await?;
             known = demand.offset.is_some();
         }
@@ -127,7 +155,7 @@ impl Inner {
         }
         let mut by_source = None;
         if pattern.plan.access.source {
-            match self.ask_source(read, after.as_ref(), deadline).await {
+            match self.ask_source(read, after, deadline).await {
                 Err(refused @ (Refused::Overloaded { .. } | Refused::Unavailable { .. })) => {
                     by_source = Some(refused);
                 }
@@ -176,7 +204,7 @@ impl Inner {
         demand: &Demand,
         until: Instant,
         tried: &mut Vec<(String, String)>,
-    ) -> Result<Option<(Found, Shown)>, Refused> {
+    ) -> Result<Option<Routed>, Refused> {
         loop {
             let moved = self.handle.moved();
             let mut moved = std::pin::pin!(moved);
@@ -250,7 +278,7 @@ impl Inner {
         read: &Read,
         candidates: Vec<Candidate<'_>>,
         tried: &mut Vec<(String, String)>,
-    ) -> Result<Option<(Found, Shown)>, Refused> {
+    ) -> Result<Option<Routed>, Refused> {
         let within = self.options.store_timeout;
         let mut asked = FuturesUnordered::new();
         let mut waiting = candidates.into_iter();
@@ -301,7 +329,7 @@ impl Inner {
     }
 
     /// Whether an answer is one that may be given: the store must not have been cleared, rewound or taken over meanwhile.
-    fn judge(&self, pattern: &Pattern, candidate: &Candidate<'_>, answer: Answer) -> Result<(Found, Shown)> {
+    fn judge(&self, pattern: &Pattern, candidate: &Candidate<'_>, answer: Answer) -> Result<Routed> {
         let (AnswerMoment::Applied(held) | AnswerMoment::AtLeast(held)) = answer.at else {
             return Err(Error::bug("a store answered with the source's moment"));
         };
@@ -315,12 +343,12 @@ impl Inner {
         if pattern.plan.read.views().iter().any(|view| !now.ready.contains(&view.name)) {
             return Err(Error::out_of_step("the view is being filled again"));
         }
-        let shown = Shown {
+        Ok(Routed {
+            found: answer.found,
             store: Some(candidate.store.name.clone()),
-            position: held.position.map(|position| show(&*self.source, &position)),
+            position: held.position,
             age: candidate.distance.age,
-        };
-        Ok((answer.found, shown))
+        })
     }
 
     /// The source, within its budget.
@@ -329,7 +357,7 @@ impl Inner {
         read: &Read,
         after: Option<&Position>,
         deadline: Instant,
-    ) -> Result<(Found, Shown), Refused> {
+    ) -> Result<Routed, Refused> {
         let unavailable = |why: String| Err(Refused::Unavailable { tried: vec![("source".to_owned(), why)] });
         if !self.source_breaker.lets_through() {
             return unavailable("failed just now and is left alone for a moment".to_owned());
@@ -360,10 +388,10 @@ impl Inner {
                 return unavailable(error.to_string());
             }
         };
-        let AnswerMoment::Now(position) = answer.at else {
+        let AnswerMoment::Now { all_to, none_past } = answer.at else {
             return unavailable("answered with a store's moment".to_owned());
         };
-        match after.map(|after| position.partial_cmp(after)) {
+        match after.map(|after| all_to.partial_cmp(after)) {
             None | Some(Some(std::cmp::Ordering::Equal | std::cmp::Ordering::Greater)) => {}
             Some(Some(std::cmp::Ordering::Less)) => {
                 return unavailable("the source itself has not come to the position".to_owned());
@@ -371,12 +399,11 @@ impl Inner {
             Some(None) => {
                 return Err(Refused::OtherHistory(Error::out_of_step(format!(
                     "the source is now system {}",
-                    position.system
+                    all_to.system
                 ))));
             }
         }
-        let position = Some(show(&*self.source, &position));
-        Ok((answer.found, Shown { store: None, position, age: Duration::ZERO }))
+        Ok(Routed { found: answer.found, store: None, position: Some(none_past), age: Duration::ZERO })
     }
 
     /// How far the furthest store is behind.

@@ -78,7 +78,8 @@ fn answer_on(connection: &Connection, shared: &Shared, read: &Read, within: Dura
     let statement = sql::statement(&Sqlite, &shapes, read)?;
     let rows = run(&moment, &statement.sql, &statement.params, within)?;
     let at = log::position(&registry.system, log::newest(&moment)?);
-    Ok(Answer { at: AnswerMoment::Now(at), found: statement.found(&Sqlite, rows)? })
+    let at = AnswerMoment::Now { all_to: at.clone(), none_past: at };
+    Ok(Answer { at, found: statement.found(&Sqlite, rows)? })
 }
 
 fn table(connection: &Connection, name: &TableName) -> Result<Table<Native>> {

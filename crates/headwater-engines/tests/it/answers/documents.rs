@@ -140,6 +140,36 @@ async fn keys_are_found_exactly_and_in_the_order_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_an_answer_shows_lies_behind_its_end() {
+    let database = Database::postgres();
+    database.run("CREATE TABLE t (id bigint PRIMARY KEY, n bigint); INSERT INTO t VALUES (1, 0)").await;
+    let t = view("t", "t", ViewKind::Document, Vec::new());
+    let read = Read::Get { view: t.clone(), keys: vec![Key(vec![Value::Int(1)])] };
+    database.answer(&read).await;
+    let Engine::Postgres(postgres) = &database.engine else { unreachable!() };
+    let client = postgres.connect().await;
+    // The answer's place in the log is read before it waits for the table, and the commit it then shows comes between.
+    client.batch_execute("BEGIN; LOCK TABLE t; UPDATE t SET n = 1").await.unwrap();
+    let (source, asked) = (database.source.clone(), read.clone());
+    let answer = tokio::spawn(async move { source.answer(&asked).await });
+    headwater_testkit::eventually(Duration::from_secs(20), "the answer waits for the table", async || {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        match client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) {
+            0 => Err("nothing waits"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    client.batch_execute("COMMIT").await.unwrap();
+    let (committed, _) = database.source.progress().await.unwrap();
+    let answer = answer.await.unwrap().unwrap();
+    let AnswerMoment::Now { all_to, none_past } = &answer.at else { panic!("{answer:?}") };
+    assert_eq!(answer.found, Found::Documents(vec![Some(StoredBody::Json(r#"{"id":1,"n":1}"#.into()))]));
+    assert!(*all_to < committed, "the commit came later than {all_to:?}");
+    assert!(*none_past >= committed, "{none_past:?} is before {committed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_shows_what_was_committed_before_the_call_and_says_so() {
     for database in Database::both() {
         database.run("CREATE TABLE t (id bigint PRIMARY KEY, n bigint); INSERT INTO t VALUES (1, 0)").await;
@@ -151,8 +181,9 @@ async fn an_answer_shows_what_was_committed_before_the_call_and_says_so() {
             database.run(&format!("UPDATE t SET n = {n}")).await;
             let (before, _) = database.source.progress().await.unwrap();
             let answer = database.answer(&read).await;
-            let AnswerMoment::Now(position) = &answer.at else { panic!("{answer:?}") };
-            assert!(*position >= before, "{position:?} is comparable with {before:?} and not before it");
+            let AnswerMoment::Now { all_to, none_past } = &answer.at else { panic!("{answer:?}") };
+            assert!(*all_to >= before, "{all_to:?} is comparable with {before:?} and not before it");
+            assert!(none_past >= all_to, "{none_past:?} is not before {all_to:?}");
             let Found::Documents(documents) = &answer.found else { panic!("{answer:?}") };
             let expected = StoredBody::Json(format!("{{\"id\":1,\"n\":{n}}}").into());
             assert_eq!(documents[..], [Some(expected)]);

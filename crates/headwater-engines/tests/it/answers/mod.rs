@@ -197,7 +197,7 @@ fn model<'a>(
 
 fn sequence(answer: &Answer) -> u64 {
     match &answer.at {
-        AnswerMoment::Now(position) => position.sequence,
+        AnswerMoment::Now { all_to, .. } => all_to.sequence,
         other => panic!("the source answers as of now, not {other:?}"),
     }
 }
