@@ -120,7 +120,8 @@ pub(super) fn sum(column: &ColumnFacts) -> (ColumnType, Box<str>) {
     match (&column.kind, &*column.type_name) {
         (ColumnType::Int, "smallint" | "integer" | "INTEGER" | "INT") => (ColumnType::Int, "bigint".into()),
         (ColumnType::Float, _) if !is_exact(column) => (ColumnType::Float, column.type_name.clone()),
-        (ColumnType::Int | ColumnType::Decimal | ColumnType::Float, _) => {
+        // A sum of values that have no kind is exact too, so it must not be read as a column of its own would store it.
+        (ColumnType::Int | ColumnType::Decimal | ColumnType::Float | ColumnType::Dynamic, _) => {
             (ColumnType::Decimal, "numeric".into())
         }
         (kind, _) => (kind.clone(), column.type_name.clone()),

@@ -178,6 +178,17 @@ fn scores_have_the_type_that_sql_gives_them() {
 }
 
 #[test]
+fn a_sum_of_values_without_a_kind_is_asked_for_exactly() {
+    let mut facts = facts();
+    facts.tables.push(table("loose: id int, n any null"));
+    let text = format!(
+        "{VIEWS}[views.x]\nfrom = \"loose\"\nstore = \"local\"\nrank = {{ by = \"id\", score = \"sum(n)\" }}\n[access.x]\nrange = \"x\"\norder = \"-score\""
+    );
+    let resolved = resolve(&load(&text), &facts).unwrap();
+    assert_eq!(params(&resolved.access[0]), "from?: Decimal numeric, to?: Decimal numeric");
+}
+
+#[test]
 fn a_walk_takes_its_start_and_finds_edges_both_ways() {
     let walk = plan("walk = [\"GAVE>\", \"<GAVE\"]\nlimit = 7");
     let PlannedRead::Walk { hops, limit: 7, edges_max } = &walk.read else { panic!() };

@@ -172,6 +172,43 @@ fn figures_are_exact_and_buckets_are_aligned() {
 }
 
 #[test]
+fn a_point_without_a_time_is_in_no_bucket() {
+    let n = Figure { name: "n".into(), function: FigureFunction::Count, column: None };
+    let points = [r#"{"at":"2026-01-01T00:00:00","price":1}"#, r#"{"at":null,"price":2}"#].map(Arc::from);
+    let items = window::figures(&series(), Duration::from_secs(60), &[n], points.into_iter(), false).unwrap();
+    assert_eq!(items, [Arc::from(r#"{"at":"2026-01-01T00:00:00","n":1}"#)]);
+}
+
+#[test]
+fn figures_print_numbers_as_they_came_and_take_texts_for_texts() {
+    let figures =
+        [("low", FigureFunction::Min), ("high", FigureFunction::Max), ("close", FigureFunction::Last)];
+    let figures =
+        figures.map(|(name, function)| Figure { name: name.into(), function, column: Some("price".into()) });
+    let of = |prices: [&str; 3]| {
+        let point = |price| Arc::from(format!(r#"{{"at":"2026-01-01T00:00:00","price":{price}}}"#));
+        let items =
+            window::figures(&series(), Duration::from_secs(60), &figures, prices.iter().map(point), false);
+        items.unwrap()[0].to_string()
+    };
+    let bucket = |rest: &str| format!(r#"{{"at":"2026-01-01T00:00:00",{rest}}}"#);
+    let (large, small) = (printed(1e300), printed(1e-7));
+    let right = format!(r#""low":{small},"high":{large},"close":{small}"#);
+    assert_eq!(of(["0.1", &large, &small]), bucket(&right));
+    assert_eq!(of([r#""B""#, r#""NaN""#, r#""z""#]), bucket(r#""low":"B","high":"z","close":"z""#));
+    assert_eq!(
+        of([r#""NaN""#, "1.5", r#""-Infinity""#]),
+        bucket(r#""low":"-Infinity","high":"NaN","close":"-Infinity""#)
+    );
+}
+
+fn printed(float: f64) -> String {
+    let mut text = Vec::new();
+    Value::Float(float).write_json(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
 fn a_document_of_fields_has_the_types_of_its_columns() {
     let field = |name: &str, kind, type_name: &str| Field {
         name: name.into(),

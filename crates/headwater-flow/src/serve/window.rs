@@ -2,6 +2,7 @@
 //!
 //! Buckets are aligned to 1970-01-01T00:00:00Z, so the same bucket has the same bounds whatever was asked for.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,12 @@ pub(super) fn figures(
     let mut buckets: Vec<Bucket> = Vec::new();
     for point in points {
         let point: Json = serde_json::from_str(&point).map_err(|_| unreadable("a point is no JSON"))?;
-        let start = Time::of(&point[&*series.time])?.bucket(every);
+        let time = &point[&*series.time];
+        if time.is_null() {
+            // It is at no time, so it is in no bucket.
+            continue;
+        }
+        let start = Time::of(time)?.bucket(every);
         if buckets.last().is_none_or(|bucket| bucket.start != start) {
             buckets.push(Bucket { start, figures: figures.iter().map(State::new).collect() });
         }
@@ -154,13 +160,14 @@ impl State {
         match self {
             State::Count(n) => *n += 1,
             State::Sum(sum) | State::Average(sum) => {
-                sum.add(&value).map_err(|error| Refused::TooMuch(error.while_doing("sum a column")))?;
+                sum.add(&as_number(&value))
+                    .map_err(|error| Refused::TooMuch(error.while_doing("sum a column")))?;
             }
             State::One(kept) => {
                 let better = match (figure.function, &*kept) {
                     (_, None) | (FigureFunction::Last, _) => true,
-                    (FigureFunction::Min, Some(kept)) => value.compare(kept).is_lt(),
-                    (FigureFunction::Max, Some(kept)) => value.compare(kept).is_gt(),
+                    (FigureFunction::Min, Some(kept)) => compare(&value, kept).is_lt(),
+                    (FigureFunction::Max, Some(kept)) => compare(&value, kept).is_gt(),
                     _ => false,
                 };
                 if better {
@@ -187,14 +194,33 @@ fn value(json: &Json) -> Value {
         Json::Bool(b) => Value::Bool(*b),
         Json::Number(number) => {
             let text = number.to_string();
-            text.parse().map_or_else(|_| Value::Decimal(text.as_str().into()), Value::Int)
-        }
-        // NaN and the infinities are texts in JSON and numbers to SQL.
-        Json::String(text) if matches!(&**text, "NaN" | "Infinity" | "-Infinity") => {
-            Value::Decimal(text.as_str().into())
+            match (text.parse(), text.parse()) {
+                (Ok(n), _) => Value::Int(n),
+                // Only floats have an exponent, and each prints as it came.
+                (_, Ok(float)) if text.contains(['e', 'E']) => Value::Float(float),
+                _ => Value::Decimal(text.into()),
+            }
         }
         Json::String(text) => Value::text(text.as_str()),
         other => Value::Json(other.to_string().into()),
+    }
+}
+
+/// NaN and the infinities are texts in JSON and numbers to SQL.
+fn as_number(value: &Value) -> Value {
+    match value {
+        Value::Text(text) if matches!(&**text, "NaN" | "Infinity" | "-Infinity") => {
+            Value::Decimal(text.clone())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Two texts may be texts, whatever they read; and of those that are numbers, bytes have the order of the numbers.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Text(_), Value::Text(_)) => a.compare(b),
+        _ => as_number(a).compare(&as_number(b)),
     }
 }
 
