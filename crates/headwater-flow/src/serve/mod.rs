@@ -98,7 +98,8 @@ pub enum Content {
 pub struct Shown {
     /// `None`: the source.
     pub store: Option<Box<str>>,
-    /// What [`Ask::after`] takes: a read after this one that asks for it never goes back in time.
+    /// What [`Ask::after`] takes: a store that is asked for it never shows less than this answer. The source may, for as long
+    /// as a commit is in its log and not visible yet.
     pub position: Option<String>,
     /// How far the answer may lie behind the source.
     pub age: Duration,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
+mod cases;
 mod comeback;
 mod counting;
 mod derive;
@@ -9,7 +10,9 @@ mod derive_shapes;
 mod derive_speed;
 mod filter;
 mod hazard;
+mod patterns;
 mod property;
 mod ranking;
 mod serve;
 mod support;
+mod writer;

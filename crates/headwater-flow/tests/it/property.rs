@@ -8,11 +8,10 @@
 //! A failure names its seed. `HEADWATER_SEED=n` plays that one alone, `HEADWATER_SEED=n HEADWATER_CASES=m` that and those
 //! after it; `HEADWATER_LOG=debug` shows what the service says.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use headwater_flow::{NamedStore, Options};
 use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
@@ -21,7 +20,9 @@ use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
 use headwater_testkit::{Chance, Folder, Postgres, Redis};
 
-use crate::support::{self, Life};
+use crate::cases::{self, SetOnDrop};
+use crate::support::{self, Life, block_on};
+use crate::writer::Writer;
 
 const CASES: u64 = 12;
 
@@ -36,35 +37,8 @@ const STORES: [&str; 3] = ["near", "local", "scratch"];
 #[test]
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let first = number("HEADWATER_SEED");
-    let cases = number("HEADWATER_CASES").unwrap_or(if first.is_some() { 1 } else { CASES });
-    let first = first.unwrap_or(1);
     let (postgres, redis) = (Postgres::start(), Redis::start());
-    let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        for worker in 0..AT_ONCE.min(cases) {
-            let (next, failed, postgres, redis) = (&next, &failed, &postgres, &redis);
-            scope.spawn(move || {
-                while !failed.load(Ordering::SeqCst) {
-                    let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + cases {
-                        break;
-                    }
-                    let began = Instant::now();
-                    let redis_url = format!("{}/{worker}", redis.url());
-                    if catch_unwind(AssertUnwindSafe(|| case(seed, postgres, &redis_url))).is_err() {
-                        failed.store(true, Ordering::SeqCst);
-                        eprintln!("\nplay it again with HEADWATER_SEED={seed}\n");
-                    }
-                    if cases > CASES {
-                        eprintln!("seed {seed}: {:?}", began.elapsed());
-                    }
-                }
-            });
-        }
-    });
-    assert!(!failed.load(Ordering::SeqCst), "a case failed; its seed is above");
+    cases::run(CASES, AT_ONCE, |seed, worker| case(seed, &postgres, &format!("{}/{worker}", redis.url())));
 }
 
 /// One world: a source that is written to, three stores, and what may happen to them.
@@ -144,7 +118,7 @@ fn resolve(embeds: &mut [headwater_model::Embed]) {
 
 impl Case {
     fn run(&mut self, mut workload: Workload) {
-        let mut writer = Writer::connect(self);
+        let mut writer = Writer::connect(&self.source_url);
         writer.execute(&workload.ddl());
         for _ in 0..self.chance.below(120) {
             writer.execute(&workload.transaction().sql());
@@ -312,66 +286,11 @@ impl Case {
     /// Every connection of the service to its source ends.
     fn cut_connections(&self) {
         if self.dialect == Dialect::Postgres {
-            let mut writer = Writer::connect(self);
+            let mut writer = Writer::connect(&self.source_url);
             writer.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                  WHERE datname = current_database() AND application_name LIKE 'headwater%'",
             );
-        }
-    }
-}
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// A connection of the application.
-enum Writer {
-    Postgres(tokio::runtime::Runtime, tokio_postgres::Client),
-    Sqlite(rusqlite::Connection),
-}
-
-impl Writer {
-    fn connect(case: &Case) -> Writer {
-        match case.dialect {
-            Dialect::Postgres => {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(1)
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                let client = runtime.block_on(async {
-                    let (client, connection) =
-                        tokio_postgres::connect(&case.source_url, tokio_postgres::NoTls).await.unwrap();
-                    tokio::spawn(connection);
-                    client
-                });
-                Writer::Postgres(runtime, client)
-            }
-            Dialect::Sqlite => {
-                let db = rusqlite::Connection::open(case.folder.join("source.db")).unwrap();
-                db.busy_timeout(Duration::from_secs(30)).unwrap();
-                db.pragma_update(None, "journal_mode", "wal").unwrap();
-                db.pragma_update(None, "synchronous", "off").unwrap();
-                Writer::Sqlite(db)
-            }
-        }
-    }
-
-    fn execute(&mut self, sql: &str) {
-        self.try_execute(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"));
-    }
-
-    fn try_execute(&mut self, sql: &str) -> Result<(), String> {
-        match self {
-            Writer::Postgres(runtime, client) => {
-                runtime.block_on(client.batch_execute(sql)).map_err(|error| format!("{error:?}"))
-            }
-            Writer::Sqlite(db) => db.execute_batch(sql).map_err(|error| error.to_string()),
         }
     }
 }
@@ -392,7 +311,11 @@ impl Neighbour {
         }
         let flat = case.views.iter().filter(|view| view.name.starts_with("flat"));
         let tables = flat.map(|view| format!("\"{}\"", view.from.name)).collect();
-        Some(Neighbour { writer: Writer::connect(case), chance: Chance::new(case.chance.number()), tables })
+        Some(Neighbour {
+            writer: Writer::connect(&case.source_url),
+            chance: Chance::new(case.chance.number()),
+            tables,
+        })
     }
 
     fn run(mut self, over: &AtomicBool) {
@@ -430,8 +353,4 @@ impl Neighbour {
     fn key(&mut self) -> i64 {
         -(3 * self.chance.below(20) as i64 + 1 + self.chance.below(2) as i64)
     }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

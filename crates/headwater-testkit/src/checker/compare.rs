@@ -76,6 +76,13 @@ pub fn compare(expected: &Expected, found: &Found) -> Report {
     report
 }
 
+/// What differs between two JSON values; numbers are compared by value, exactly.
+pub(super) fn differences(expected: &Json, found: &Json) -> Vec<String> {
+    let mut differences = Vec::new();
+    value("", expected, found, &mut differences);
+    differences
+}
+
 fn json_document(document: &Document, text: &[u8], differences: &mut Vec<String>) {
     match serde_json::from_slice::<Json>(text) {
         Ok(Json::Object(found)) => object("", &document.fields, &found, differences),

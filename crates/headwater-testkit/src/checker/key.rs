@@ -5,8 +5,11 @@ use serde_json::Value as Json;
 
 /// `parts` is a JSON array, one element per key column.
 pub fn text(parts: &str) -> String {
-    let parts: Vec<Json> = serde_json::from_str(parts).expect("key columns as a JSON array");
-    parts.iter().map(part).collect::<Vec<_>>().join(":")
+    self::parts(parts).iter().map(part).collect::<Vec<_>>().join(":")
+}
+
+pub fn parts(parts: &str) -> Vec<Json> {
+    serde_json::from_str(parts).expect("key columns as a JSON array")
 }
 
 fn part(value: &Json) -> String {

@@ -5,13 +5,18 @@
 //! there is read with plain commands of the store. Keys are escaped and numbers compared by code of its own. Of the model
 //! it takes only the description of the views and, for stores without an outside, `Store::scan`.
 //!
+//! What a reader of an access pattern should get is said in two ways: by the source, in a plain statement ([`page`]), and by
+//! going through all documents that the source makes ([`answer`]).
+//!
 //! Not its job: saying *when* a store should be equal. The source must be at rest, or the caller polls with
 //! [`eventually_equal`].
 
+pub mod answer;
 mod compare;
 mod found;
 mod key;
 mod number;
+mod page;
 mod postgres;
 mod sql;
 mod sqlite;
@@ -25,6 +30,7 @@ use headwater_model::{Store, View};
 use serde_json::Value as Json;
 
 pub use compare::{Report, compare};
+pub use page::page;
 
 /// The database whose word counts.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ pub enum Copy {
 /// A document as the source makes it.
 #[derive(Clone, Debug)]
 pub struct Document {
+    /// The parts of its key.
+    pub key: Vec<Json>,
     pub fields: serde_json::Map<String, Json>,
     /// Fields of a JSON type: as a hash field they are JSON text, even if they are a JSON string.
     pub json: Arc<[String]>,

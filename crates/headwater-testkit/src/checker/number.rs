@@ -1,5 +1,7 @@
 //! Numbers compared by value, from their text, without a float in between.
 
+use std::cmp::Ordering;
+
 /// One text per number: `1.0`, `1` and `10e-1` give the same. `None` if `text` is not a number.
 pub fn canonical(text: &str) -> Option<String> {
     let (negative, rest) = match text.strip_prefix('-') {
@@ -27,6 +29,25 @@ pub fn canonical(text: &str) -> Option<String> {
     Some(format!("{}{digits}e{exponent}", if negative { "-" } else { "" }))
 }
 
+/// Of two numbers, which is less.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    /// 1, 0 or -1; the power of ten before the first digit; the digits.
+    fn parts(text: &str) -> (i8, i64, String) {
+        let text = canonical(text).unwrap_or_else(|| panic!("{text} is no number"));
+        let Some((digits, exponent)) = text.split_once('e') else { return (0, 0, String::new()) };
+        let exponent: i64 = exponent.parse().expect("an exponent");
+        match digits.strip_prefix('-') {
+            Some(digits) => (-1, exponent + digits.len() as i64, digits.to_owned()),
+            None => (1, exponent + digits.len() as i64, digits.to_owned()),
+        }
+    }
+    let ((sign, exponent, digits), (other_sign, other_exponent, other_digits)) = (parts(a), parts(b));
+    sign.cmp(&other_sign).then_with(|| {
+        let size = exponent.cmp(&other_exponent).then_with(|| digits.cmp(&other_digits));
+        if sign < 0 { size.reverse() } else { size }
+    })
+}
+
 const PLACES: usize = 12;
 
 /// A plain decimal as a number of 10^-12. Panics if it has more places, or does not fit.
@@ -44,7 +65,19 @@ pub fn from_trillionths(number: i128) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{canonical, from_trillionths, trillionths};
+    use super::{canonical, compare, from_trillionths, trillionths};
+
+    #[test]
+    fn numbers_are_ordered_by_value() {
+        let ascending =
+            ["-1e20", "-12", "-1.5", "-1.49", "-0.005", "0", "1e-7", "0.1", "1.5", "2", "12", "1e20"];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(compare(a, b), i.cmp(&j), "{a} and {b}");
+            }
+        }
+        assert!(compare("1.50", "15e-1").is_eq());
+    }
 
     #[test]
     fn decimals_are_summed_exactly() {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use headwater_model::{Aggregate, TableName, View};
-use tokio_postgres::{Client, NoTls};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Error, NoTls};
 
 use super::sql::{self, Column, Dialect, Shape, Shapes, literal, quote};
-use super::{Document, Expected, key};
+use super::{Document, Expected, Json, key};
 
 /// One snapshot for all views, and every setting that could change how a value prints.
 const BEGIN: &str = "
@@ -19,7 +20,7 @@ SET LOCAL extra_float_digits = 1;
 SET LOCAL jit = off;
 ";
 
-pub async fn expected(url: &str, views: &[View]) -> Expected {
+async fn begin(url: &str, views: &[View]) -> (Client, Shapes, JoinHandle<Result<(), Error>>) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect to the source");
     let connection = tokio::spawn(connection);
     client.batch_execute(BEGIN).await.expect("begin a snapshot");
@@ -28,6 +29,25 @@ pub async fn expected(url: &str, views: &[View]) -> Expected {
         let shape = shape(&client, &table).await;
         shapes.insert(table.to_string(), shape);
     }
+    (client, shapes, connection)
+}
+
+/// What the column `d` of a statement holds, by its column `n`. `statement` is made of the dialect and the tables of `view`.
+pub async fn query(
+    url: &str,
+    view: &View,
+    statement: &(dyn Fn(&dyn Dialect, &Shapes) -> String + Sync),
+) -> Vec<Json> {
+    let (client, shapes, connection) = begin(url, std::slice::from_ref(view)).await;
+    let statement = format!("SELECT d::text FROM ({}) AS s ORDER BY n", statement(&Postgres, &shapes));
+    let rows = client.query(&statement, &[]).await.unwrap_or_else(|e| panic!("{e:?}\n{statement}"));
+    drop(client);
+    let _ = connection.await;
+    rows.iter().map(|row| serde_json::from_str(row.get(0)).expect("jsonb is JSON")).collect()
+}
+
+pub async fn expected(url: &str, views: &[View]) -> Expected {
+    let (client, shapes, connection) = begin(url, views).await;
     let mut expected = Expected::new();
     for view in views {
         let shape = sql::shape(&shapes, &view.from);
@@ -51,7 +71,8 @@ pub async fn expected(url: &str, views: &[View]) -> Expected {
             .iter()
             .map(|row| {
                 let fields = serde_json::from_str(row.get(1)).expect("jsonb is JSON");
-                (key::text(row.get(0)), Document { fields, json: json.clone(), json_nulls: row.get(2) })
+                let key = key::parts(row.get(0));
+                (key::text(row.get(0)), Document { key, fields, json: json.clone(), json_nulls: row.get(2) })
             })
             .collect();
         expected.insert(view.name.to_string(), documents);

@@ -83,15 +83,37 @@ pub fn statement(dialect: &dyn Dialect, shapes: &Shapes, view: &View, more: &str
         shape.key.iter().map(|column| dialect.value(&format!("a0.{}", quote(column)))).collect();
     let document = object(dialect, shapes, &view.from, &own_fields(shape, view), &view.embeds, 0);
     let rows = rows(&view.from, view.filter.as_deref());
-    let whole = match &view.kind {
-        ViewKind::Edge(edge) => format!(
-            " WHERE a0.{} IS NOT NULL AND a0.{} IS NOT NULL",
-            quote(&edge.source),
-            quote(&edge.target)
-        ),
-        _ => String::new(),
-    };
-    format!("SELECT {}, {document}{more} FROM {rows} AS a0{whole}", dialect.array(&key))
+    let whole = whole(view);
+    format!("SELECT {}, {document}{more} FROM {rows} AS a0 WHERE {whole}", dialect.array(&key))
+}
+
+/// A statement with the document as `d`, and its place in `order` as `n`, of the rows of a view for which all conditions
+/// hold.
+pub fn in_order(
+    dialect: &dyn Dialect,
+    shapes: &Shapes,
+    view: &View,
+    conditions: &[String],
+    order: &str,
+) -> String {
+    let shape = shape(shapes, &view.from);
+    let document = object(dialect, shapes, &view.from, &own_fields(shape, view), &view.embeds, 0);
+    let rows = rows(&view.from, view.filter.as_deref());
+    let conditions: String = conditions.iter().map(|condition| format!(" AND {condition}")).collect();
+    format!(
+        "SELECT {document} AS d, row_number() OVER (ORDER BY {order}) AS n FROM {rows} AS a0 WHERE {}{conditions}",
+        whole(view)
+    )
+}
+
+/// Which rows of a view's table have a document, beyond its filter.
+fn whole(view: &View) -> String {
+    match &view.kind {
+        ViewKind::Edge(edge) => {
+            format!("a0.{} IS NOT NULL AND a0.{} IS NOT NULL", quote(&edge.source), quote(&edge.target))
+        }
+        _ => "TRUE".into(),
+    }
 }
 
 /// The same for groups of rows: the key is what they are grouped by.

@@ -9,9 +9,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::sql::{self, Column, Dialect, Shape, Shapes, literal};
-use super::{Document, Expected, key, number};
+use super::{Document, Expected, Json, key, number};
 
-pub fn expected(path: &Path, views: &[View]) -> Expected {
+/// One snapshot for all views.
+fn begin(path: &Path, views: &[View]) -> (Connection, Shapes) {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("open the source");
     db.busy_timeout(std::time::Duration::from_secs(10)).expect("set the timeout");
     db.create_scalar_function("value_json", 1, FunctionFlags::SQLITE_UTF8, |context| {
@@ -23,6 +24,24 @@ pub fn expected(path: &Path, views: &[View]) -> Expected {
     db.execute_batch("BEGIN").expect("begin a snapshot");
     let shapes: Shapes =
         sql::tables(views).into_iter().map(|table| (table.to_string(), shape(&db, &table))).collect();
+    (db, shapes)
+}
+
+/// What the column `d` of a statement holds, as JSON, by its column `n`. `statement` is made of the dialect and the tables of `view`.
+pub fn query(path: &Path, view: &View, statement: &dyn Fn(&dyn Dialect, &Shapes) -> String) -> Vec<Json> {
+    let (db, shapes) = begin(path, std::slice::from_ref(view));
+    let statement = statement(&Sqlite, &shapes);
+    let read = |db: &Connection| {
+        let mut query = db.prepare(&format!("SELECT d FROM ({statement}) ORDER BY n"))?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+        rows.collect::<rusqlite::Result<Vec<String>>>()
+    };
+    let texts = read(&db).unwrap_or_else(|error| panic!("{error}\n{statement}"));
+    texts.iter().map(|text| serde_json::from_str(text).expect("json_object gives JSON")).collect()
+}
+
+pub fn expected(path: &Path, views: &[View]) -> Expected {
+    let (db, shapes) = begin(path, views);
     let mut expected = Expected::new();
     for view in views {
         let statement = sql::statement(&Sqlite, &shapes, view, "");
@@ -33,7 +52,9 @@ pub fn expected(path: &Path, views: &[View]) -> Expected {
                 rows.map(|row| {
                     let (parts, document) = row?;
                     let fields = serde_json::from_str(&document).expect("json_object gives JSON");
-                    Ok((key::text(&parts), Document { fields, json: [].into(), json_nulls: Vec::new() }))
+                    let document =
+                        Document { key: key::parts(&parts), fields, json: [].into(), json_nulls: Vec::new() };
+                    Ok((key::text(&parts), document))
                 })
                 .collect()
             })

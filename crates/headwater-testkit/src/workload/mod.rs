@@ -4,6 +4,7 @@
 //! runs them alone and in order: the workload knows which keys are there. It does not know what documents should look
 //! like; that is the checker's to say.
 
+mod patterns;
 mod reader;
 mod schema;
 mod values;

@@ -17,6 +17,8 @@ pub enum Kind {
     Float,
     Decimal,
     Text,
+    /// A moment without a zone. Few different ones, at the ends of hours and days.
+    Time,
     /// Text that PostgreSQL keeps outside the row.
     Long,
     /// The `id` of another table.
@@ -59,6 +61,9 @@ impl Schema {
                     *chance.pick(&[Kind::Int, Kind::Float, Kind::Decimal, Kind::Text]),
                 ));
             }
+            if chance.one_in(2) {
+                columns.push(("at".into(), Kind::Time));
+            }
             if chance.one_in(3) {
                 columns.push(("long".into(), Kind::Long));
             }
@@ -91,7 +96,8 @@ impl Schema {
                     (Kind::Int | Kind::Small | Kind::Reference(_), _) => "bigint",
                     (Kind::Float, _) => "double precision",
                     (Kind::Decimal, _) => "numeric",
-                    (Kind::Text | Kind::Long, _) => "text",
+                    (Kind::Time, Dialect::Postgres) => "timestamp",
+                    (Kind::Text | Kind::Long, _) | (Kind::Time, Dialect::Sqlite) => "text",
                 };
                 let _ = write!(sql, ", \"{name}\" {kind}");
             }
@@ -173,8 +179,9 @@ fn series(table: &Table, chance: &mut Chance) -> ViewKind {
 /// From a row to what it refers to, or to something that occurs often.
 fn edge(table: &Table, chance: &mut Chance) -> ViewKind {
     let ends = names(table, |kind| matches!(kind, Kind::Small | Kind::Reference(_) | Kind::Text));
-    let source = if chance.one_in(2) { "id".into() } else { "rank".into() };
     let target = ends.last().cloned().unwrap_or_else(|| "rank".into());
+    // An edge joins two columns.
+    let source = if chance.one_in(2) || &*target == "rank" { "id".into() } else { "rank".into() };
     ViewKind::Edge(Edge { source, label: "KNOWS".into(), target })
 }
 
