@@ -126,6 +126,7 @@ fn view() -> View {
         filter: None,
         embeds: Vec::new(),
         stores: vec!["near".into()],
+        parts: Vec::new(),
         layout: None,
         indexes: Vec::new(),
     }

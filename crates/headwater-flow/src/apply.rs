@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    Apply, Epoch, Error, ErrorKind, Held, Offset, Position, Refusal, Result, Store, ViewChange,
+    Apply, Epoch, Error, ErrorKind, Held, Offset, Position, Refusal, Result, Store, View, ViewChange,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use crate::board::Board;
 use crate::frontier::Frontier;
 use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
+use crate::part::Keepers;
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, State};
 
@@ -44,7 +45,10 @@ pub(crate) struct Applier {
     pub name: Box<str>,
     pub store: Arc<dyn Store>,
     pub epoch: Epoch,
+    /// The views that the store holds, all of each.
     pub plans: Vec<ViewPlan>,
+    /// Those that it holds in part.
+    pub keepers: Keepers,
     pub journal: Journal,
     pub frontier: Arc<Frontier>,
     pub mapper: Mapper,
@@ -94,13 +98,22 @@ impl Applier {
         for plan in &self.plans {
             self.store.prepare(&plan.view).await?;
         }
+        for view in self.keepers.views() {
+            self.store.prepare(view).await?;
+        }
         let mut held = held;
         loop {
+            self.empty_parts(held.as_ref()).await?;
             let start = self.starting_point(held).await?;
+            self.keepers.begin(self.epoch, start.held.offset);
             self.board.store_connected(&self.name, &facts.server, facts.promise, &start.held);
             for plan in &self.plans {
                 let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
                 self.board.view_ready(&self.consumer(plan), ready);
+            }
+            for view in self.keepers.views() {
+                let consumer = Consumer { store: self.name.clone(), view: view.name.clone() };
+                self.board.view_ready(&consumer, true);
             }
             if let Some(offset) = start.until {
                 info!(store = %self.name, %offset, "views are cleared once the store has come so far");
@@ -115,6 +128,19 @@ impl Applier {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// A part begins empty: which keys it holds is remembered by nobody, and what came by meanwhile neither.
+    async fn empty_parts(&self, held: Option<&Held>) -> Result<()> {
+        if self.keepers.is_empty() {
+            return Ok(());
+        }
+        let offset = held.map_or(Offset::ZERO, |held| held.offset);
+        let clear = |view: &Arc<View>| ViewChange::Clear { view: Arc::clone(view) };
+        let mut step = self.store.begin(self.epoch, offset).await?;
+        step.write(self.keepers.views().map(clear).collect()).await?;
+        let nothing = Held { epoch: self.epoch, offset, position: None, committed_at: 0 };
+        step.commit(&Held { epoch: self.epoch, ..held.cloned().unwrap_or(nothing) }).await
     }
 
     fn consumer(&self, plan: &ViewPlan) -> Consumer {
@@ -239,7 +265,7 @@ impl Applier {
     }
 
     async fn write(
-        &self,
+        &mut self,
         mut held: Held,
         until: Option<Offset>,
         pieces: &mut mpsc::Receiver<Piece>,
@@ -265,6 +291,18 @@ impl Applier {
                     self.board.applied(&self.name, &held, stored, &BTreeMap::new());
                     continue;
                 }
+                () = self.keepers.work(), if step.is_none() => {
+                    let changes = self.keepers.take(held.offset);
+                    if !changes.is_empty() {
+                        self.ensure_kept()?;
+                        let mut open = self.store.begin(self.epoch, stored).await?;
+                        self.add(&mut open, changes, held.offset).await?;
+                        open.commit(&held).await?;
+                        stored = held.offset;
+                        self.board.applied(&self.name, &held, stored, &BTreeMap::new());
+                    }
+                    continue;
+                }
                 () = tokio::time::sleep_until(look_at), if step.is_none() => {
                     self.ensure_kept()?;
                     self.look(stored).await?;
@@ -279,22 +317,34 @@ impl Applier {
                 return Ok(Ended::Cancelled);
             };
             self.ensure_kept()?;
-            for same in piece.changes.chunk_by(|a, b| Arc::ptr_eq(a.view(), b.view())) {
+            let changes = self.keepers.keep(piece.changes);
+            for same in changes.chunk_by(|a, b| Arc::ptr_eq(a.view(), b.view())) {
                 *counts.entry(same[0].view().name.clone()).or_default() += same.len() as u64;
             }
-            if !piece.changes.is_empty() {
+            if !changes.is_empty() {
+                let at = if let End::At(end) = &piece.end { end.offset } else { held.offset };
                 let open = match &mut step {
                     Some(open) => open,
                     None => step.insert(self.store.begin(self.epoch, stored).await?),
                 };
-                let refusals = open.write(piece.changes).await?;
-                let at = if let End::At(end) = &piece.end { end.offset } else { held.offset };
-                self.quarantine(&refusals, at)?;
+                self.add(open, changes, at).await?;
             }
             match piece.end {
                 End::Open => continue,
-                End::Before => {}
-                End::At(end) => held = Held { epoch: self.epoch, ..end },
+                // Of the entry that follows what is held.
+                End::Before => self.keepers.close(held.offset.next()),
+                End::At(end) => {
+                    held = Held { epoch: self.epoch, ..end };
+                    self.keepers.close(held.offset);
+                    let changes = self.keepers.take(held.offset);
+                    if !changes.is_empty() {
+                        let open = match &mut step {
+                            Some(open) => open,
+                            None => step.insert(self.store.begin(self.epoch, stored).await?),
+                        };
+                        self.add(open, changes, held.offset).await?;
+                    }
+                }
             }
             if let Some(open) = step.take() {
                 open.commit(&held).await?;
@@ -310,6 +360,16 @@ impl Applier {
                 return Ok(Ended::Arrived(held));
             }
         }
+    }
+
+    /// Adds changes to a step, which belong to what ends at `at`.
+    async fn add(&mut self, open: &mut Box<dyn Apply>, changes: Vec<ViewChange>, at: Offset) -> Result<()> {
+        let refusals = open.write(changes).await?;
+        let (leave, refusals) = self.keepers.refused(refusals);
+        if !leave.is_empty() {
+            open.write(leave).await?;
+        }
+        self.quarantine(&refusals, at)
     }
 
     /// An error once the journal keeps nothing for the store any more: its views are on record as to be filled, which

@@ -653,6 +653,7 @@ fn store_status(
         rows: view.rows,
         changes_per_second: view.changes.per_second(),
         changes_total: view.changes.total,
+        part: None,
     });
     StoreStatus {
         name: name.to_owned(),

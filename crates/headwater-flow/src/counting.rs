@@ -78,7 +78,8 @@ impl Counting {
 
     async fn count(&self) {
         for NamedStore { name, store } in &self.stores {
-            for view in self.views.iter().filter(|view| view.stores.contains(name)) {
+            let held = |view: &View| view.stores.contains(name) || view.part(name).is_some();
+            for view in self.views.iter().filter(|view| held(view)) {
                 let rows = match timeout(COUNT_WITHIN, store.rows(view)).await {
                     Ok(Ok(rows)) => Some(rows),
                     Ok(Err(error)) => {

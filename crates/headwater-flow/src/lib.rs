@@ -22,6 +22,7 @@ pub mod journal;
 mod landing;
 mod lock;
 mod mapping;
+mod part;
 mod retry;
 pub mod serve;
 mod service;

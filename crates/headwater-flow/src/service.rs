@@ -30,6 +30,8 @@ use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
 use crate::mapping::{Derived, Mapper};
+use crate::part::sizing::Sizing;
+use crate::part::{Keeper, Keepers, Part, PartFilter};
 use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
 use crate::state::{Consumer, Fill, Fingerprint, State};
@@ -66,6 +68,7 @@ pub struct Service {
     source: Arc<dyn Source>,
     stores: Vec<NamedStore>,
     views: Vec<Arc<View>>,
+    parts: Arc<[Arc<Part>]>,
     board: Arc<Board>,
     counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
@@ -94,6 +97,7 @@ pub(crate) struct Distance {
 #[derive(Clone)]
 pub struct Handle {
     source: Arc<dyn Source>,
+    parts: Arc<[Arc<Part>]>,
     board: Arc<Board>,
     counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
@@ -119,6 +123,15 @@ impl Handle {
     /// Of this term; `None` while this instance does not lead.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.board.epoch()
+    }
+
+    /// The newest entry of the journal; `None` while this instance does not lead.
+    pub(crate) fn durable(&self) -> Option<Offset> {
+        self.term().map(|term| term.journal.durable())
+    }
+
+    pub(crate) fn part(&self, store: &str, view: &str) -> Option<Arc<Part>> {
+        self.parts.iter().find(|part| *part.store == *store && *part.view.name == *view).cloned()
     }
 
     pub(crate) fn frontier(&self) -> Option<Arc<Frontier>> {
@@ -204,6 +217,11 @@ impl Handle {
             offset: offset.0,
             lag_transactions: durable.0.saturating_sub(offset.0),
         });
+        for store in &mut status.stores {
+            for view in &mut store.views {
+                view.part = self.part(&store.name, &view.name).map(|part| part.status());
+            }
+        }
         if let Some(journal) = journal {
             status.source.position = journal.last_position().map(|position| self.source.notation(&position));
             status.journal.first_offset = journal.first().0;
@@ -239,7 +257,11 @@ impl Service {
         views: Vec<Arc<View>>,
     ) -> Result<Service> {
         let consumers: Vec<Consumer> = consumers(&views);
-        for consumer in &consumers {
+        let parts: Arc<[Arc<Part>]> = Part::all(&views).into();
+        let in_part =
+            parts.iter().map(|part| Consumer { store: part.store.clone(), view: part.view.name.clone() });
+        let all: Vec<Consumer> = consumers.into_iter().chain(in_part).collect();
+        for consumer in &all {
             if !stores.iter().any(|store| store.name == consumer.store) {
                 return Err(Error::misconfigured(format!(
                     "view `{}` names store `{}`, which is not in the file",
@@ -247,14 +269,15 @@ impl Service {
                 )));
             }
         }
-        let board = Arc::new(Board::new(options.hold_for, consumers));
+        let board = Arc::new(Board::new(options.hold_for, all));
         let counts = Arc::new(Counts::new());
-        Ok(Service { options, source, stores, views, board, counts, term: Arc::default() })
+        Ok(Service { options, source, stores, views, parts, board, counts, term: Arc::default() })
     }
 
     pub fn handle(&self) -> Handle {
         Handle {
             source: Arc::clone(&self.source),
+            parts: Arc::clone(&self.parts),
             board: Arc::clone(&self.board),
             counts: Arc::clone(&self.counts),
             term: Arc::clone(&self.term),
@@ -418,13 +441,16 @@ impl Service {
         for NamedStore { name, store } in &self.stores {
             let held_here: Vec<ViewPlan> =
                 plans.iter().filter(|plan| plan.view.stores.contains(name)).cloned().collect();
-            if held_here.is_empty() {
+            let in_part: Vec<&ViewPlan> =
+                plans.iter().filter(|plan| plan.view.part(name).is_some()).collect();
+            if held_here.is_empty() && in_part.is_empty() {
                 continue;
             }
+            let followed = || held_here.iter().chain(in_part.iter().copied());
             let flat: Vec<_> =
-                held_here.iter().filter(|plan| !plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
+                followed().filter(|plan| !plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
             let stateful: BTreeSet<_> =
-                held_here.iter().filter(|plan| plan.stateful).map(|plan| plan.view.name.clone()).collect();
+                followed().filter(|plan| plan.stateful).map(|plan| plan.view.name.clone()).collect();
             let mapper = Mapper {
                 journal: journal.clone(),
                 flat,
@@ -443,6 +469,7 @@ impl Service {
                 name: name.clone(),
                 store: Arc::clone(store),
                 epoch,
+                keepers: self.keepers(name, &facts, &shapes)?,
                 plans: held_here,
                 journal: journal.clone(),
                 frontier: Arc::clone(&frontier),
@@ -472,6 +499,12 @@ impl Service {
             counts: Arc::clone(&self.counts),
         };
         running.spawn(named("counting", counting.run(tasks.clone())));
+        let sizing = Sizing {
+            parts: self.parts.to_vec(),
+            stores: self.stores.clone(),
+            board: Arc::clone(&self.board),
+        };
+        running.spawn(named("sizing", sizing.run(tasks.clone())));
 
         let ended = tokio::select! {
             () = cancel.cancelled() => Ok(Ended::Cancelled),
@@ -609,6 +642,27 @@ impl Service {
             plans.push(ViewPlan { view: Arc::clone(view), tables, stateful, fingerprint });
         }
         Ok(plans)
+    }
+
+    /// The parts that the store holds. Until a store has counted, their size is of what the source estimates.
+    fn keepers(
+        &self,
+        store: &str,
+        facts: &BTreeMap<TableName, &TableFacts>,
+        shapes: &Tables,
+    ) -> Result<Keepers> {
+        let mut keepers = Vec::new();
+        for part in self.parts.iter().filter(|part| *part.store == *store) {
+            let view = &part.view;
+            part.set_rows(facts.get(&view.from).map_or(0, |table| table.rows_estimate));
+            let filter =
+                match (view.part(store).and_then(|part| part.filter.as_deref()), shapes.get(&view.from)) {
+                    (Some(text), Some(table)) => Some(PartFilter::new(view, text, table)?),
+                    _ => None,
+                };
+            keepers.push(Keeper::new(Arc::clone(part), filter));
+        }
+        Ok(Keepers(keepers))
     }
 
     /// Views whose mirrored rows are not all there are read again, from nothing if the mirror is new.

@@ -113,6 +113,27 @@ pub struct ViewStatus {
     pub rows: Option<u64>,
     pub changes_per_second: f64,
     pub changes_total: u64,
+    /// If the store holds part of the view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartStatus>,
+}
+
+/// Part of a view in a store: how full it is, and counters that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartStatus {
+    pub documents_max: u64,
+    pub documents: u64,
+    /// Reads that it answered, and those that had to go on.
+    pub hits: u64,
+    pub misses: u64,
+    /// Of the misses, those that waited for another reader's load.
+    pub joined: u64,
+    /// Documents that came in; and those that did not, because they had changed, were not wanted or were too many.
+    pub fills: u64,
+    pub fills_dropped: u64,
+    /// Documents that left to make room, and those that were too old.
+    pub evicted: u64,
+    pub expired: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -50,6 +50,6 @@ pub use sum::Sum;
 pub use table::{Column, ColumnType, Table, TableId, TableName};
 pub use value::Value;
 pub use view::{
-    Aggregate, Edge, Embed, EmbedKind, Index, IndexPlace, Layout, Order, Ranking, Series, View, ViewId,
-    ViewKind,
+    Aggregate, Edge, Embed, EmbedKind, Hold, Index, IndexPlace, Layout, Order, Part, Ranking, Series, View,
+    ViewId, ViewKind,
 };

@@ -1,5 +1,7 @@
 //! Views: the shapes that applications read, as the file declares them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::sort::{cut_sort, read_sort, write_sort};
@@ -31,13 +33,48 @@ pub struct View {
     /// A row filter: SQL's `WHERE` over this table's columns, in the subset that [`crate::filter`] documents.
     pub filter: Option<Box<str>>,
     pub embeds: Vec<Embed>,
-    /// Names of the stores that hold the view.
+    /// Names of the stores that hold the view, all of it.
     pub stores: Vec<Box<str>>,
+    /// The stores that hold part of it. No part of what the view is: a store that holds all of it is not filled again because a
+    /// cache got another size.
+    #[serde(skip)]
+    pub parts: Vec<Part>,
     /// `None`: hash for a flat document, JSON for every other.
     pub layout: Option<Layout>,
     /// The orders that stores keep beside the documents: what the kind implies, then what access patterns ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Index>,
+}
+
+/// A store that holds part of a view: a cache, filled by what is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub store: Box<str>,
+    pub hold: Hold,
+    /// How long a document stays after it was put there; `None`: until another needs its place.
+    pub ttl: Option<Duration>,
+    /// Only documents that this takes are held: [`crate::filter`], over the fields of the document that are of the view's own
+    /// row.
+    pub filter: Option<Box<str>>,
+}
+
+/// How much a [`Part`] holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Of the view's documents, in millionths.
+    Share(u32),
+    Documents(u64),
+}
+
+impl Hold {
+    /// In documents, of a view that has `rows`; at least one.
+    pub fn documents(self, rows: u64) -> u64 {
+        let documents = match self {
+            Hold::Share(millionths) => (u128::from(rows) * u128::from(millionths)).div_ceil(1_000_000),
+            Hold::Documents(documents) => u128::from(documents),
+        };
+        u64::try_from(documents).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 /// What a view's documents are.
@@ -157,6 +194,11 @@ impl View {
     pub fn layout(&self) -> Layout {
         let flat = self.embeds.is_empty() && self.kind.is_document();
         self.layout.unwrap_or(if flat { Layout::Hash } else { Layout::Json })
+    }
+
+    /// How the store holds part of the view, if it does.
+    pub fn part(&self, store: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| *part.store == *store)
     }
 }
 

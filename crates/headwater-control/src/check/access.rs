@@ -306,19 +306,19 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Those that the file names, or else every store that holds all that is read, in the order of the first view.
+/// Those that the file names, or else every store that holds all that is read, in the order of the first view; for the
+/// document of a key also those that hold a part, which are asked first.
 fn stores(access: &Access, read: &PlannedRead) -> Vec<Box<str>> {
     if !access.stores.is_empty() {
         return access.stores.clone();
     }
     let views = read.views();
     let Some(first) = views.first() else { return Vec::new() };
-    first
-        .stores
-        .iter()
-        .filter(|store| views.iter().all(|view| view.stores.contains(store)))
-        .cloned()
-        .collect()
+    let all = first.stores.iter().filter(|store| views.iter().all(|view| view.stores.contains(store)));
+    match read {
+        PlannedRead::Get { view } => view.parts.iter().map(|part| &part.store).chain(all).cloned().collect(),
+        _ => all.cloned().collect(),
+    }
 }
 
 fn has_label(view: &View, label: &str) -> bool {

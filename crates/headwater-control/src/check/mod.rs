@@ -35,7 +35,8 @@ pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {
         findings.push(finding.with(Severity::Warning));
     }
     for store in &file.stores {
-        if !file.views.is_empty() && !file.views.iter().any(|view| view.stores.contains(&store.name)) {
+        let holds = |view: &View| view.stores.contains(&store.name) || view.part(&store.name).is_some();
+        if !file.views.is_empty() && !file.views.iter().any(holds) {
             let finding = Finding::at(
                 file,
                 &format!("stores.{}", store.name),

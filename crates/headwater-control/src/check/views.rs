@@ -1,7 +1,7 @@
 //! Views against the tables they are made of: columns, filters, names in the document.
 
 use headwater_model::filter::Filter;
-use headwater_model::{Column, Embed, Severity, Table, TableFacts, View, ViewKind};
+use headwater_model::{Column, ColumnFacts, Embed, Severity, Table, TableFacts, View, ViewKind, nearest};
 
 use super::Look;
 use super::tables::{ABSENT_REMEDY, absent, meant_column, no_column};
@@ -33,7 +33,48 @@ impl<'a> Look<'a> {
         let columns = chosen(view);
         let shape = Shape { columns: &columns, filter: &view.filter, embeds: &view.embeds };
         resolved.embeds = self.shape(&path, table, shape);
+        if let Some(table) = table {
+            self.parts(&path, table, view);
+        }
         resolved
+    }
+
+    /// The `where` of a part is over the document: its fields stand in for the table's columns.
+    fn parts(&mut self, path: &str, table: &TableFacts, view: &View) {
+        let mut document = table.clone();
+        if let Some(chosen) = &view.columns {
+            let field = |(column, field): &(Box<str>, Box<str>)| {
+                let found = table.columns.iter().find(|facts| facts.name == *column)?;
+                Some(ColumnFacts { name: field.clone(), ..found.clone() })
+            };
+            document.columns = chosen.iter().filter_map(field).collect();
+        }
+        for part in &view.parts {
+            let Some(text) = &part.filter else { continue };
+            let at = format!("{path}.store.{}.where", part.store);
+            if self.names_fields(&at, view, &document, text) {
+                self.filter(&at, &document, text);
+            }
+        }
+    }
+
+    /// Whether a filter names only what the document has.
+    fn names_fields(&mut self, path: &str, view: &View, document: &TableFacts, text: &str) -> bool {
+        let Ok(filter) = Filter::parse(text) else { return false };
+        let fields = || document.columns.iter().map(|column| &*column.name);
+        let unknown: Vec<_> = filter.columns().iter().filter(|name| name.find(fields()).is_none()).collect();
+        for name in &unknown {
+            let part = name.offset..name.offset + name.name.len() + if name.quoted { 2 } else { 0 };
+            let remedy = match nearest(&name.name, fields()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    format!("of the view's own row they have {}", fields().collect::<Vec<_>>().join(", "))
+                }
+            };
+            let message = format!("the documents of view `{}` have no field `{}`", view.name, name.name);
+            self.findings.push(Finding::within(self.file, path, text, part, message, remedy));
+        }
+        unknown.is_empty()
     }
 
     /// Checks the document of one table and what it embeds; returns the embeds with schemas filled in. Without a table
@@ -82,7 +123,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn filter(&mut self, path: &str, table: &'a TableFacts, text: &str) {
+    fn filter(&mut self, path: &str, table: &TableFacts, text: &str) {
         // The file was read, so this parses.
         let Ok(filter) = Filter::parse(text) else { return };
         let mut fine = true;

@@ -94,6 +94,28 @@ fn fields(fields: &[Field]) -> String {
 }
 
 #[test]
+fn a_store_that_holds_part_of_a_view_answers_gets_alone_and_first() {
+    let text = VIEWS.replacen(
+        "store = [\"near\", \"local\"]",
+        "store = [\"local\", { name = \"near\", hold = \"10%\" }]",
+        1,
+    );
+    let file = load(&format!(
+        "{text}[access.one]\nget = \"book\"\n[access.all]\nrange = \"book\"\norder = \"name\"\n\
+         [access.said]\nget = \"book\"\nstore = [\"local\"]"
+    ));
+    let resolved =
+        resolve(&file, &facts()).unwrap_or_else(|findings| panic!("{}", render(&file.text, &findings)));
+    let stores = |name: &str| {
+        let plan = resolved.access.iter().find(|plan| *plan.access.name == *name).unwrap();
+        plan.stores.iter().map(|store| &**store).collect::<Vec<_>>()
+    };
+    assert_eq!(stores("one"), ["near", "local"]);
+    assert_eq!(stores("all"), ["local"]);
+    assert_eq!(stores("said"), ["local"]);
+}
+
+#[test]
 fn a_get_takes_the_key_and_gives_the_whole_document() {
     let page = plan("get = \"book\"");
     assert_eq!(params(&page), "id: Int bigint");

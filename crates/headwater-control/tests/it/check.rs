@@ -17,6 +17,16 @@ fn with_views(views: &str) -> File {
 
 /// What is wrong, and the views that it is wrong in.
 const CASES: &[(&str, &str)] = &[
+    (
+        "what a part takes, by a name that is none of the document's",
+        "[stores.near]\nurl = \"memory:\"\n[views.b]\nfrom = \"books\"\ncolumns = { id = \"id\", cost = \"price\" }\n\
+         store = [\"local\", { name = \"near\", hold = \"10%\", where = \"cost > 5 AND price < 9\" }]",
+    ),
+    (
+        "what a part takes, of the wrong kind",
+        "[stores.near]\nurl = \"memory:\"\n[views.b]\nfrom = \"books\"\ncolumns = { id = \"id\", cost = \"price\" }\n\
+         store = [\"local\", { name = \"near\", hold = \"10%\", where = \"cost > 'cheap'\" }]",
+    ),
     ("a misspelt table", "[views.b]\nfrom = \"boks\""),
     ("a misspelt table with a schema", "[views.b]\nfrom = \"archive.boks\""),
     ("a table in another schema", "[views.b]\nfrom = \"archive.reviews\""),

@@ -16,6 +16,7 @@ pub fn view(name: &str) -> Arc<View> {
         filter: None,
         embeds: Vec::new(),
         stores: vec!["s".into()],
+        parts: Vec::new(),
         layout: Some(Layout::Json),
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

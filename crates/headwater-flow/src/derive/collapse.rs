@@ -215,6 +215,7 @@ mod tests {
             filter: None,
             embeds: vec![],
             stores: vec![],
+            parts: Vec::new(),
             layout: None,
             kind: headwater_model::ViewKind::Document,
             indexes: Vec::new(),

@@ -27,6 +27,7 @@ fn view(columns: Option<&[(&str, &str)]>, filter: Option<&str>) -> Arc<View> {
         filter: filter.map(Into::into),
         embeds: vec![],
         stores: vec![],
+        parts: Vec::new(),
         layout: None,
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

@@ -11,6 +11,7 @@
 mod breaker;
 mod budget;
 mod cursor;
+mod flight;
 mod freshness;
 mod readiness;
 mod render;
@@ -26,14 +27,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{AccessPlan, Error, PlannedRead, Position, Read, Source, Stored};
+use headwater_model::{AccessPlan, Error, Field, PlannedRead, Position, Read, Source, Stored};
 
 pub use render::json;
 
+use crate::part::Part;
 use crate::service::{Handle, NamedStore};
 use breaker::Breaker;
 use budget::Budget;
-use route::ReadStore;
+use flight::Flights;
+pub(crate) use render::{is_json_number, prefers_numbers};
+use route::{ReadStore, Routed};
 use stats::{PatternStats, Refusal};
 
 /// How reading is bounded, all from the file.
@@ -170,12 +174,26 @@ struct Inner {
 }
 
 /// An access pattern and its figures.
-#[derive(Debug)]
 pub struct Pattern {
     pub plan: AccessPlan,
     pub stats: PatternStats,
     /// Places in [`Inner::stores`], in the order in which they are asked.
     stores: Vec<usize>,
+    /// Of those that hold part of the view, which are asked before all others if they hold what is asked for.
+    parts: Vec<(usize, Arc<Part>)>,
+    /// [`AccessPlan::fields`], as parts want them.
+    fields: Arc<[Field]>,
+    /// Loads of documents that no part holds.
+    flights: Flights<Routed>,
+}
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pattern")
+            .field("plan", &self.plan)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Serving {
@@ -189,7 +207,7 @@ impl Serving {
     ) -> Serving {
         let names: Vec<&str> = stores.iter().map(|store| &*store.name).collect();
         let patterns = plans.into_iter().map(|plan| {
-            let pattern = Pattern::new(plan, &names);
+            let pattern = Pattern::new(plan, &names, &handle);
             (pattern.plan.access.name.clone(), Arc::new(pattern))
         });
         let inner = Inner {
@@ -297,7 +315,7 @@ impl Serving {
     /// A pattern that the file does not have, for protocols that read views rather than patterns.
     pub fn unlisted(&self, plan: AccessPlan) -> Arc<Pattern> {
         let names: Vec<&str> = self.inner.stores.iter().map(|store| &*store.name).collect();
-        Arc::new(Pattern::new(plan, &names))
+        Arc::new(Pattern::new(plan, &names, &self.inner.handle))
     }
 
     /// A position as an application writes it: `POSITION`, or `SYSTEM@POSITION` as answers give it.
@@ -317,11 +335,26 @@ pub struct ScanPlace {
 
 impl Pattern {
     /// `stores`: the names of all stores, in order.
-    fn new(plan: AccessPlan, stores: &[&str]) -> Pattern {
+    fn new(plan: AccessPlan, stores: &[&str], handle: &Handle) -> Pattern {
         let place = |name: &str| stores.iter().position(|store| *store == name);
+        let part = |name: &str| match &plan.read {
+            PlannedRead::Get { view } => handle.part(name, &view.name),
+            _ => None,
+        };
+        let (mut whole, mut parts) = (Vec::new(), Vec::new());
+        for name in &plan.stores {
+            match (place(name), part(name)) {
+                (Some(place), Some(part)) => parts.push((place, part)),
+                (Some(place), None) => whole.push(place),
+                (None, _) => {}
+            }
+        }
         Pattern {
             stats: PatternStats::new(&plan.stores),
-            stores: plan.stores.iter().filter_map(|name| place(name)).collect(),
+            stores: whole,
+            parts,
+            fields: plan.fields.clone().into(),
+            flights: Flights::default(),
             plan,
         }
     }

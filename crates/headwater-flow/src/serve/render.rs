@@ -98,12 +98,12 @@ fn write_field(shape: &FieldShape, stored: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn prefers_numbers(declared: &str) -> bool {
+pub(crate) fn prefers_numbers(declared: &str) -> bool {
     matches!(Affinity::of(declared), Affinity::Integer | Affinity::Real | Affinity::Numeric)
 }
 
 /// Whether JSON writes a number so.
-fn is_json_number(text: &str) -> bool {
+pub(crate) fn is_json_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));

@@ -4,6 +4,9 @@
 //! first takes longer than it usually does, the next is asked beside it, and the first good answer counts. When none is
 //! new enough the reader waits; when it has waited long enough, or none can answer at all, the source answers within its
 //! budget.
+//!
+//! A store that holds part of the view is asked first, if it holds what is asked for. What another store had to answer is offered
+//! to it, and readers that miss the same document at the same time wait for one load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +14,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use headwater_model::{Answer, AnswerMoment, Error, ErrorKind, Found, Position, Read, Result, Store};
+use headwater_model::{
+    Answer, AnswerMoment, Epoch, Error, ErrorKind, Found, Key, Offset, Position, Read, Result, Store,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::breaker::Breaker;
+use super::flight::{Follow, Seat};
 use super::freshness::{Demand, show};
 use super::{Inner, Pattern, Refused, Shown};
 use crate::board::Progress;
+use crate::part::{Offer, Part};
 use crate::service::{Distance, Handle, NamedStore};
 
 /// The next store is asked beside the first after this many times what it usually takes, and within these bounds.
@@ -43,14 +50,27 @@ struct Candidate<'a> {
     store: &'a ReadStore,
     progress: Progress,
     distance: Distance,
+    /// Whether it holds part of the view only.
+    part: bool,
 }
 
 /// An answer, who gave it (`None`: the source), and a place behind which it shows nothing.
-struct Routed {
+#[derive(Clone, Debug)]
+pub(super) struct Routed {
     found: Found,
     store: Option<Box<str>>,
     position: Option<Position>,
     age: Duration,
+    at: At,
+}
+
+/// Where an answer stands in the order of commits.
+#[derive(Clone, Debug)]
+enum At {
+    /// Of a store: it shows everything up to `from`, and nothing behind `upto`.
+    Offsets { from: Offset, upto: Offset, epoch: Epoch },
+    /// Of the source: it shows everything up to here.
+    Position(Position),
 }
 
 /// What may make a store new enough that is not.
@@ -115,8 +135,15 @@ impl Inner {
         after: Option<Position>,
         within: Duration,
     ) -> Result<(Found, Shown), Refused> {
-        let Routed { found, store, position, age } =
-            self.routed(pattern, read, after.as_ref(), within).await?;
+        let routed = match (read, pattern.parts.is_empty()) {
+            (Read::Get { keys, .. }, false) => {
+                let routed = self.get(pattern, read, keys, after.as_ref(), within).await?;
+                pattern.count_parts(&self.stores, &routed);
+                routed
+            }
+            _ => self.routed(pattern, read, after.as_ref(), within).await?,
+        };
+        let Routed { found, store, position, age, .. } = routed;
         // Where nothing was committed since, a store is at an older place and still shows everything up to the one that was
         // asked for: whoever passes on the position of each answer never goes back.
         let position = match (position, after) {
@@ -126,6 +153,75 @@ impl Inner {
         };
         let position = position.map(|position| show(&*self.source, &position));
         Ok((found, Shown { store, position, age }))
+    }
+
+    /// Documents of a view of which some store holds a part.
+    async fn get(
+        &self,
+        pattern: &Pattern,
+        read: &Read,
+        keys: &[Key],
+        after: Option<&Position>,
+        within: Duration,
+    ) -> Result<Routed, Refused> {
+        let [key] = keys else { return self.routed(pattern, read, after, within).await };
+        if pattern.parts.iter().any(|(_, part)| part.holds(keys)) {
+            return self.routed(pattern, read, after, within).await;
+        }
+        // One that waits for a store to come so far keeps nobody waiting that does not ask for it.
+        let may_lead = match after {
+            None => true,
+            Some(position) => self.is_reached(pattern, position).await?,
+        };
+        match pattern.flights.board(&key.to_text(), may_lead) {
+            Seat::Alone => self.routed(pattern, read, after, within).await,
+            Seat::Lead(lead) => {
+                let routed = self.routed(pattern, read, after, within).await?;
+                lead.land(&Arc::new(routed.clone()));
+                Ok(routed)
+            }
+            Seat::Follow(mut flight) => {
+                let began = Instant::now();
+                // Half of the time remains for a load of one's own, should this one not serve.
+                if let Ok(Some(routed)) = timeout(within / 2, flight.landed()).await
+                    && let Some(routed) =
+                        self.shared(pattern, &routed, &flight, after, began + within / 2).await?
+                {
+                    pattern.parts.iter().for_each(|(_, part)| part.joined());
+                    return Ok(routed);
+                }
+                self.routed(pattern, read, after, within.saturating_sub(began.elapsed())).await
+            }
+        }
+    }
+
+    /// Whether a store that holds all of it shows the position already.
+    async fn is_reached(&self, pattern: &Pattern, position: &Position) -> Result<bool, Refused> {
+        let Some(offset) = self.offset_of(position, Instant::now()).await? else { return Ok(false) };
+        Ok(pattern.stores.iter().any(|place| self.stores[*place].progress.borrow().offset >= offset))
+    }
+
+    /// What another reader's load brought, if it is as new as this reader demands.
+    async fn shared(
+        &self,
+        pattern: &Pattern,
+        routed: &Routed,
+        flight: &Follow<Routed>,
+        after: Option<&Position>,
+        until: Instant,
+    ) -> Result<Option<Routed>, Refused> {
+        let age = routed.age + flight.since.elapsed();
+        if pattern.plan.access.stale.is_some_and(|most| age > most) {
+            return Ok(None);
+        }
+        let is_new = match (&routed.at, after) {
+            (_, None) => true,
+            (At::Position(position), Some(after)) => position >= after,
+            (At::Offsets { from, .. }, Some(after)) => {
+                self.offset_of(after, until).await?.is_some_and(|offset| *from >= offset)
+            }
+        };
+        Ok(is_new.then(|| Routed { age, ..routed.clone() }))
     }
 
     async fn routed(
@@ -187,7 +283,7 @@ impl Inner {
         &self,
         position: &Position,
         until: Instant,
-    ) -> Result<Option<headwater_model::Offset>, Refused> {
+    ) -> Result<Option<Offset>, Refused> {
         let Some(frontier) = self.handle.frontier() else { return Ok(None) };
         match timeout_at(until, frontier.passed(position)).await {
             Ok(Ok(offset)) => Ok(Some(offset)),
@@ -211,7 +307,7 @@ impl Inner {
             // Registered before looking, so that no move in between is missed.
             moved.as_mut().enable();
             tried.clear();
-            let (candidates, outlook) = self.candidates(pattern, demand, tried);
+            let (candidates, outlook) = self.candidates(pattern, read, demand, tried);
             if !candidates.is_empty() {
                 return self.ask_in_order(pattern, read, candidates, tried).await;
             }
@@ -233,14 +329,17 @@ impl Inner {
     fn candidates(
         &self,
         pattern: &Pattern,
+        read: &Read,
         demand: &Demand,
         tried: &mut Vec<(String, String)>,
     ) -> (Vec<Candidate<'_>>, Outlook) {
         let views = pattern.plan.read.views();
-        let mut candidates = Vec::with_capacity(pattern.stores.len());
+        let mut candidates = Vec::with_capacity(pattern.stores.len() + pattern.parts.len());
         let mut outlook = Outlook::None;
-        for place in &pattern.stores {
-            let store = &self.stores[*place];
+        let holds = |part: &Part| matches!(read, Read::Get { keys, .. } if part.holds(keys));
+        let parts = pattern.parts.iter().filter(|(_, part)| holds(part)).map(|(place, _)| (*place, true));
+        for (place, part) in parts.chain(pattern.stores.iter().map(|place| (*place, false))) {
+            let store = &self.stores[place];
             let progress = store.progress.borrow().clone();
             let mut not = |why: String| tried.push((store.name.to_string(), why));
             if let Some(view) = views.iter().find(|view| !progress.ready.contains(&view.name)) {
@@ -266,7 +365,7 @@ impl Inner {
                 not("failed just now and is left alone for a moment".to_owned());
                 continue;
             }
-            candidates.push(Candidate { store, progress, distance });
+            candidates.push(Candidate { store, progress, distance, part });
         }
         (candidates, outlook)
     }
@@ -300,10 +399,15 @@ impl Inner {
                 continue;
             };
             match answered.and_then(|answer| self.judge(pattern, &candidate, answer)) {
-                Ok(answer) => {
+                Ok(Some(routed)) => {
+                    if !candidate.part {
+                        pattern.offer(read, &routed);
+                    }
                     self.abandon(asked, waiting);
-                    return Ok(Some(answer));
+                    return Ok(Some(routed));
                 }
+                // It left the part meanwhile.
+                Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     self.abandon(asked, waiting);
                     return Err(Refused::TooMuch(error));
@@ -329,9 +433,13 @@ impl Inner {
     }
 
     /// Whether an answer is one that may be given: the store must not have been cleared, rewound or taken over meanwhile.
-    fn judge(&self, pattern: &Pattern, candidate: &Candidate<'_>, answer: Answer) -> Result<Routed> {
-        let (AnswerMoment::Applied(held) | AnswerMoment::AtLeast(held)) = answer.at else {
-            return Err(Error::bug("a store answered with the source's moment"));
+    /// `None`: a part does not hold all that is asked for.
+    fn judge(&self, pattern: &Pattern, candidate: &Candidate<'_>, answer: Answer) -> Result<Option<Routed>> {
+        let (held, upto) = match answer.at {
+            AnswerMoment::Applied(held) => (held, None),
+            // The store is given only what is in the journal by now.
+            AnswerMoment::AtLeast(held) => (held, self.handle.durable()),
+            AnswerMoment::Now { .. } => return Err(Error::bug("a store answered with the source's moment")),
         };
         if Some(held.epoch) != self.handle.epoch() {
             return Err(Error::new(ErrorKind::Fenced, "another instance writes to the store"));
@@ -343,12 +451,18 @@ impl Inner {
         if pattern.plan.read.views().iter().any(|view| !now.ready.contains(&view.name)) {
             return Err(Error::out_of_step("the view is being filled again"));
         }
-        Ok(Routed {
+        let lacks = |found: &Found| matches!(found, Found::Documents(all) if all.iter().any(Option::is_none));
+        if candidate.part && lacks(&answer.found) {
+            return Ok(None);
+        }
+        let upto = upto.unwrap_or(held.offset).max(held.offset);
+        Ok(Some(Routed {
             found: answer.found,
             store: Some(candidate.store.name.clone()),
             position: held.position,
             age: candidate.distance.age,
-        })
+            at: At::Offsets { from: held.offset, upto, epoch: held.epoch },
+        }))
     }
 
     /// The source, within its budget.
@@ -403,7 +517,8 @@ impl Inner {
                 ))));
             }
         }
-        Ok(Routed { found: answer.found, store: None, position: Some(none_past), age: Duration::ZERO })
+        let (position, at) = (Some(none_past), At::Position(all_to));
+        Ok(Routed { found: answer.found, store: None, position, age: Duration::ZERO, at })
     }
 
     /// How far the furthest store is behind.
@@ -414,6 +529,31 @@ impl Inner {
             waited: began.elapsed(),
             age: distance.map(|distance| distance.age),
             transactions: distance.map(|distance| distance.transactions),
+        }
+    }
+}
+
+impl Pattern {
+    /// What a store that holds all of the view answered may be held in part.
+    fn offer(&self, read: &Read, routed: &Routed) {
+        let (Read::Get { keys, .. }, Found::Documents(documents)) = (read, &routed.found) else { return };
+        let At::Offsets { from, upto, epoch } = routed.at else { return };
+        for (_, part) in &self.parts {
+            for (key, body) in keys.iter().zip(documents) {
+                let Some(body) = body.clone() else { continue };
+                let (key, fields) = (key.clone(), Arc::clone(&self.fields));
+                part.offer(Offer { key, body, fields, from, upto, epoch });
+            }
+        }
+    }
+
+    /// Who had it and who had not, of those that were asked first.
+    fn count_parts(&self, stores: &[ReadStore], routed: &Routed) {
+        for (place, part) in &self.parts {
+            if routed.store.as_ref() == Some(&stores[*place].name) {
+                return part.hit();
+            }
+            part.missed();
         }
     }
 }

@@ -21,6 +21,7 @@ fn series() -> Arc<View> {
         filter: None,
         embeds: Vec::new(),
         stores: Vec::new(),
+        parts: Vec::new(),
         layout: None,
         indexes: kind.indexes(),
         kind,

@@ -53,6 +53,7 @@ fn view(name: &str, columns: Option<&[&str]>, embeds: Vec<Embed>) -> Arc<View> {
         filter: None,
         embeds,
         stores: vec![],
+        parts: Vec::new(),
         layout: None,
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

@@ -10,6 +10,7 @@ mod derive_shapes;
 mod derive_speed;
 mod filter;
 mod hazard;
+mod part;
 mod patterns;
 mod property;
 mod ranking;

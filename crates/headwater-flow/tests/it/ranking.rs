@@ -40,6 +40,7 @@ fn view(name: &str, kind: ViewKind, filter: Option<&str>) -> Arc<View> {
         filter: filter.map(Into::into),
         embeds: vec![],
         stores: vec![],
+        parts: Vec::new(),
         layout: None,
         kind,
         indexes: Vec::new(),

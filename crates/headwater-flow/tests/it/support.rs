@@ -56,6 +56,7 @@ pub fn flat(name: &str, table: &str, stores: &[&str]) -> View {
         filter: None,
         embeds: Vec::new(),
         stores: stores.iter().map(|store| (*store).into()).collect(),
+        parts: Vec::new(),
         layout: None,
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

@@ -213,7 +213,12 @@ fn access_stores(
     let read: Vec<&View> = pattern
         .map(|pattern| pattern.reads(views.iter().filter_map(|(_, v)| v.as_ref())))
         .unwrap_or_default();
-    let lacking = |store: &str| read.iter().find(|view| !view.stores.iter().any(|s| **s == *store));
+    // What is not in a part may be elsewhere: only the document of a key can be looked for there.
+    let gets = matches!(pattern, Some(Pattern::Get { .. }));
+    let part = |view: &View, store: &str| gets && view.part(store).is_some();
+    let lacking = |store: &str| {
+        read.iter().find(|view| !view.stores.iter().any(|s| **s == *store) && !part(view, store))
+    };
     let holding: Vec<&str> = known.iter().copied().filter(|store| lacking(store).is_none()).collect();
     let Some(value) = said else {
         // A view that names no store has been reported.
@@ -238,6 +243,15 @@ fn access_stores(
                 };
                 reader.missing(item.span(), format!("there is no store `{store}`"), remedy);
             }
+        } else if let Some(view) = read.iter().find(|view| !gets && view.part(store).is_some()) {
+            reader.wrong(
+                item.span(),
+                format!(
+                    "store `{store}` holds part of view `{}`, and only `get` reads from a part",
+                    view.name
+                ),
+                "name a store that holds all of it",
+            );
         } else if let Some(view) = lacking(store) {
             let others = match holding[..] {
                 [] => String::new(),
@@ -251,6 +265,16 @@ fn access_stores(
         } else {
             stores.push(store.into());
         }
+    }
+    if let [view] = read[..]
+        && !stores.is_empty()
+        && stores.iter().all(|store| part(view, store))
+    {
+        reader.wrong(
+            value.span(),
+            "every store named here holds part of the view: there is none that parts are filled from",
+            format!("name one that holds all of it as well: {}", list(view.stores.iter().map(|s| &**s))),
+        );
     }
     stores
 }

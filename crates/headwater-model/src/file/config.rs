@@ -5,6 +5,7 @@ mod access;
 
 use std::fmt::Write as _;
 
+use super::holders::show as show_hold;
 use super::unit::{show_duration, show_rate, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
 use crate::{Embed, EmbedKind, Layout, Order, View, ViewKind};
@@ -86,12 +87,30 @@ pub fn views(views: &[View]) -> String {
             Layout::Hash => "hash",
             Layout::Json => "json",
         };
-        let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", list(&view.stores));
+        let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", holders(view));
         for inner in &view.embeds {
             embed(&path, inner, &mut out);
         }
     }
     out
+}
+
+fn holders(view: &View) -> String {
+    if view.parts.is_empty() {
+        return list(&view.stores);
+    }
+    let parts = view.parts.iter().map(|part| {
+        let mut out = format!("{{ name = {}, hold = {}", string(&part.store), string(&show_hold(part.hold)));
+        if let Some(ttl) = part.ttl {
+            let _ = write!(out, ", ttl = {}", string(&show_duration(ttl)));
+        }
+        if let Some(filter) = &part.filter {
+            let _ = write!(out, ", where = {}", string(filter));
+        }
+        out + " }"
+    });
+    let all: Vec<String> = view.stores.iter().map(|store| string(store)).chain(parts).collect();
+    format!("[{}]", all.join(", "))
 }
 
 fn embed(path: &str, embed: &Embed, out: &mut String) {

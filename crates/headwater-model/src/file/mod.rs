@@ -9,6 +9,7 @@ mod access;
 mod call;
 mod config;
 mod error;
+mod holders;
 mod kinds;
 mod name;
 mod place;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use super::holders::Holders;
 use super::kinds;
 use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
 use crate::filter::{Filter, FilterError};
-use crate::{Embed, EmbedKind, Layout, Order, TableName, View, nearest};
+use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewKind};
 
 /// Rows nest at most this deep in a document.
 const DEPTH_MAX: usize = 16;
@@ -47,7 +48,8 @@ fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &
     let from = from(reader, &mut section);
     let kind = kinds::kind(reader, &mut section);
     let shape = Shape::read(reader, &mut section, 0);
-    let stores = view_stores(reader, &mut section, name, stores);
+    let documents = kind.as_ref().is_none_or(ViewKind::is_document);
+    let Holders { stores, parts } = Holders::read(reader, &mut section, name, stores, documents);
     let layout = layout(reader, &mut section);
     let columns_said = section.take(reader, "columns");
     let (embed_said, layout_said) = (section.take(reader, "embed"), section.take(reader, "layout"));
@@ -76,6 +78,7 @@ fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &
         filter: shape.filter,
         embeds: shape.embeds,
         stores,
+        parts,
         layout,
         kind,
         indexes: Vec::new(),
@@ -296,7 +299,7 @@ fn columns(reader: &mut Reader<'_>, section: &Section<'_>, value: &Value<'_>) ->
     }
 }
 
-fn filter(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Box<str>> {
+pub(super) fn filter(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Box<str>> {
     let text = reader.plain(value, "where")?;
     if text.trim().is_empty() {
         reader.wrong(
@@ -357,43 +360,6 @@ pub(super) fn names(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> O
         }
     }
     (!columns.is_empty()).then_some(columns)
-}
-
-fn view_stores(
-    reader: &mut Reader<'_>,
-    section: &mut Section<'_>,
-    name: &str,
-    known: &[&str],
-) -> Vec<Box<str>> {
-    let Some(value) = section.take(reader, "store") else {
-        match known {
-            [only] => return vec![(*only).into()],
-            // Said once for the file, not per view.
-            [] => {}
-            _ if section.misspells("store") => {}
-            _ => reader.missing(
-                section.at.clone(),
-                format!("view `{name}` does not say which store holds it"),
-                format!("add store = \"{}\", or a list; the stores are {}", known[0], known.join(", ")),
-            ),
-        }
-        return Vec::new();
-    };
-    let mut stores: Vec<Box<str>> = Vec::new();
-    for (store, item) in reader.strings(value, "store").unwrap_or_default() {
-        if stores.iter().any(|s| **s == *store) {
-            reader.wrong(item.span(), format!("`store` names `{store}` twice"), "name it once");
-        } else if known.contains(&store) {
-            stores.push(store.into());
-        } else if !known.is_empty() {
-            let remedy = match nearest(store, known.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("the stores are {}", known.join(", ")),
-            };
-            reader.missing(item.span(), format!("there is no store `{store}`"), remedy);
-        }
-    }
-    stores
 }
 
 fn count(columns: usize) -> String {

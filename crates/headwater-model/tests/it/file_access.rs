@@ -301,6 +301,18 @@ const CASES: &[(&str, &str)] = &[
     ("a bucket too short", "[access.x]\nwindow = \"price\"\nevery = \"1ms\"\nfigures = { n = \"count(*)\" }"),
     ("amounts without units", "[access.x]\nget = \"book\"\nstale = 1\np99 = \"2\"\nrate = 4000"),
     ("amounts out of range", "[access.x]\nget = \"book\"\nstale = \"0s\"\np99 = \"2m\"\nrate = \"0/s\""),
+    (
+        "part of a ranking",
+        "[views.v]\nfrom = \"t\"\nstore = [\"local\", { name = \"near\", hold = \"10%\" }]\nrank = { by = \"a\", score = \"count(*)\" }",
+    ),
+    (
+        "a range from a part",
+        "[views.v]\nfrom = \"t\"\nstore = [\"local\", { name = \"near\", hold = \"10%\" }]\n[access.x]\nrange = \"v\"\nstore = [\"local\", \"near\"]",
+    ),
+    (
+        "a get from nothing but a part",
+        "[views.v]\nfrom = \"t\"\nstore = [\"local\", { name = \"near\", hold = \"10%\" }]\n[access.x]\nget = \"v\"\nstore = \"near\"",
+    ),
     ("an unknown store", "[access.x]\nget = \"book\"\nstore = \"neer\""),
     ("a store that does not hold the view", "[access.x]\nget = \"order\"\nstore = [\"near\", \"local\"]"),
     ("a store twice", "[access.x]\nget = \"book\"\nstore = [\"near\", \"near\"]"),

@@ -7,8 +7,8 @@ use headwater_model::file::{
     StoreSection, TlsFiles,
 };
 use headwater_model::{
-    Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, HopLabel, Layout, Order, Pattern,
-    Ranking, Secret, Series, TableName, View, ViewKind,
+    Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, Hold, HopLabel, Layout, Order, Part,
+    Pattern, Ranking, Secret, Series, TableName, View, ViewKind,
 };
 use proptest::prelude::*;
 
@@ -103,8 +103,15 @@ fn view() -> impl Strategy<Value = View> {
         Just("price > 10".into()),
         Just("\"odd \"\"name\" IS NOT NULL AND x IN ('a''b', 'é\\')".into()),
     ]);
-    ("[a-z][a-z0-9_-]{0,10}", table_name(), columns(), filter, embeds, any::<bool>(), 0..3usize).prop_map(
-        |(name, from, columns, filter, embeds, json, stores)| View {
+    let part = (1..=1_000_000u32, any::<bool>(), proptest::option::of(1..100_000u64), filter.clone());
+    let part = proptest::option::of(part.prop_map(|(amount, share, ttl, filter)| Part {
+        store: "cache".into(),
+        hold: if share { Hold::Share(amount) } else { Hold::Documents(amount.into()) },
+        ttl: ttl.map(Duration::from_secs),
+        filter,
+    }));
+    ("[a-z][a-z0-9_-]{0,10}", table_name(), columns(), filter, embeds, any::<bool>(), 0..3usize, part)
+        .prop_map(|(name, from, columns, filter, embeds, json, stores, part)| View {
             name: name.into(),
             from,
             columns,
@@ -114,11 +121,11 @@ fn view() -> impl Strategy<Value = View> {
                 .iter()
                 .map(|s| (*s).into())
                 .collect(),
+            parts: part.into_iter().collect(),
             kind: ViewKind::Document,
             indexes: Vec::new(),
             layout: Some(if json { Layout::Json } else { Layout::Hash }),
-        },
-    )
+        })
 }
 
 /// Five different names, none of them one that views give a meaning to.
@@ -149,6 +156,7 @@ fn others() -> impl Strategy<Value = Vec<View>> {
                 filter: filtered.then(|| "price > 10".into()),
                 embeds: Vec::new(),
                 stores: vec!["local".into()],
+                parts: Vec::new(),
                 kind,
                 indexes: Vec::new(),
                 layout: Some(Layout::Json),
@@ -283,7 +291,11 @@ fn file() -> impl Strategy<Value = File> {
                     hold_for: Duration::from_millis(hold),
                     retained_log_bytes_max: retained,
                 },
-                stores: vec![store("near", "redis://cache:6379"), store("local", "sqlite:derived.db")],
+                stores: vec![
+                    store("near", "redis://cache:6379"),
+                    store("local", "sqlite:derived.db"),
+                    store("cache", "memory:"),
+                ],
                 views,
                 access,
                 serve,

@@ -106,6 +106,28 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("a missing equals sign", "store \"near\""),
     ("a broken header", "[views.book"),
     ("syntax and other mistakes", "form = \"books\"\nlimit 20"),
+    ("a part and nothing whole", "store = { name = \"near\", hold = \"10%\" }"),
+    (
+        "parts and nothing whole",
+        "store = [{ name = \"near\", hold = \"10%\" }, { name = \"local\", hold = 5 }]",
+    ),
+    ("a part of no store", "store = [\"local\", { hold = \"10%\" }]"),
+    ("a part of an unknown store", "store = [\"local\", { name = \"nera\", hold = \"10%\" }]"),
+    ("a part of no size", "store = [\"local\", { name = \"near\" }]"),
+    ("a part of everything and more", "store = [\"local\", { name = \"near\", hold = \"110%\" }]"),
+    ("a part of nothing", "store = [\"local\", { name = \"near\", hold = 0 }]"),
+    ("a part in bytes", "store = [\"local\", { name = \"near\", hold = \"64MiB\" }]"),
+    (
+        "a part with a ttl of nothing",
+        "store = [\"local\", { name = \"near\", hold = \"10%\", ttl = \"10ms\" }]",
+    ),
+    (
+        "a part with a bad where",
+        "store = [\"local\", { name = \"near\", hold = \"10%\", where = \"price >\" }]",
+    ),
+    ("a part with a misspelt key", "store = [\"local\", { name = \"near\", hodl = \"10%\" }]"),
+    ("all and part in one store", "store = [\"near\", { name = \"near\", hold = \"10%\" }]"),
+    ("a number as a store", "store = [\"local\", 7]"),
 ];
 
 fn with_line(bad: &str) -> String {

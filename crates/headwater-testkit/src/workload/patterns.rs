@@ -23,6 +23,7 @@ impl Workload {
             filter: None,
             embeds: Vec::new(),
             stores: stores.clone(),
+            parts: Vec::new(),
             layout: None,
             kind,
             indexes: Vec::new(),

@@ -116,6 +116,7 @@ impl Schema {
             filter: None,
             embeds: Vec::new(),
             stores: stores.iter().map(|store| (*store).into()).collect(),
+            parts: Vec::new(),
             layout: None,
             kind: headwater_model::ViewKind::Document,
             indexes: Vec::new(),

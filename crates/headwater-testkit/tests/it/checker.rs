@@ -14,6 +14,7 @@ fn view(name: &str, from: &str) -> View {
         filter: None,
         embeds: Vec::new(),
         stores: Vec::new(),
+        parts: Vec::new(),
         layout: None,
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

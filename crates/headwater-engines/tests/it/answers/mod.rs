@@ -150,6 +150,7 @@ fn view(name: &str, from: &str, kind: ViewKind, indexes: Vec<Index>) -> Arc<View
         filter: None,
         embeds: Vec::new(),
         stores: Vec::new(),
+        parts: Vec::new(),
         layout: None,
         indexes: all,
     })

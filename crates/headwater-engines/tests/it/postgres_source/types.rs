@@ -234,6 +234,7 @@ fn view_of(table: &str, order: &str, descending: bool) -> Arc<View> {
         filter: None,
         embeds: Vec::new(),
         stores: Vec::new(),
+        parts: Vec::new(),
         layout: None,
         indexes: vec![Index { by: Vec::new(), order }],
     })

@@ -11,6 +11,7 @@ fn view() -> Arc<View> {
         filter: None,
         embeds: vec![],
         stores: vec!["near".into()],
+        parts: Vec::new(),
         layout: None,
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),

@@ -145,6 +145,7 @@ pub fn view(name: &str, layout: Layout) -> Arc<View> {
         filter: None,
         embeds: Vec::new(),
         stores: vec!["store".into()],
+        parts: Vec::new(),
         layout: Some(layout),
         kind: headwater_model::ViewKind::Document,
         indexes: Vec::new(),
