@@ -321,13 +321,13 @@ fn a_slow_store_is_not_waited_for_while_another_answers() {
 #[test]
 fn the_source_is_asked_within_its_budget_and_not_beyond() {
     let shop = Shop::settled("serve-budget");
-    let serving = shop.serving(book(true, None), Options { source_rate_per_second: 5, ..Options::default() });
+    let options = Options { source_rate_per_second: 5, source_timeout: PATIENCE, ..Options::default() };
+    let serving = shop.serving(book(true, None), options);
     shop.near.sever();
     shop.far.sever();
-    let soon = Duration::from_millis(20);
     let mut answered = 0;
     let refused = loop {
-        match shop.read(&serving, 1, None, soon) {
+        match shop.read(&serving, 1, None, PATIENCE) {
             Ok(reply) => {
                 assert_eq!(by(&reply), "source");
                 answered += 1;
@@ -338,7 +338,7 @@ fn the_source_is_asked_within_its_budget_and_not_beyond() {
     };
     assert!(matches!(refused, Refused::Overloaded { .. }), "{refused:?}");
     assert!(answered >= 5);
-    until(|| shop.read(&serving, 1, None, soon).ok().map(|_| ()));
+    until(|| shop.read(&serving, 1, None, PATIENCE).ok().map(|_| ()));
     shop.near.behave();
     shop.far.behave();
     shop.life.stop();
