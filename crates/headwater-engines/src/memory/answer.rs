@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headwater_model::{
     Answer, AnswerMoment, Error, Found, Key, RangeRead, Read, Result, Stored, StoredBody, View, WalkRead,
 };
+use smol_str::SmolStr;
 
 use super::state::{Documents, State};
 use crate::span::Span;
@@ -78,7 +79,7 @@ fn entries<'s>(
     index: usize,
     lower: &[u8],
     upper: Option<&[u8]>,
-) -> impl DoubleEndedIterator<Item = (&'s Arc<[u8]>, &'s Arc<str>)> {
+) -> impl DoubleEndedIterator<Item = (&'s Arc<[u8]>, &'s SmolStr)> {
     let upper = upper.map_or(Bound::Unbounded, Bound::Excluded);
     documents
         .indexes

@@ -4,6 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use headwater_model::{Error, Held, Key, Offset, Record, Refusal, Result, View, ViewChange};
+use smol_str::SmolStr;
 use tokio::sync::OwnedMutexGuard;
 
 use super::state::{Document as Stored, State, cost};
@@ -22,8 +23,8 @@ pub(super) struct Apply {
 }
 
 pub(super) enum Staged {
-    Put { view: Arc<View>, key: Arc<str>, moved_from: Option<Arc<str>>, document: Document },
-    Delete { view: Arc<View>, key: Arc<str> },
+    Put { view: Arc<View>, key: SmolStr, moved_from: Option<SmolStr>, document: Document },
+    Delete { view: Arc<View>, key: SmolStr },
     Clear { view: Arc<View> },
 }
 
@@ -119,6 +120,6 @@ impl headwater_model::Apply for Apply {
     }
 }
 
-fn text(key: &Key) -> Arc<str> {
+fn text(key: &Key) -> SmolStr {
     key.to_text().into()
 }

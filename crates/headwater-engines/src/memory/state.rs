@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use headwater_model::{Held, ViewId};
+use smol_str::SmolStr;
 
 use crate::entries::{self, Entry};
 
@@ -23,12 +24,13 @@ pub(super) struct State {
 /// The documents of a view by key text.
 #[derive(Default)]
 pub(super) struct Documents {
-    /// A hash table, because a document by its key is what is asked most.
-    pub(super) by_key: HashMap<Arc<str>, Document, RandomState>,
+    /// A hash table, because a document by its key is what is asked most. Keys of up to 23 bytes lie in the table itself:
+    /// comparing them touches no other memory, and what a read costs is mostly memory that no cache holds.
+    pub(super) by_key: HashMap<SmolStr, Document, RandomState>,
     /// The same keys in order, so that a scan can go on from any of them.
-    pub(super) order: BTreeSet<Arc<str>>,
+    pub(super) order: BTreeSet<SmolStr>,
     /// By the number of the index: the bytes of an entry, and the key of its document.
-    pub(super) indexes: Vec<BTreeMap<Arc<[u8]>, Arc<str>>>,
+    pub(super) indexes: Vec<BTreeMap<Arc<[u8]>, SmolStr>>,
     pub(super) bytes: u64,
 }
 
@@ -53,16 +55,16 @@ impl State {
 }
 
 impl Documents {
-    pub(super) fn put(&mut self, key: &Arc<str>, json: Arc<str>, entries: Vec<Entry>) {
+    pub(super) fn put(&mut self, key: &SmolStr, json: Arc<str>, entries: Vec<Entry>) {
         self.bytes += cost(key, json.len(), &entries);
         let (key, old) = match self.by_key.get_key_value(key) {
             Some((key, stored)) => {
                 self.bytes -= cost(key, stored.json.len(), &stored.entries);
-                (Arc::clone(key), &*stored.entries)
+                (key.clone(), &*stored.entries)
             }
             None => {
-                self.order.insert(Arc::clone(key));
-                (Arc::clone(key), &[][..])
+                self.order.insert(key.clone());
+                (key.clone(), &[][..])
             }
         };
         for entry in entries::without(old, &entries) {
@@ -73,7 +75,7 @@ impl Documents {
             if self.indexes.len() <= index {
                 self.indexes.resize_with(index + 1, BTreeMap::new);
             }
-            self.indexes[index].insert(Arc::clone(&entry.bytes), Arc::clone(&key));
+            self.indexes[index].insert(Arc::clone(&entry.bytes), key.clone());
         }
         self.by_key.insert(key, Document { json, entries: entries.into() });
     }
@@ -92,7 +94,7 @@ impl Documents {
     }
 }
 
-fn remove_entry(indexes: &mut [BTreeMap<Arc<[u8]>, Arc<str>>], entry: &Entry) {
+fn remove_entry(indexes: &mut [BTreeMap<Arc<[u8]>, SmolStr>], entry: &Entry) {
     if let Some(index) = indexes.get_mut(usize::from(entry.index)) {
         index.remove(&*entry.bytes);
     }

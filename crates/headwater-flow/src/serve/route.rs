@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -383,18 +384,29 @@ impl Inner {
         let mut waiting = candidates.into_iter();
         let Some(first) = waiting.next() else { return Ok(None) };
         let mut hedge_at = Instant::now() + first.store.hedge_after(within);
-        asked.push(ask(first, read, within));
-        while !asked.is_empty() {
-            let ended = tokio::select! {
-                biased;
-                ended = asked.next() => ended,
-                () = tokio::time::sleep_until(hedge_at), if waiting.len() > 0 => None,
+        let mut first = Box::pin(ask(first, read, within));
+        // A store in memory answers at once: then nothing is set up for waiting.
+        let mut at_once = match futures::poll!(&mut first) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => {
+                asked.push(first);
+                None
+            }
+        };
+        while at_once.is_some() || !asked.is_empty() {
+            let ended = match at_once.take() {
+                Some(ended) => Some(ended),
+                None => tokio::select! {
+                    biased;
+                    ended = asked.next() => ended,
+                    () = tokio::time::sleep_until(hedge_at), if waiting.len() > 0 => None,
+                },
             };
             let Some((candidate, answered)) = ended else {
                 if let Some(next) = waiting.next() {
                     pattern.stats.hedged();
                     hedge_at = Instant::now() + next.store.hedge_after(within);
-                    asked.push(ask(next, read, within));
+                    asked.push(Box::pin(ask(next, read, within)));
                 }
                 continue;
             };
@@ -416,7 +428,7 @@ impl Inner {
             }
             if let Some(next) = waiting.next() {
                 hedge_at = Instant::now() + next.store.hedge_after(within);
-                asked.push(ask(next, read, within));
+                asked.push(Box::pin(ask(next, read, within)));
             }
         }
         Ok(None)
