@@ -23,12 +23,20 @@ impl Inner {
             }
         }
         if pattern.plan.access.source {
-            if !self.source_breaker.is_open() {
-                return None;
+            match self.source_unready() {
+                None => return None,
+                Some(why) => reasons.push(format!("source {why}")),
             }
-            reasons.push("source failed just now".to_owned());
         }
         Some(if reasons.is_empty() { "no store holds it".to_owned() } else { reasons.join("; ") })
+    }
+
+    fn source_unready(&self) -> Option<&'static str> {
+        // Before it is followed it may lack what Headwater keeps in it, and answer nothing.
+        if self.handle.epoch().is_none() {
+            return Some("is not followed yet");
+        }
+        self.source_breaker.is_open().then_some("failed just now")
     }
 
     fn store_unready(&self, pattern: &Pattern, place: usize) -> Option<String> {

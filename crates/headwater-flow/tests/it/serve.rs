@@ -367,3 +367,14 @@ fn a_view_that_is_not_filled_answers_nothing() {
     let refused = shop.runtime.block_on(alone.answer("book", &ask(1, None, Duration::from_millis(50))));
     assert!(matches!(refused, Err(Refused::Unavailable { .. })), "{refused:?}");
 }
+
+#[test]
+fn the_source_is_not_promised_while_it_is_not_followed() {
+    let shop = Shop::settled("serve-unfollowed");
+    let serving = shop.serving(book(true, None), Options::default());
+    assert!(serving.unready().is_empty(), "{:?}", serving.unready());
+    shop.life.stop();
+    let [(pattern, why)] = &serving.unready()[..] else { panic!("{:?}", serving.unready()) };
+    assert_eq!(&**pattern, "book");
+    assert!(why.ends_with("source is not followed yet"), "{why}");
+}
