@@ -1,4 +1,4 @@
-//! Figures as people read them, in the terminal and on the page.
+//! Figures and names as people read them, in the terminal and on the page.
 
 /// `1,234,567`
 pub fn count(n: u64) -> String {
@@ -48,6 +48,19 @@ pub fn duration_ms(ms: u64) -> String {
     }
 }
 
+/// `94.6 %`; nothing of nothing is no share.
+pub fn share(part: u64, of: u64) -> Option<String> {
+    (of > 0).then(|| format!("{:.1} %", part as f64 / of as f64 * 100.0))
+}
+
+/// At most `max` characters, with what was cut marked.
+pub fn cut(text: &str, max: usize) -> String {
+    match text.chars().count() > max {
+        true => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +73,7 @@ mod tests {
         assert_eq!(bytes(10 << 30), "10.0 GiB");
         assert_eq!(rate(0.25), "0.2");
         assert_eq!(duration_ms(61_000), "1 min 1 s");
+        assert_eq!(cut("ünïcode", 4), "ünï…");
+        assert_eq!((share(1, 3).as_deref(), share(0, 0)), (Some("33.3 %"), None));
     }
 }

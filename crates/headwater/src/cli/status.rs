@@ -11,7 +11,7 @@ use headwater_model::file::File;
 
 use super::failure::Failure;
 use super::file;
-use super::picture::picture;
+use super::picture::{Screen, picture};
 use crate::control_socket;
 
 /// How often `--watch` looks again.
@@ -33,7 +33,7 @@ pub struct Args {
 /// Exit code 0 if an instance runs and everything is healthy, 1 otherwise.
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let file = file::load(path)?;
-    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let live = args.watch && std::io::stdout().is_terminal();
     loop {
         let found = control_socket::ask(&file.data).await.context("cannot ask the running instance")?;
         let running = found.is_some();
@@ -46,13 +46,13 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
             shown = serde_json::to_string(&status).context("cannot write the status as JSON")?;
             shown.push('\n');
         } else {
-            if args.watch && colours {
+            if live {
                 shown.push_str("\x1b[H\x1b[J");
             }
             if !running {
                 shown.push_str("no instance runs here; this is what the stores hold\n\n");
             }
-            shown.push_str(&picture(&status, colours));
+            shown.push_str(&picture(&status, Screen::of_stdout()));
         }
         let mut out = std::io::stdout().lock();
         // A reader that went away (`| head`) is a normal end.

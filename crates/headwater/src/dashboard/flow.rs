@@ -1,12 +1,12 @@
 //! The flow as a picture: source, journal, mirror, stores, access patterns, with what goes on upon every arrow. Drawn twice,
 //! from left to right and from top to bottom for narrow screens; the style shows one of them.
 
-use headwater_flow::status::{PartState, StoreStatus};
+use headwater_flow::status::{PartState, StoreStatus, ViewStatus};
 use maud::{Markup, html};
 
-use super::parts::{class, cut, lag, plural, symbol};
+use super::parts::{class, lag, plural, symbol};
 use super::{PatternScene, Scene};
-use crate::figures::{bytes, count, rate};
+use crate::figures::{bytes, count, cut, rate};
 
 /// A box of the picture.
 struct Part {
@@ -78,7 +78,8 @@ fn mirror(scene: &Scene, x: f64, width: f64) -> Option<Part> {
 }
 
 fn store(store: &StoreStatus, x: f64, width: f64) -> Part {
-    let rows: Option<u64> = store.views.iter().map(|view| view.rows).sum();
+    let held_of = |view: &ViewStatus| view.part.map(|part| part.documents).or(view.rows);
+    let rows: Option<u64> = store.views.iter().map(held_of).sum();
     let held = match rows {
         Some(rows) => format!("{}, {} rows", plural(store.views.len(), "view"), count(rows)),
         None => plural(store.views.len(), "view"),

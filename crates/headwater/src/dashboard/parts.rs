@@ -54,14 +54,6 @@ pub fn lag(store: &StoreStatus) -> String {
     }
 }
 
-/// At most `max` characters, with what was cut marked.
-pub fn cut(text: &str, max: usize) -> String {
-    match text.chars().count() > max {
-        true => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
-        false => text.to_owned(),
-    }
-}
-
 /// `1 row`, `2 rows`
 pub fn plural(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
@@ -97,6 +89,5 @@ mod tests {
         assert_eq!(short(Duration::from_micros(25)), "25 µs");
         assert_eq!(short(Duration::from_micros(1200)), "1.2 ms");
         assert_eq!(short(Duration::from_secs(3)), "3 s");
-        assert_eq!(cut("ünïcode", 4), "ünï…");
     }
 }

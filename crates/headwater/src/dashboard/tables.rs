@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use headwater_flow::serve::stats::HistogramSample;
-use headwater_flow::status::{Incident, PartState};
+use headwater_flow::status::{Incident, PartState, PartStatus};
 use maud::{Markup, html};
 
 use super::history::WINDOW;
 use super::parts::{plural, short, state, utc};
 use super::{PatternScene, QUARANTINE_SHOWN, Scene};
-use crate::figures::{bytes, count, duration_ms, rate};
+use crate::figures::{bytes, count, duration_ms, rate, share};
 
 /// A table; each row is its cells, the first of which names it. `id` of a row keeps its place across updates.
 fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
@@ -105,16 +105,35 @@ pub fn parts(scene: &Scene) -> Markup {
                     html! { (rate(view.changes_per_second)) },
                     html! { "–" },
                     html! { "–" },
-                    html! { @match (&view.error, view.rows) {
-                        (Some(error), _) => (error),
-                        (None, Some(rows)) => { (count(rows)) " rows" }
-                        (None, None) => "–",
+                    html! { @match (&view.error, &view.part, view.rows) {
+                        (Some(error), _, _) => (error),
+                        (None, Some(part), _) => (part_of_view(part)),
+                        (None, None, Some(rows)) => { (count(rows)) " rows" }
+                        (None, None, None) => "–",
                     } },
                 ],
             ));
         }
     }
     table("Parts of the flow", &["Part", "State", "Changes/s", "Lag", "Position", "Holds"], rows)
+}
+
+/// Of a store that holds part of a view: how full it is, and what it is good for.
+fn part_of_view(part: &PartStatus) -> String {
+    let reads = part.hits + part.misses;
+    let mut said = vec![format!("{} of at most {} rows", count(part.documents), count(part.documents_max))];
+    said.push(match share(part.hits, reads) {
+        Some(share) => format!("answered {share} of {} reads", count(reads)),
+        None => "not read yet".to_owned(),
+    });
+    let figures = [
+        (part.joined, "waited for another reader's load"),
+        (part.fills_dropped, "loaded and not taken"),
+        (part.evicted, "left to make room"),
+        (part.expired, "left for their age"),
+    ];
+    said.extend(figures.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
+    said.join("; ")
 }
 
 /// What is wrong with parts, in their own words.
@@ -217,12 +236,12 @@ pub fn backfills(scene: &Scene) -> Markup {
         return html! { p.none { "No view is being filled." } };
     }
     let rows = backfills.iter().map(|backfill| {
-        let share = backfill.rows as f64 / backfill.rows_estimate.max(1) as f64 * 100.0;
+        let percent = backfill.rows as f64 / backfill.rows_estimate.max(1) as f64 * 100.0;
         (None, vec![
             html! { (backfill.table) },
             html! {
-                progress max="100" value={ (format!("{share:.0}")) } aria-label={ (backfill.table) " read" } {}
-                " " (format!("{:.0} %", share.min(100.0)))
+                progress max="100" value={ (format!("{percent:.0}")) } aria-label={ (backfill.table) " read" } {}
+                " " (format!("{:.0} %", percent.min(100.0)))
             },
             html! { (count(backfill.rows)) " of about " (count(backfill.rows_estimate)) },
             html! { (rate(backfill.rows_per_second)) },

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use headwater_flow::Handle;
 use headwater_flow::serve::stats::{HistogramSample, PatternSample};
-use headwater_flow::status::{PartState, Status, StoreStatus};
+use headwater_flow::status::{PartState, PartStatus, Status, StoreStatus};
 use names::*;
 pub use text::CONTENT_TYPE;
 use text::Text;
@@ -127,6 +127,25 @@ fn store(text: &mut Text, store: &StoreStatus) {
         let labels = [("store", &*store.name), ("view", &*view.name)];
         state(text, VIEW_STATE, &labels, view.state);
         text.set(VIEW_CHANGES, &labels, view.changes_total as f64);
+        if let Some(part) = &view.part {
+            self::part(text, &labels, part);
+        }
+    }
+}
+
+fn part(text: &mut Text, labels: text::Labels<'_>, part: &PartStatus) {
+    for (name, value) in [
+        (PART_DOCUMENTS, part.documents),
+        (PART_MAX_DOCUMENTS, part.documents_max),
+        (PART_HITS, part.hits),
+        (PART_MISSES, part.misses),
+        (PART_MISSES_JOINED, part.joined),
+        (PART_FILLS, part.fills),
+        (PART_FILLS_DROPPED, part.fills_dropped),
+        (PART_EVICTIONS, part.evicted),
+        (PART_EXPIRATIONS, part.expired),
+    ] {
+        text.set(name, labels, value as f64);
     }
 }
 

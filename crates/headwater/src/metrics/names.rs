@@ -57,6 +57,16 @@ metrics! {
     VIEW_STATE = Gauge "headwater_view_state": "1 for the state the view in the store is in, 0 for the others.";
     VIEW_CHANGES = Counter "headwater_view_changes_total": "Changes applied to the view in the store.";
 
+    PART_DOCUMENTS = Gauge "headwater_part_documents": "Documents that the store holds of the view, where it holds part of it.";
+    PART_MAX_DOCUMENTS = Gauge "headwater_part_max_documents": "Documents that it holds at most.";
+    PART_HITS = Counter "headwater_part_hits_total": "Reads that the part answered.";
+    PART_MISSES = Counter "headwater_part_misses_total": "Reads of documents that the part lacked, which went on to another store.";
+    PART_MISSES_JOINED = Counter "headwater_part_joined_misses_total": "Of the misses, those that waited for another reader's load.";
+    PART_FILLS = Counter "headwater_part_fills_total": "Documents that came in.";
+    PART_FILLS_DROPPED = Counter "headwater_part_dropped_fills_total": "Loaded documents that did not come in: changed meanwhile, not wanted, or too many at once.";
+    PART_EVICTIONS = Counter "headwater_part_evictions_total": "Documents that left to make room.";
+    PART_EXPIRATIONS = Counter "headwater_part_expirations_total": "Documents that left for their age.";
+
     BACKFILL_TABLES = Gauge "headwater_backfill_tables": "Tables that are being read to fill views.";
     BACKFILL_ROWS = Gauge "headwater_backfill_rows": "Rows read so far of the tables that are being read.";
     BACKFILL_ESTIMATED_ROWS = Gauge "headwater_backfill_estimated_rows": "Rows that these tables have, by estimate.";

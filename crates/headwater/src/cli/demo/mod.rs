@@ -19,7 +19,7 @@ use headwater_model::file::File;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::picture::picture;
+use super::picture::{Screen, picture};
 use super::readers::Readers;
 use super::{file, run as data_plane};
 use crate::figures::count;
@@ -127,7 +127,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
         false => {
             eprintln!(
                 "the stores did not catch up in {CATCH_UP_WITHIN:?}:\n\n{}",
-                picture(&handle.status(), false)
+                picture(&handle.status(), Screen::default())
             );
             Ok(ExitCode::FAILURE)
         }
@@ -182,7 +182,6 @@ async fn watch(
     business: &Running,
 ) {
     let live = std::io::stdout().is_terminal();
-    let colours = live && std::env::var_os("NO_COLOR").is_none();
     let every = if live { DRAW_EVERY } else { Duration::from_secs(5) };
     loop {
         let mut out = String::new();
@@ -195,7 +194,9 @@ async fn watch(
             folder.display(),
             count(business.committed())
         ));
-        out.push_str(&picture(&handle.status_with_rows(ROWS_AGE_MAX, DRAW_EVERY).await, colours));
+        let status = handle.status_with_rows(ROWS_AGE_MAX, DRAW_EVERY).await;
+        // Looked at each time: a terminal may change its width.
+        out.push_str(&picture(&status, Screen::of_stdout()));
         if live {
             out.push_str(&format!(
                 "\nOpen {1}/ in a browser to watch it. Try, in another terminal:\n  \
@@ -248,7 +249,7 @@ async fn summary(
     status: &Status,
     committed: u64,
 ) -> Result<ExitCode, Failure> {
-    println!("\n{}", picture(status, false));
+    println!("\n{}", picture(status, Screen::of_stdout()));
     println!("{} transactions committed; comparing every store with the source:", count(committed));
     let mut fine = true;
     for compared in check::check(shop, stores, views).await? {

@@ -21,6 +21,16 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Another view of the same table, of which the memory store holds five documents.
+const PART: &str = r#"
+[views.copies]
+from = "books"
+columns = ["id", "copies"]
+store = ["local", { name = "memory", hold = "5" }]
+[access.copies]
+get = "copies"
+"#;
+
 /// Names of metrics in a text, as PromQL and the text format write them.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -44,10 +54,18 @@ fn promtool(args: &[&str], input: Option<&Path>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_rules_and_dashboard_name_is_in_a_scrape() {
-    let (service, db, client) = shop("metrics", OBJECTIVES).await;
+    let (service, db, client) = shop("metrics", &format!("{OBJECTIVES}{PART}")).await;
     db.execute_batch("UPDATE books SET title = 'Mine' WHERE id = 1").unwrap();
     client.get("/v1/book_page?id=1").expect(200);
     client.get("/v1/book_page?id=x").expect(400);
+    service
+        .eventually("the part answers", async || {
+            match client.get("/v1/copies?id=7").expect(200).header("headwater-store") {
+                Some("memory") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
     service
         .eventually("the commit is counted", async || {
             let text = client.get("/metrics").expect(200);
@@ -69,9 +87,18 @@ async fn what_rules_and_dashboard_name_is_in_a_scrape() {
         "headwater_reads_total{pattern=\"book_page\",store=\"memory\"} 1",
         "headwater_reads_refused_total{pattern=\"book_page\",reason=\"bad_request\"} 1",
         "headwater_read_duration_objective_seconds{pattern=\"reviews_of_book\"} 30",
+        "headwater_part_documents{store=\"memory\",view=\"copies\"} 1",
+        "headwater_part_max_documents{store=\"memory\",view=\"copies\"} 5",
+        "headwater_part_hits_total{store=\"memory\",view=\"copies\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
     }
+
+    let page = client.get("/dashboard/live").expect(200);
+    assert!(page.text().contains("1 of at most 5 rows; answered "), "{}", page.text());
+    let picture = service.command(&["status"]).expect(0).stdout;
+    let copies: Vec<&str> = picture.lines().filter(|line| line.contains("  copies ")).collect();
+    assert!(copies.iter().any(|line| line.contains("1 of 5 ") && line.contains(" a part, ")), "{picture}");
 
     let here = names(text);
     for file in ["alerts.yml", "grafana.json"] {
