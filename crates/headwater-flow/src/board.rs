@@ -23,6 +23,9 @@ use crate::status::{
 /// A store that is behind by more than this is shown as lagging.
 const LAGGING_MS: u64 = 5_000;
 
+/// Who approves what is done alone.
+pub(crate) const BY_ITSELF: &str = "headwater";
+
 /// Rates are averages over about this long.
 const RATE_OVER: Duration = Duration::from_secs(3);
 
@@ -193,7 +196,11 @@ impl Inner {
     }
 
     fn happened(&mut self, part: &str, kind: IncidentKind, cause: &str) {
-        self.incidents.add(now_micros(), part, kind, cause);
+        self.note(Incident::new(now_micros(), part, kind, cause));
+    }
+
+    fn note(&mut self, incident: Incident) {
+        self.incidents.add(Incident { epoch: self.epoch, ..incident });
     }
 }
 
@@ -483,10 +490,15 @@ impl Board {
     }
 
     /// The journal keeps nothing for this store any more, until it connects again.
-    pub fn let_go(&self, store: &str) {
+    pub fn let_go(&self, store: &str, transactions_behind: u64) {
         self.store(store, |part| part.let_go = true);
         let cause = "too far behind for the journal's bound: filled again when it is back";
-        self.lock().happened(&store_part(store), IncidentKind::LetGo, cause);
+        self.note(Incident {
+            evidence: Some(format!("{transactions_behind} transactions behind")),
+            step: Some("let go of the store".to_owned()),
+            approved_by: Some(BY_ITSELF.to_owned()),
+            ..Incident::new(now_micros(), &store_part(store), IncidentKind::LetGo, cause)
+        });
     }
 
     pub fn is_let_go(&self, store: &str) -> bool {
@@ -573,9 +585,31 @@ impl Board {
         inner.backfills.values_mut().for_each(|part| part.rows.sample(now));
     }
 
+    // Incidents.
+
+    /// Something happened to `part`, which is named as in [`Incident::part`].
+    pub fn happened(&self, part: &str, kind: IncidentKind, cause: &str) {
+        self.lock().happened(part, kind, cause);
+    }
+
+    /// The same with evidence, the step that is taken, who allowed it and what came of it, as far as there is.
+    pub fn note(&self, incident: Incident) {
+        self.lock().note(incident);
+    }
+
     /// What happened, newest first.
     pub fn incidents(&self) -> Vec<Incident> {
         self.lock().incidents.newest_first()
+    }
+
+    /// How often something happened since the process started, by kind.
+    pub fn incident_counts(&self) -> Vec<(&'static str, u64)> {
+        self.lock().incidents.counts()
+    }
+
+    /// For the one who writes the log.
+    pub fn with_incidents<T>(&self, f: impl FnOnce(&mut Incidents) -> T) -> T {
+        f(&mut self.lock().incidents)
     }
 
     /// Of each store: how long commits took to be seen in it.

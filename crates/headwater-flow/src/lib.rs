@@ -17,7 +17,7 @@ mod counting;
 pub mod derive;
 mod deriving;
 mod frontier;
-mod incidents;
+pub mod incidents;
 pub mod journal;
 mod landing;
 mod lock;

@@ -26,6 +26,7 @@ use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
 use crate::frontier::{Frontier, Reached};
+use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
@@ -168,9 +169,14 @@ impl Handle {
         self.frontier().map(|frontier| frontier.silent_for())
     }
 
-    /// What happened to the parts, newest first; kept in memory, and only so much of it.
+    /// What happened to the parts, newest first, and only so much of it; the log in the data folder holds more.
     pub fn incidents(&self) -> Vec<Incident> {
         self.board.incidents()
+    }
+
+    /// How often something happened since the process started, by kind.
+    pub fn incident_counts(&self) -> Vec<(&'static str, u64)> {
+        self.board.incident_counts()
     }
 
     /// Of each store: how long commits took to be seen in it, of the newest transaction of each step. From the source's
@@ -304,18 +310,15 @@ impl Service {
                 Ended::Cancelled => break,
                 Ended::Failed(why) => {
                     warn!(error = %why, "leading ended; trying again");
-                    self.board.source_failed(&why);
                     pause(&cancel).await;
                 }
                 Ended::Reshaped => {}
                 Ended::Fenced(why) => {
                     warn!(error = %why, "another instance took over; waiting");
-                    self.board.standby(&why.to_string());
                     pause(&cancel).await;
                 }
                 Ended::Gap(why) => {
                     error!(error = %why, "the log has a gap: every view is filled again from the source");
-                    self.board.source_failed(&why);
                     gap = true;
                 }
             }
@@ -323,9 +326,28 @@ impl Service {
         Ok(())
     }
 
-    /// One term of leadership, from taking the folder's lock to the end of all tasks.
+    /// One term of leadership, from taking the folder's lock to the end of all tasks and of what is written about them.
     async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
         let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
+        let (over, keeping) =
+            (CancellationToken::new(), Keeping::open(&self.options.data, Arc::clone(&self.board)));
+        let _told = over.clone().drop_guard();
+        let keeping = tokio::spawn(keeping.run(over.clone()));
+        let ended = self.term(cancel, gap).await;
+        match &ended {
+            Ok(Ended::Cancelled | Ended::Reshaped) => {}
+            Ok(Ended::Failed(why) | Ended::Gap(why)) | Err(why) => self.board.source_failed(why),
+            Ok(Ended::Fenced(why)) => self.board.standby(&why.to_string()),
+        }
+        over.cancel();
+        match keeping.await {
+            Ok(kept) => kept?,
+            Err(error) => return Err(Error::bug("keeping the incident log panicked").with_cause(error)),
+        }
+        ended
+    }
+
+    async fn term(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
         let state = Arc::new(State::open(&self.options.data.join("state.db"))?);
         let tables = self.tables();
         // Before the source hears which tables are still wanted: a table that comes back after a crash between the two

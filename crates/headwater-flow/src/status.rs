@@ -147,21 +147,61 @@ pub struct BackfillStatus {
     pub views: Vec<String>,
 }
 
-/// Something that happened to a part, or several times the same.
+/// Something that happened to a part, or several times the same; and what was done about it, if something was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// When it first happened, microseconds since 1970 by this machine's clock.
+    /// Its number in the log; 0 as long as it is not written there.
+    #[serde(default, skip_serializing)]
+    pub id: u64,
+    /// When it was first noticed, microseconds since 1970 by this machine's clock.
     pub at_micros: i64,
-    /// When it last happened.
+    /// When it last was.
     pub last_at_micros: i64,
     pub times: u64,
-    /// `source`, or `store NAME`.
+    /// `source`, `journal`, `store NAME` or `view STORE/VIEW`.
     pub part: String,
     pub kind: IncidentKind,
     pub cause: String,
+    /// Of the leadership under which it happened; 0 before the first.
+    #[serde(default)]
+    pub epoch: u64,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// What is done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Who or what allowed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// If this is the end of some trouble of the part: when that was first noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_micros: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl Incident {
+    pub fn new(at_micros: i64, part: &str, kind: IncidentKind, cause: &str) -> Incident {
+        Incident {
+            id: 0,
+            at_micros,
+            last_at_micros: at_micros,
+            times: 1,
+            part: part.to_owned(),
+            kind,
+            cause: cause.to_owned(),
+            epoch: 0,
+            evidence: None,
+            step: None,
+            approved_by: None,
+            result: None,
+            began_micros: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IncidentKind {
     /// This instance leads from now on.
@@ -185,6 +225,10 @@ pub enum IncidentKind {
     Broken,
     /// A store refused rows.
     Quarantined,
+    /// Something is done to mend a part, or waits to be allowed, or was: see its step.
+    Healing,
+    /// The incident log itself is damaged, or lacks something.
+    LogDamaged,
 }
 
 impl IncidentKind {
@@ -201,6 +245,8 @@ impl IncidentKind {
             IncidentKind::Filled => "filled",
             IncidentKind::Broken => "broken",
             IncidentKind::Quarantined => "quarantined",
+            IncidentKind::Healing => "healing",
+            IncidentKind::LogDamaged => "log damaged",
         }
     }
 
@@ -212,12 +258,24 @@ impl IncidentKind {
             | IncidentKind::Gap
             | IncidentKind::LetGo
             | IncidentKind::Broken
-            | IncidentKind::Quarantined => true,
+            | IncidentKind::Quarantined
+            | IncidentKind::LogDamaged => true,
             IncidentKind::Leading
             | IncidentKind::Standby
             | IncidentKind::Recovered
             | IncidentKind::Filling
-            | IncidentKind::Filled => false,
+            | IncidentKind::Filled
+            | IncidentKind::Healing => false,
+        }
+    }
+
+    /// The kinds of trouble that it is the end of.
+    pub fn ends(self) -> &'static [IncidentKind] {
+        match self {
+            IncidentKind::Leading => &[IncidentKind::Failed, IncidentKind::Standby],
+            IncidentKind::Recovered => &[IncidentKind::Failed, IncidentKind::Lagging],
+            IncidentKind::Filled => &[IncidentKind::LetGo, IncidentKind::Filling],
+            _ => &[],
         }
     }
 }

@@ -87,9 +87,10 @@ impl Upkeep {
     }
 
     fn let_go(&self, store: &str, offset: Offset) -> Result<Offset> {
+        let behind = self.journal.durable().0 - offset.0;
         error!(
             store,
-            behind_transactions = self.journal.durable().0 - offset.0,
+            behind_transactions = behind,
             "the journal is at its bound: the store is let go and will be filled again"
         );
         for plan in self.plans.iter().filter(|plan| plan.view.stores.iter().any(|name| **name == *store)) {
@@ -97,7 +98,7 @@ impl Upkeep {
             self.state.want_fill(&consumer, &plan.fingerprint)?;
             self.board.view_ready(&consumer, false);
         }
-        self.board.let_go(store);
+        self.board.let_go(store, behind);
         Ok(self.board.slowest().map_or(self.journal.durable(), |(_, offset)| offset))
     }
 

@@ -61,6 +61,29 @@ pub fn cut(text: &str, max: usize) -> String {
     }
 }
 
+/// A time of day and date in UTC, `2026-11-22 17:05:09`, from microseconds since 1970.
+pub fn utc(micros: i64) -> String {
+    let seconds = micros.div_euclid(1_000_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to a civil date, by the usual shift of the year's start to March.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// How long something took, in microseconds; what a clock that was set back makes of it is nothing.
+pub fn took(micros: i64) -> String {
+    duration_ms(u64::try_from(micros / 1000).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +98,13 @@ mod tests {
         assert_eq!(duration_ms(61_000), "1 min 1 s");
         assert_eq!(cut("ünïcode", 4), "ünï…");
         assert_eq!((share(1, 3).as_deref(), share(0, 0)), (Some("33.3 %"), None));
+        assert_eq!(took(-5), "0 ms");
+    }
+
+    #[test]
+    fn times_read_well() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00");
+        assert_eq!(utc(951_782_400_000_000), "2000-02-29 00:00:00");
+        assert_eq!(utc(1_795_367_109_999_999), "2026-11-22 17:05:09");
     }
 }

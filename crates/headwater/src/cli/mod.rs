@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod failure;
 mod file;
+mod incidents;
 mod init;
 mod picture;
 mod readers;
@@ -46,6 +47,8 @@ enum Command {
     Run(run::Args),
     /// Show what each store holds and how far behind it is.
     Status(status::Args),
+    /// Show what happened to each part and what was done about it.
+    Incidents(incidents::Args),
     /// Try it on a small bookshop: SQLite on both ends, live traffic, nothing to install.
     Demo(demo::Args),
 }
@@ -72,6 +75,13 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Config => config::run(&args.file),
         Command::Run(run) => run::run(run, &args.file).await,
         Command::Status(status) => status::run(status, &args.file).await,
+        Command::Incidents(incidents) => incidents::run(incidents, &args.file).await,
         Command::Demo(demo) => demo::run(demo).await,
     }
+}
+
+/// A duration on the command line.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    headwater_model::file::parse_duration(text)
+        .ok_or_else(|| "write a number and a unit, such as 20s or 5m".to_owned())
 }

@@ -130,12 +130,12 @@ mod tests {
             offset: 3,
         };
         let incident = Incident {
-            at_micros: 0,
-            last_at_micros: 1,
             times: 2,
-            part: "store near".into(),
-            kind: IncidentKind::Failed,
-            cause: hostile.into(),
+            evidence: Some(hostile.into()),
+            step: Some(hostile.into()),
+            approved_by: Some(hostile.into()),
+            result: Some(hostile.into()),
+            ..Incident::new(0, "store near", IncidentKind::Failed, hostile)
         };
         Scene {
             leading: true,

@@ -8,9 +8,9 @@ use headwater_flow::status::{Incident, PartState, PartStatus};
 use maud::{Markup, html};
 
 use super::history::WINDOW;
-use super::parts::{plural, short, state, utc};
+use super::parts::{plural, short, state};
 use super::{PatternScene, QUARANTINE_SHOWN, Scene};
-use crate::figures::{bytes, count, duration_ms, rate, share};
+use crate::figures::{bytes, count, duration_ms, rate, share, took, utc};
 
 /// A table; each row is its cells, the first of which names it. `id` of a row keeps its place across updates.
 fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
@@ -299,7 +299,7 @@ const INCIDENTS_OPEN: usize = 12;
 
 pub fn incidents(scene: &Scene) -> Markup {
     if scene.incidents.is_empty() {
-        return html! { p.none { "Nothing has happened since this instance started." } };
+        return html! { p.none { "Nothing has happened yet." } };
     }
     let (open, more) = scene.incidents.split_at(scene.incidents.len().min(INCIDENTS_OPEN));
     html! {
@@ -307,7 +307,7 @@ pub fn incidents(scene: &Scene) -> Markup {
         @if !more.is_empty() {
             details { summary { "Earlier (" (more.len()) ")" } (timeline(more)) }
         }
-        p.note { "Kept in memory since this instance started; times are UTC." }
+        p.note { "The newest of the log in the data folder; " code { "headwater incidents" } " shows all of it. Times are UTC." }
     }
 }
 
@@ -319,7 +319,11 @@ fn timeline(incidents: &[Incident]) -> Markup {
                     time datetime={ (utc(incident.last_at_micros).replace(' ', "T")) "Z" } { (utc(incident.last_at_micros)) }
                     " " strong { (incident.part) ": " (incident.kind.as_str()) }
                     @if incident.times > 1 { " " span.times { (incident.times) " times since " (utc(incident.at_micros)) } }
+                    @if let Some(began) = incident.began_micros { " after " (took(incident.at_micros - began)) }
                     @if !incident.cause.is_empty() { div.cause { (incident.cause) } }
+                    @for (name, detail) in [("Seen", &incident.evidence), ("Step", &incident.step), ("Approved by", &incident.approved_by), ("Result", &incident.result)] {
+                        @if let Some(detail) = detail { div.cause { (name) ": " (detail) } }
+                    }
                 }
             }
         }

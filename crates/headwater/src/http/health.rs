@@ -57,3 +57,8 @@ pub async fn status(State(site): State<Arc<Site>>) -> Result<Response, Problem> 
     let status = site.opened()?.handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await;
     Ok(([(CACHE_CONTROL, "no-store")], Json(status)).into_response())
 }
+
+/// What happened to the parts lately, newest first.
+pub async fn incidents(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
+    Ok(([(CACHE_CONTROL, "no-store")], Json(site.opened()?.handle.incidents())).into_response())
+}

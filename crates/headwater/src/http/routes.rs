@@ -29,6 +29,7 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/status.json", get(health::status))
+        .route("/incidents.json", get(health::incidents))
         .route("/metrics", get(metrics::show))
         .route("/problems", get(problem::list))
         .route("/problems/{name}", get(problem::one))

@@ -35,6 +35,8 @@ pub struct Look {
     pub silent: Option<Duration>,
     pub visible: Vec<(Box<str>, HistogramSample)>,
     pub patterns: Vec<PatternLook>,
+    /// How often something happened, by kind.
+    pub incidents: Vec<(&'static str, u64)>,
 }
 
 /// An access pattern, its objectives and its counters.
@@ -65,6 +67,7 @@ impl Look {
             silent: handle.silent_for(),
             visible: handle.commit_to_visible(),
             patterns: patterns.collect(),
+            incidents: handle.incident_counts(),
         }
     }
 }
@@ -83,6 +86,7 @@ pub fn text(look: Option<&Look>) -> String {
             text.histogram(STORE_VISIBLE_SECONDS, &[("store", store)], visible);
         }
         look.patterns.iter().for_each(|pattern| self::pattern(&mut text, pattern));
+        look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
     }
     text.finish()
 }

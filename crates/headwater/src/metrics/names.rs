@@ -81,6 +81,8 @@ metrics! {
     READ_AGE_OBJECTIVE = Gauge "headwater_read_age_objective_seconds": "The file's stale of the pattern.";
     READ_RATE_OBJECTIVE = Gauge "headwater_read_rate_objective": "The file's rate of the pattern, reads per second.";
 
+    INCIDENTS = Counter "headwater_incidents_total": "What happened to parts, by kind; `headwater incidents` tells of each.";
+
     PROCESS_CPU = Counter "process_cpu_seconds_total": "User and system time.";
     PROCESS_RESIDENT = Gauge "process_resident_memory_bytes": "Memory held.";
     PROCESS_FDS = Gauge "process_open_fds": "Open file descriptors.";

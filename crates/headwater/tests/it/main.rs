@@ -6,6 +6,7 @@ mod config;
 mod crash;
 mod demo;
 mod http;
+mod incidents;
 mod init;
 mod leader;
 mod probe;

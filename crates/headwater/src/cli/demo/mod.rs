@@ -60,16 +60,11 @@ pub struct Args {
     reset: bool,
     /// Run this long without a terminal, then stop the writes, check that every store equals the source, and end with
     /// exit code 0 or 1.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = super::duration)]
     run_for: Option<Duration>,
     /// Transactions per second that the shop commits.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    headwater_model::file::parse_duration(text)
-        .ok_or_else(|| "write a number and a unit, such as 20s or 5m".to_owned())
 }
 
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {

@@ -1,7 +1,7 @@
 //! Reading over HTTP, from the program as it runs.
 
 mod bounds;
-mod client;
+pub mod client;
 mod dashboard;
 mod doors;
 mod garbage;
