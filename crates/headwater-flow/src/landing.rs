@@ -15,7 +15,7 @@
 //! being filled. A row that was read lands iff no transaction that precedes the mark in the stream and is invisible to
 //! the read touched its key. Windows open and close between transactions only, so a window has seen each transaction whole.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
@@ -23,11 +23,10 @@ use headwater_model::{
 };
 use tokio::sync::oneshot;
 
+use crate::passed::Passed;
+
 /// Touches a window remembers before it gives the chunk up to be read again, smaller.
 const TOUCHES_MAX: usize = 1_000_000;
-
-/// Transactions whose place in the journal is remembered by number.
-const RECENT_MAX: usize = 1_000_000;
 
 /// What a transaction did to a key of a watched table, as far as chunks care.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,35 +198,34 @@ struct Window {
     chunk: Option<(Chunk, oneshot::Sender<Outcome>)>,
 }
 
-#[derive(Default)]
 struct Inner {
     in_transaction: bool,
     open: HashMap<ChunkId, Window>,
     /// Windows that wait for the transaction in flight to end.
     waiting: Vec<(ChunkId, TableId, oneshot::Sender<()>)>,
-    recent: VecDeque<(u64, Offset)>,
+    passed: Passed,
     last_offset: Offset,
     /// Transactions with lower numbers are visible to every read that begins now.
     ended_below: u64,
-    /// Transactions with lower numbers may have come by without being in `recent`.
-    known_from: u64,
 }
 
-/// The windows of all chunks in flight, shared by capture and backfill.
-#[derive(Default)]
+/// The windows of all chunks in flight, shared by capture, backfill and whoever judges an answer of the source.
 pub struct Windows {
     inner: Mutex<Inner>,
 }
 
 impl Windows {
-    /// `first_look`: the moment of a read that began before this run's log is followed, when every table was published and
-    /// a transaction of ours had ended ([`Windows::passed_before`]). What began after it comes by in this run, all of it.
+    /// `first_look`: see [`Passed::new`].
     pub fn new(first_look: &Moment) -> Windows {
-        let known_from = match first_look {
-            Moment::Snapshot { xmax, .. } => *xmax,
-            Moment::At(_) => 0,
+        let inner = Inner {
+            in_transaction: false,
+            open: HashMap::new(),
+            waiting: Vec::new(),
+            passed: Passed::new(first_look),
+            last_offset: Offset::ZERO,
+            ended_below: 0,
         };
-        Windows { inner: Mutex::new(Inner { known_from, ..Inner::default() }) }
+        Windows { inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -254,29 +252,29 @@ impl Windows {
     /// Of the transactions that the read of `id` did not see, those that had come by before its window opened: their
     /// keys must be looked up at these offsets. `Err` with a number when that cannot be told: read again when it has
     /// ended.
-    ///
-    /// A snapshot's `xmax` follows the last transaction that *ended*, so one that hangs may lie beyond it. What earlier
-    /// runs delivered does not, provided that a transaction of ours ended before the read.
     pub fn passed_before(&self, id: ChunkId, moment: &Moment) -> Result<Vec<Offset>, u64> {
-        let Moment::Snapshot { xmin, xmax, in_progress } = moment else { return Ok(Vec::new()) };
+        let Moment::Snapshot { xmin, .. } = moment else { return Ok(Vec::new()) };
         let mut inner = self.lock();
         let Some(opened_after) = inner.open.get(&id).map(|window| window.opened_after) else {
             return Ok(Vec::new());
         };
-        let known_from = inner.known_from;
-        let unseen: HashSet<u64> = in_progress.iter().copied().collect();
-        let came_by: HashMap<u64, Offset> =
-            inner.recent.iter().filter(|(xid, _)| xid >= xmax || unseen.contains(xid)).copied().collect();
-        // What began before this run may in part have come by before it, or before its table was followed.
-        if let Some(xid) = in_progress.iter().find(|xid| **xid < known_from) {
-            return Err(*xid);
-        }
-        let mut passed: Vec<Offset> =
-            came_by.into_values().filter(|offset| *offset <= opened_after).collect();
+        let unseen = inner.passed.unseen(moment)?.map(|(_, place)| place.offset);
+        let mut passed: Vec<Offset> = unseen.filter(|offset| *offset <= opened_after).collect();
         passed.sort_unstable();
         inner.ended_below = inner.ended_below.max(*xmin);
         inner.forget_ended();
         Ok(passed)
+    }
+
+    /// The number of a transaction that the log shows at or before `position`, or may show there, and that a read of
+    /// `moment` does not: whoever was shown that position may know it.
+    pub fn lacks(&self, moment: &Moment, position: &Position) -> Option<u64> {
+        let inner = self.lock();
+        let mut unseen = match inner.passed.unseen(moment) {
+            Ok(unseen) => unseen,
+            Err(xid) => return Some(xid),
+        };
+        unseen.find(|(_, place)| place.sequence <= position.sequence).map(|(xid, _)| xid)
     }
 
     /// Hands over the rows that were read, and `earlier`: transactions that passed before the window opened and that
@@ -309,11 +307,7 @@ impl Windows {
         let mut inner = self.lock();
         inner.last_offset = offset;
         if let Some(xid) = delivered.xid {
-            if inner.recent.len() == RECENT_MAX {
-                let forgotten = inner.recent.pop_front().map_or(0, |(xid, _)| xid);
-                inner.known_from = inner.known_from.max(forgotten + 1);
-            }
-            inner.recent.push_back((xid, offset));
+            inner.passed.came_by(xid, offset, &delivered.position);
         }
         if !delivered.touches.is_empty() {
             let delivered = Arc::new(delivered);
@@ -386,9 +380,7 @@ impl Inner {
     fn forget_ended(&mut self) {
         let reading = self.open.values().filter(|window| window.chunk.is_none());
         let below = reading.map(|window| window.ended_below).min().unwrap_or(self.ended_below);
-        while self.recent.front().is_some_and(|(xid, _)| *xid < below) {
-            self.recent.pop_front();
-        }
+        self.passed.forget_below(below);
     }
 
     fn end_transaction(&mut self) {

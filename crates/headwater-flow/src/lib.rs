@@ -6,8 +6,8 @@
 //!    └─ backfill (chunks) ┘
 //! ```
 //!
-//! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true; `frontier` knows
-//! how far the log has been read; `upkeep` frees journal and source; `state` remembers what must survive a restart.
+//! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true, by what `passed`
+//! says of transactions that a read did not see; `frontier` knows how far the log has been read; `upkeep` frees journal and source; `state` remembers what must survive a restart.
 
 mod apply;
 mod backfill;
@@ -23,6 +23,7 @@ mod landing;
 mod lock;
 mod mapping;
 mod part;
+mod passed;
 mod retry;
 pub mod serve;
 mod service;

@@ -81,6 +81,8 @@ struct Term {
     journal: Journal,
     frontier: Arc<Frontier>,
     state: Arc<State>,
+    /// Once the source is followed.
+    windows: Option<Arc<Windows>>,
     /// How far the mirror is, once it is there.
     derived: Option<watch::Receiver<Offset>>,
 }
@@ -137,6 +139,11 @@ impl Handle {
 
     pub(crate) fn frontier(&self) -> Option<Arc<Frontier>> {
         self.term().map(|term| term.frontier)
+    }
+
+    /// `None` while this instance does not follow the source.
+    pub(crate) fn windows(&self) -> Option<Arc<Windows>> {
+        self.term()?.windows
     }
 
     pub(crate) fn progress(&self, store: &str) -> watch::Receiver<Progress> {
@@ -373,6 +380,7 @@ impl Service {
             journal: journal.clone(),
             frontier: Arc::clone(&frontier),
             state: Arc::clone(&state),
+            windows: None,
             derived: None,
         });
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
@@ -403,6 +411,9 @@ impl Service {
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 
         let windows = Arc::new(Windows::new(&self.first_look(&tables, &frontier).await?));
+        if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
+            term.windows = Some(Arc::clone(&windows));
+        }
         let (requests, asked) = mpsc::channel(64);
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
@@ -555,7 +566,8 @@ impl Service {
         }
     }
 
-    /// What a read shows that begins now, when the tables are followed: see [`Windows::new`].
+    /// What a read shows that begins now, when the tables are followed: see
+    /// [`crate::passed::Passed::new`].
     async fn first_look(&self, tables: &[TableName], frontier: &Frontier) -> Result<Moment> {
         let Some(table) = tables.first() else {
             return Err(Error::misconfigured("there is no view"));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnType, Held, Key, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind};
+use crate::{
+    ColumnType, Held, Key, Moment, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind,
+};
 
 /// An access pattern: the `x` of `[access.x]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -294,8 +296,9 @@ pub enum AnswerMoment {
     AtLeast(Held),
     /// Of the source itself: everything up to `all_to` whose commit was acknowledged to its client before the read, perhaps
     /// some of what lies behind it, and nothing behind `none_past`. A commit that waits for a standby may lie before
-    /// `all_to` and not be visible yet, so an answer as of a place is not the state that following shows there.
-    Now { all_to: Position, none_past: Position },
+    /// `all_to` and not be visible yet, so an answer as of a place is not the state that following shows there: whatever
+    /// `sees` shows is in the answer, and that can be told of each transaction.
+    Now { all_to: Position, none_past: Position, sees: Moment },
 }
 
 #[derive(Clone, Debug, PartialEq)]

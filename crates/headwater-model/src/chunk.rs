@@ -32,7 +32,7 @@ pub struct Chunk {
 }
 
 /// What a read could see.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Moment {
     /// A snapshot over transaction numbers (PostgreSQL's `pg_current_snapshot()`): everything below `xmin` has
     /// ended, nothing from `xmax` on had begun, and in between `in_progress` had not ended. Log order does not decide.

@@ -4,22 +4,23 @@
 //! What is promised of the moment: the position is read from the log *before* the statement takes its snapshot. Every
 //! transaction whose commit was acknowledged to its client before the call is visible then, and its commit lies at or
 //! before that position. Commits between the two are visible too, so where the log ends is read again *after* the snapshot:
-//! no commit that is visible lies behind that. A commit that still waits for a synchronous standby may lie before the position and not be
-//! visible; nobody was told of it yet.
+//! no commit that is visible lies behind that. A commit that still waits for a synchronous standby may lie before the
+//! position and not be visible, while whoever follows the log knows it already. So what was visible is asked for too, before the
+//! statement: what can be seen once stays visible.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{Answer, AnswerMoment, Error, Position, Read, Result, TableName};
+use headwater_model::{Answer, AnswerMoment, Error, Moment, Position, Read, Result, TableName};
 
 use super::catalog::{self, Catalog};
 use super::config::Config;
 use super::connection::{Bound, Connection, Row};
 use super::dialect::{self, Postgres, Type};
 use super::pool::Pool;
-use super::{lsn, sql};
+use super::{chunk, lsn, sql};
 use crate::sql::{Column, Shapes, Statement, Table, statement, tables};
 
 /// Answers at once; others wait for their turn.
@@ -94,13 +95,13 @@ impl Answers {
             let (Some(end), Some(rows), Some(moment)) = (results.pop(), results.pop(), results.pop()) else {
                 return Err(Error::bug("the server left out a result"));
             };
-            let (all_to, print) = position(&moment)?;
+            let Seen { all_to, sees, print } = seen(&moment)?;
             if print != known.print {
                 self.lock().remove(&tables);
                 continue;
             }
             let none_past = Position::new(all_to.system.clone(), end_of_log(&end)?);
-            let at = AnswerMoment::Now { all_to, none_past };
+            let at = AnswerMoment::Now { all_to, none_past, sees };
             return Ok(Answer { at, found: statement.found(&Postgres, rows)? });
         }
         Err(Error::transient("the tables change faster than they can be read"))
@@ -134,7 +135,7 @@ impl Answers {
         known: &Known,
     ) -> Result<bool> {
         let rows = connection.query(&moment_sql(tables)).await?;
-        Ok(position(&rows)?.1 == known.print)
+        Ok(seen(&rows)?.print == known.print)
     }
 
     /// Asks the catalog for the shapes of tables, and remembers them.
@@ -145,7 +146,7 @@ impl Answers {
         tables: &[TableName],
     ) -> Result<Arc<Known>> {
         // First: what changes meanwhile shows at the next look.
-        let (_, print) = position(&connection.query(&moment_sql(tables)).await?)?;
+        let print = seen(&connection.query(&moment_sql(tables)).await?)?.print;
         let mut shapes = Shapes::new();
         for name in tables {
             let rows = connection.query(&catalog::describe_sql(&catalog::oid_of(name))).await?;
@@ -219,7 +220,8 @@ fn moment_sql(tables: &[TableName]) -> String {
         );
     }
     format!(
-        "SELECT l.lsn, s.system_identifier, pg_walfile_name(l.lsn){prints}
+        "SELECT l.lsn, s.system_identifier, pg_walfile_name(l.lsn),
+                pg_current_snapshot(){prints}
          FROM (SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS lsn) AS l,
               pg_control_system() AS s"
     )
@@ -234,15 +236,28 @@ fn end_of_log(rows: &[Row]) -> Result<u64> {
     }
 }
 
-/// Position and print out of what [`moment_sql`] gives.
-fn position(rows: &[Row]) -> Result<(Position, String)> {
+/// The moment before a statement.
+struct Seen {
+    /// Where the log ended.
+    all_to: Position,
+    sees: Moment,
+    /// What the catalog said of the tables.
+    print: String,
+}
+
+/// Reads what [`moment_sql`] gives.
+fn seen(rows: &[Row]) -> Result<Seen> {
     let row = rows.first().map(Vec::as_slice).unwrap_or_default();
-    let [at, system, file, prints @ ..] = row else { return Err(Error::bug("the server has no position")) };
+    let [at, system, file, snapshot, prints @ ..] = row else {
+        return Err(Error::bug("the server has no position"));
+    };
     let (Some(at), Some(system), Some(file)) = (at, system, file) else {
         return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
     };
     let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let timeline = timeline.ok_or_else(|| Error::bug(format!("\"{file}\" is no file of the log")))?;
-    let position = Position::new(format!("{system}/{timeline}"), lsn::parse(at)?);
-    Ok((position, prints.iter().map(|print| print.as_deref().unwrap_or("-")).collect::<Vec<_>>().join("|")))
+    let all_to = Position::new(format!("{system}/{timeline}"), lsn::parse(at)?);
+    let sees = chunk::snapshot(snapshot.as_deref().unwrap_or_default())?;
+    let print = prints.iter().map(|print| print.as_deref().unwrap_or("-")).collect::<Vec<_>>().join("|");
+    Ok(Seen { all_to, sees, print })
 }

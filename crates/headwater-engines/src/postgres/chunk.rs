@@ -84,7 +84,7 @@ fn no_key(name: &TableName) -> Error {
 }
 
 /// `xmin:xmax:xip,xip`
-fn snapshot(text: &str) -> Result<Moment> {
+pub(super) fn snapshot(text: &str) -> Result<Moment> {
     let read = || {
         let mut parts = text.splitn(3, ':');
         let xmin = parts.next()?.parse().ok()?;

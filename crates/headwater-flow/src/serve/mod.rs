@@ -102,8 +102,7 @@ pub enum Content {
 pub struct Shown {
     /// `None`: the source.
     pub store: Option<Box<str>>,
-    /// What [`Ask::after`] takes: a store that is asked for it never shows less than this answer. The source may, for as long
-    /// as a commit is in its log and not visible yet.
+    /// What [`Ask::after`] takes: an answer to whoever asks for it never shows less than this one.
     pub position: Option<String>,
     /// How far the answer may lie behind the source.
     pub age: Duration,
@@ -131,6 +130,9 @@ pub enum Refused {
         /// Of the store that is the furthest, how old.
         age: Option<Duration>,
         transactions: Option<u64>,
+        /// The number of a transaction that the source does not show yet, although it is in the log at or before the position,
+        /// or may be: then the source cannot stand in for the stores.
+        unseen: Option<u64>,
     },
     /// The answer would take more than its bound.
     TooMuch(Error),

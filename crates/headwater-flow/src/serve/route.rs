@@ -5,6 +5,9 @@
 //! new enough the reader waits; when it has waited long enough, or none can answer at all, the source answers within its
 //! budget.
 //!
+//! What the log says is not always visible at the source: a commit that waits for a synchronous standby is known to stores
+//! first. Whoever demands a position at which such a commit lies is not answered by the source until it shows it.
+//!
 //! A store that holds part of the view is asked first, if it holds what is asked for. What another store had to answer is offered
 //! to it, and readers that miss the same document at the same time wait for one load.
 
@@ -16,10 +19,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use headwater_model::{
-    Answer, AnswerMoment, Epoch, Error, ErrorKind, Found, Key, Offset, Position, Read, Result, Store,
+    Answer, AnswerMoment, Epoch, Error, ErrorKind, Found, Key, Moment, Offset, Position, Read, Result, Store,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::breaker::Breaker;
 use super::flight::{Follow, Seat};
@@ -32,6 +35,10 @@ use crate::service::{Distance, Handle, NamedStore};
 /// The next store is asked beside the first after this many times what it usually takes, and within these bounds.
 const HEDGE_TIMES: u32 = 4;
 const HEDGE_LEAST: Duration = Duration::from_millis(3);
+
+/// Between two questions to a source that does not show yet what it has in its log: the first pause, and the longest.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(20);
+const UNSEEN_PAUSE_MAX: Duration = Duration::from_millis(320);
 
 /// The end of what is said of a store that is older than its reader allows.
 const TOO_OLD: &str = "ms old";
@@ -70,8 +77,15 @@ pub(super) struct Routed {
 enum At {
     /// Of a store: it shows everything up to `from`, and nothing behind `upto`.
     Offsets { from: Offset, upto: Offset, epoch: Epoch },
-    /// Of the source: it shows everything up to here.
-    Position(Position),
+    /// Of the source: it shows everything up to `all_to` that it `sees`.
+    Source { all_to: Position, sees: Moment },
+}
+
+/// What the source had to say.
+enum Sourced {
+    Answer(Routed),
+    /// It does not show yet what lies at or before the position that is demanded: the transaction with this number.
+    Lacks(u64),
 }
 
 /// What may make a store new enough that is not.
@@ -217,7 +231,10 @@ impl Inner {
         }
         let is_new = match (&routed.at, after) {
             (_, None) => true,
-            (At::Position(position), Some(after)) => position >= after,
+            (At::Source { all_to, sees }, Some(after)) => {
+                all_to >= after
+                    && self.handle.windows().is_some_and(|windows| windows.lacks(sees, after).is_none())
+            }
             (At::Offsets { from, .. }, Some(after)) => {
                 self.offset_of(after, until).await?.is_some_and(|offset| *from >= offset)
             }
@@ -250,24 +267,37 @@ impl Inner {
         {
             return Ok(answer);
         }
-        let mut by_source = None;
+        let (mut by_source, mut unseen, mut pause) = (None, None, UNSEEN_PAUSE);
         if pattern.plan.access.source {
-            match self.ask_source(read, after, deadline).await {
-                Err(refused @ (Refused::Overloaded { .. } | Refused::Unavailable { .. })) => {
-                    by_source = Some(refused);
+            loop {
+                let until = match self.ask_source(read, after, deadline).await {
+                    Ok(Sourced::Answer(answer)) => return Ok(answer),
+                    Ok(Sourced::Lacks(xid)) => {
+                        unseen = Some(xid);
+                        deadline.min(Instant::now() + pause)
+                    }
+                    Err(refused @ (Refused::Overloaded { .. } | Refused::Unavailable { .. })) => {
+                        by_source = Some(refused);
+                        deadline
+                    }
+                    Err(refused) => return Err(refused),
+                };
+                // The source could not: a store may still become new enough in time.
+                if known
+                    && let Some(answer) =
+                        self.stores_in_time(pattern, read, &demand, until, &mut tried).await?
+                {
+                    return Ok(answer);
                 }
-                ended => return ended,
-            }
-            // The source could not: a store may still become new enough in time.
-            if known
-                && let Some(answer) =
-                    self.stores_in_time(pattern, read, &demand, deadline, &mut tried).await?
-            {
-                return Ok(answer);
+                if by_source.is_some() || until >= deadline {
+                    break;
+                }
+                sleep_until(until).await;
+                pause = (pause * 2).min(UNSEEN_PAUSE_MAX);
             }
         }
         if after.is_some() || tried.iter().any(|(_, why)| why.ends_with(TOO_OLD)) {
-            return Err(self.behind(pattern, began));
+            return Err(self.behind(pattern, began, unseen));
         }
         Err(match by_source {
             Some(overloaded @ Refused::Overloaded { .. }) => overloaded,
@@ -483,7 +513,7 @@ impl Inner {
         read: &Read,
         after: Option<&Position>,
         deadline: Instant,
-    ) -> Result<Routed, Refused> {
+    ) -> Result<Sourced, Refused> {
         let unavailable = |why: String| Err(Refused::Unavailable { tried: vec![("source".to_owned(), why)] });
         if !self.source_breaker.lets_through() {
             return unavailable("failed just now and is left alone for a moment".to_owned());
@@ -514,7 +544,7 @@ impl Inner {
                 return unavailable(error.to_string());
             }
         };
-        let AnswerMoment::Now { all_to, none_past } = answer.at else {
+        let AnswerMoment::Now { all_to, none_past, sees } = answer.at else {
             return unavailable("answered with a store's moment".to_owned());
         };
         match after.map(|after| all_to.partial_cmp(after)) {
@@ -529,18 +559,28 @@ impl Inner {
                 ))));
             }
         }
-        let (position, at) = (Some(none_past), At::Position(all_to));
-        Ok(Routed { found: answer.found, store: None, position, age: Duration::ZERO, at })
+        if let Some(after) = after {
+            let Some(windows) = self.handle.windows() else {
+                return unavailable("is not followed by this instance".to_owned());
+            };
+            if let Some(xid) = windows.lacks(&sees, after) {
+                return Ok(Sourced::Lacks(xid));
+            }
+        }
+        let (position, at) = (Some(none_past), At::Source { all_to, sees });
+        let (found, age) = (answer.found, Duration::ZERO);
+        Ok(Sourced::Answer(Routed { found, store: None, position, age, at }))
     }
 
-    /// How far the furthest store is behind.
-    pub(super) fn behind(&self, pattern: &Pattern, began: Instant) -> Refused {
+    /// How far the furthest store is behind, and what the source does not show.
+    pub(super) fn behind(&self, pattern: &Pattern, began: Instant, unseen: Option<u64>) -> Refused {
         let offsets = pattern.stores.iter().map(|place| self.stores[*place].progress.borrow().offset);
         let distance = offsets.max().map(|offset| self.handle.distance(offset));
         Refused::Behind {
             waited: began.elapsed(),
             age: distance.map(|distance| distance.age),
             transactions: distance.map(|distance| distance.transactions),
+            unseen,
         }
     }
 }

@@ -68,7 +68,7 @@ impl Inner {
                     break;
                 }
                 if offset.is_none() || timeout_at(until, moved).await.is_err() {
-                    return Err(self.behind(pattern, began));
+                    return Err(self.behind(pattern, began, None));
                 }
             }
         }

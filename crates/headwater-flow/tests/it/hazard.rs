@@ -35,13 +35,13 @@ const HANGING: [(&str, &str); 7] = [
 ];
 
 /// A server whose commits can be made to hang.
-struct Server {
-    postgres: Postgres,
+pub struct Server {
+    pub postgres: Postgres,
     clients: Vec<Client>,
 }
 
 impl Server {
-    async fn start() -> Server {
+    pub async fn start() -> Server {
         let postgres = Postgres::start();
         let mut clients = Vec::new();
         for (table, _) in HANGING {
@@ -63,7 +63,7 @@ impl Server {
 
     /// From now on commits wait for a standby that does not exist; then the statements of `HANGING` are committed.
     /// Returns when all of them hang.
-    async fn hang(&mut self) -> Vec<tokio::task::JoinHandle<()>> {
+    pub async fn hang(&mut self) -> Vec<tokio::task::JoinHandle<()>> {
         self.postgres.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
         self.postgres.psql("SELECT pg_reload_conf()");
         let watcher = self.postgres.connect().await;
@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Lets the commits go.
-    async fn release(&self, hanging: Vec<tokio::task::JoinHandle<()>>) {
+    pub async fn release(&self, hanging: Vec<tokio::task::JoinHandle<()>>) {
         self.postgres.psql("ALTER SYSTEM RESET synchronous_standby_names");
         self.postgres.psql("SELECT pg_reload_conf()");
         for commit in hanging {
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    fn source(&self) -> Arc<dyn Source> {
+    pub fn source(&self) -> Arc<dyn Source> {
         support::source(&self.postgres.url(), &[])
     }
 }

@@ -10,6 +10,7 @@ mod derive_shapes;
 mod derive_speed;
 mod filter;
 mod hazard;
+mod hidden;
 mod part;
 mod patterns;
 mod property;

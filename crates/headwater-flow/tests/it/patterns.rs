@@ -123,21 +123,15 @@ fn read_while_written(world: &World, writer: &mut Writer, workload: &mut Workloa
 
 fn watch(world: &World, expected: &Expected, chance: &mut Chance, over: &AtomicBool, reads: &AtomicU64) {
     let pair = Question::of(world.plans.iter().find(|plan| &*plan.access.name == "pair").unwrap());
-    let (mut newest, mut newest_of_source, mut last, mut position) = (0, 0, None, None);
+    let (mut newest, mut last, mut position) = (0, None, None);
     while !over.load(Ordering::SeqCst) {
         let serving = chance.pick(&world.each);
         let reply = world.ask(serving, &pair, None, position.as_deref());
         let (version, shown) = (whole_pair(&reply.content), &reply.shown);
-        // A commit is in PostgreSQL's log, and so may be in a store, a moment before it is visible in PostgreSQL.
-        let may_lack_it = world.shows_commits_late() && shown.store.is_none();
-        let least = if may_lack_it { newest_of_source } else { newest };
         let sequence = shown.position.as_deref().map(|text| world.sequence(text));
-        assert!(version >= least, "from version {least} back to {version}: {shown:?} after {position:?}");
+        assert!(version >= newest, "from version {newest} back to {version}: {shown:?} after {position:?}");
         assert!(sequence >= last, "from {last:?} back to {sequence:?}: {shown:?} after {position:?}");
-        if shown.store.is_none() {
-            newest_of_source = version;
-        }
-        (newest, last) = (newest.max(version), sequence.or(last));
+        (newest, last) = (version, sequence.or(last));
         position = reply.shown.position.or(position);
         // Whatever else is asked at any moment has an answer.
         let question = Question::random(&world.plans, expected, chance);

@@ -179,13 +179,18 @@ impl Problem {
                 );
                 Problem::new(Kind::OtherHistory, error.to_string()).remedy(remedy).parameter(AFTER)
             }
-            Refused::Behind { waited, age, transactions } => {
-                let far = match (age, transactions) {
+            Refused::Behind { waited, age, transactions, unseen } => {
+                let mut far = match (age, transactions) {
                     (Some(age), Some(n)) => {
                         format!("; the furthest store is {} ms and {n} transactions behind", millis(age))
                     }
                     _ => String::new(),
                 };
+                if let Some(xid) = unseen {
+                    far += &format!(
+                        "; the source does not show transaction {xid} yet, which lies before the position or may"
+                    );
+                }
                 let mut problem = Problem::new(
                     Kind::Behind,
                     format!("nothing new enough within {} ms{far}", millis(waited)),
@@ -197,6 +202,9 @@ impl Problem {
                 }
                 if let Some(transactions) = transactions {
                     problem = problem.with("transactions", json!(transactions));
+                }
+                if let Some(xid) = unseen {
+                    problem = problem.with("unseen", json!(xid));
                 }
                 problem
             }

@@ -15,7 +15,7 @@ pub fn text(refused: &Refused) -> String {
         Refused::OtherHistory(error) => {
             format!("OUTOFSTEP {error}: ask for a position of now, or send RESET to ask for none")
         }
-        Refused::Behind { waited, age, transactions } => {
+        Refused::Behind { waited, age, transactions, unseen } => {
             let mut text = format!("TRYAGAIN not there within {}", millis(*waited));
             if let Some(transactions) = transactions {
                 text.push_str(&format!(": the furthest store is {transactions} transactions behind"));
@@ -23,6 +23,9 @@ pub fn text(refused: &Refused) -> String {
             // A store whose age is not known has none that could be told.
             if let Some(age) = age.filter(|age| *age < Duration::MAX) {
                 text.push_str(&format!(", {} old", millis(age)));
+            }
+            if let Some(xid) = unseen {
+                text.push_str(&format!(", and the source does not show transaction {xid} yet"));
             }
             text
         }
@@ -64,10 +67,12 @@ mod tests {
             waited: Duration::from_millis(50),
             age: Some(Duration::from_millis(70)),
             transactions: Some(3),
+            unseen: Some(7),
         };
         assert_eq!(
             text(&behind),
-            "TRYAGAIN not there within 50 ms: the furthest store is 3 transactions behind, 70 ms old"
+            "TRYAGAIN not there within 50 ms: the furthest store is 3 transactions behind, 70 ms old, and the source \
+             does not show transaction 7 yet"
         );
     }
 }

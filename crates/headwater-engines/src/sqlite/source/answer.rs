@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_model::{Answer, AnswerMoment, Error, Read, Result, TableName};
+use headwater_model::{Answer, AnswerMoment, Error, Moment, Read, Result, TableName};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode};
 
@@ -78,7 +78,7 @@ fn answer_on(connection: &Connection, shared: &Shared, read: &Read, within: Dura
     let statement = sql::statement(&Sqlite, &shapes, read)?;
     let rows = run(&moment, &statement.sql, &statement.params, within)?;
     let at = log::position(&registry.system, log::newest(&moment)?);
-    let at = AnswerMoment::Now { all_to: at.clone(), none_past: at };
+    let at = AnswerMoment::Now { all_to: at.clone(), none_past: at.clone(), sees: Moment::At(at) };
     Ok(Answer { at, found: statement.found(&Sqlite, rows)? })
 }
 

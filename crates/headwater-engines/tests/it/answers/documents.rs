@@ -163,7 +163,7 @@ async fn nothing_that_an_answer_shows_lies_behind_its_end() {
     client.batch_execute("COMMIT").await.unwrap();
     let (committed, _) = database.source.progress().await.unwrap();
     let answer = answer.await.unwrap().unwrap();
-    let AnswerMoment::Now { all_to, none_past } = &answer.at else { panic!("{answer:?}") };
+    let AnswerMoment::Now { all_to, none_past, .. } = &answer.at else { panic!("{answer:?}") };
     assert_eq!(answer.found, Found::Documents(vec![Some(StoredBody::Json(r#"{"id":1,"n":1}"#.into()))]));
     assert!(*all_to < committed, "the commit came later than {all_to:?}");
     assert!(*none_past >= committed, "{none_past:?} is before {committed:?}");
@@ -181,7 +181,7 @@ async fn an_answer_shows_what_was_committed_before_the_call_and_says_so() {
             database.run(&format!("UPDATE t SET n = {n}")).await;
             let (before, _) = database.source.progress().await.unwrap();
             let answer = database.answer(&read).await;
-            let AnswerMoment::Now { all_to, none_past } = &answer.at else { panic!("{answer:?}") };
+            let AnswerMoment::Now { all_to, none_past, .. } = &answer.at else { panic!("{answer:?}") };
             assert!(*all_to >= before, "{all_to:?} is comparable with {before:?} and not before it");
             assert!(none_past >= all_to, "{none_past:?} is not before {all_to:?}");
             let Found::Documents(documents) = &answer.found else { panic!("{answer:?}") };

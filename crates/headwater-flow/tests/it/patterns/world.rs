@@ -151,11 +151,6 @@ impl World {
         self.source.notation(&position)
     }
 
-    /// Whether the source shows a commit only after it is in its log.
-    pub fn shows_commits_late(&self) -> bool {
-        self.database.is_some()
-    }
-
     /// The sequence of a position as answers give it.
     pub fn sequence(&self, position: &str) -> u64 {
         let (_, written) = position.rsplit_once('@').expect("a system");
