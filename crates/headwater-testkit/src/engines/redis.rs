@@ -1,5 +1,6 @@
 //! Redis (or Valkey, if that is what is installed): one server per [`Redis`], nothing written to disk unless asked.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -156,6 +157,16 @@ impl Redis {
         }
         self.launch();
         self.wait_until_ready();
+    }
+
+    /// What a [`RedisBuilder::appendonly`] server kept on its disk is gone. It must not run.
+    pub fn lose_data(&self) {
+        assert!(self.process.id().is_none(), "the server still runs");
+        for kept in ["appendonlydir", "dump.rdb"] {
+            let path = self.folder.join(kept);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            assert!(removed.is_ok() || !path.exists(), "{}: {removed:?}", path.display());
+        }
     }
 
     /// SIGSTOP: connections stay open and nothing answers.

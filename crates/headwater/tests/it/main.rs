@@ -9,6 +9,7 @@ mod http;
 mod incidents;
 mod init;
 mod leader;
+mod outage;
 mod probe;
 mod random;
 mod refill_hazard;
