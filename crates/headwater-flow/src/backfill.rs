@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::fingerprint::Fingerprint;
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal};
 use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
 use crate::retry::Backoff;
-use crate::state::{Consumer, Fingerprint, Job, State};
+use crate::state::{Consumer, Job, State};
 
 /// A chunk is read in pieces of about this many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -310,7 +311,7 @@ impl Reads {
             match asked.await {
                 Ok(shapes) => {
                     let shape = shapes.first().ok_or_else(|| Error::bug("the source gave no shape"))?;
-                    return Ok(shape.id);
+                    return Ok(shape.table.id);
                 }
                 Err(error) if error.is_retryable() => {
                     warn!(%error, %table, "the table's shape is asked again")

@@ -21,6 +21,7 @@ use crate::derive::Tables;
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Journal, Writer};
 use crate::landing::{Delivered, Landed, Outcome, Windows, touches};
+use crate::reshape::Watch;
 use crate::retry::Backoff;
 
 /// How often the source is told what it may forget.
@@ -38,8 +39,7 @@ pub(crate) struct Capture {
     pub board: Arc<Board>,
     /// The tables' shapes when this term began.
     pub shapes: Arc<Tables>,
-    /// Cancelled when a table takes a shape it did not have: the term ends, and the views are looked at again.
-    pub reshaped: CancellationToken,
+    pub watch: Arc<Watch>,
     /// The newest entry handed to the writer: what a reconnected stream may repeat is skipped.
     pub last: Option<Position>,
     pub last_offset: Offset,
@@ -120,11 +120,8 @@ impl Capture {
                         if let Some((_, true)) = transaction {
                             touches(&change, &mut touched);
                         }
-                        if let Some(table) = seen.unplanned(&change, &self.shapes)
-                            && self.is_newer(&table).await?
-                        {
-                            info!("a table has a new shape: views are looked at again");
-                            self.reshaped.cancel();
+                        if let Some(table) = seen.unplanned(&change, &self.shapes) {
+                            self.watch.look_at(&table.name).await?;
                         }
                         self.writer.change(&change)?;
                         changes += 1;
@@ -212,18 +209,6 @@ impl Capture {
         // The reader is told when the entry is durable; it waits for that itself.
         let _ = tell.send(Outcome::Landed(Landed { offset, reread: landing.reread }));
         Ok(true)
-    }
-
-    /// Whether a shape that nobody has planned for is one the table took since this term began, not an older one that the
-    /// log still shows.
-    async fn is_newer(&self, table: &Table) -> Result<bool> {
-        let Some(planned) = self.shapes.get(&table.name) else { return Ok(true) };
-        match self.source.shapes(std::slice::from_ref(&table.name)).await {
-            Ok(now) => Ok(now.first().is_none_or(|now| !now.is_shaped_like(planned))),
-            Err(error) if error.is_retryable() => Err(error),
-            // The table is gone or out of reach: the next term says what to do about it.
-            Err(_) => Ok(true),
-        }
     }
 
     fn abandon_transaction(&mut self) {

@@ -51,17 +51,19 @@ pub(crate) struct Shared {
 }
 
 impl Deriving {
-    /// Opens mirror and derived journal in `data`. A mirror that does not fit the journal is made anew.
+    /// Opens mirror and derived journal in `data`. A mirror that does not fit the journal is made anew. Of the tables in
+    /// `read_again` it has the rows, but they read otherwise by now.
     pub fn open(
         data: &Path,
         views: &[Arc<View>],
         tables: &Tables,
+        read_again: &BTreeSet<TableName>,
         journal: &Journal,
         shared: Shared,
     ) -> Result<Deriving> {
         let path = data.join("mirror.db");
         let mut is_new = false;
-        let (deriver, derived, writer, start) = loop {
+        let (mut deriver, derived, writer, start) = loop {
             let (plan, broken) = compile_each(views, tables);
             shared.board.views_broken(broken);
             let opened = match Deriver::open_holding(&path, plan) {
@@ -90,6 +92,7 @@ impl Deriving {
             is_new = true;
             Self::forget(data)?;
         };
+        deriver.read_again(read_again)?;
         let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
         let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
         let whole_before: BTreeSet<TableName> = all.difference(&incomplete).cloned().collect();

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use headwater_model::{
-    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Result, Source,
-    Store, TableFacts, TableName, View,
+    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Reshaped, Result,
+    Source, Store, TableFacts, TableName, View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +25,7 @@ use crate::capture::Capture;
 use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
+use crate::fingerprint::Fingerprint;
 use crate::frontier::{Frontier, Reached};
 use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
@@ -33,9 +34,10 @@ use crate::lock::FolderLock;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
+use crate::reshape::{Catalogue, Watch};
 use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
-use crate::state::{Consumer, Fill, Fingerprint, State};
+use crate::state::{Consumer, Fill, State};
 use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::upkeep::Upkeep;
 
@@ -397,12 +399,16 @@ impl Service {
         info!(%epoch, server = %server.server, "leading");
 
         let facts: BTreeMap<_, _> = server.tables.iter().map(|table| (table.name.clone(), table)).collect();
-        let shapes = self.source.shapes(&tables).await?;
-        let shapes: Tables = shapes.into_iter().map(|shape| (shape.name.clone(), shape)).collect();
+        let described = self.source.shapes(&tables).await?;
+        let described: Catalogue = described.into_iter().map(|now| (now.table.name.clone(), now)).collect();
+        let shapes: Tables =
+            described.iter().map(|(name, now)| (name.clone(), Arc::clone(&now.table))).collect();
         let shapes = Arc::new(shapes);
-        let plans = self.plans(&facts, &shapes)?;
+        let plans = self.plans(&facts, &described)?;
         if gap {
             self.want_everything(&state, &plans)?;
+        } else {
+            self.know_tables(&state, &plans)?;
         }
         let tasks = CancellationToken::new();
         // Threads are not dropped with this future: they are told.
@@ -421,6 +427,7 @@ impl Service {
         if gap || stateful.is_empty() {
             // Also without a gap: a mirror that nobody moves would miss what happens to its tables meanwhile.
             Deriving::forget(&self.options.data)?;
+            state.set_mirrored(&[])?;
         }
         let derived = if stateful.is_empty() {
             None
@@ -431,7 +438,11 @@ impl Service {
                 frontier: Arc::clone(&frontier),
                 reshaped: reshaped.clone(),
             };
-            let mut deriving = Deriving::open(&self.options.data, &stateful, &shapes, &journal, shared)?;
+            let read_again = self.reshape_mirror(&state, &described)?;
+            let mut deriving =
+                Deriving::open(&self.options.data, &stateful, &shapes, &read_again, &journal, shared)?;
+            // Only now: after a crash in between they are found to be reshaped once more.
+            state.set_mirrored(&described.values().cloned().collect::<Vec<_>>())?;
             self.fill_mirror(&deriving, &state, &plans)?;
             deriving.begin_new()?;
             let derived = deriving.derived();
@@ -441,6 +452,8 @@ impl Service {
             running.spawn(named("derive", deriving.run(tasks.clone())));
             Some(derived)
         };
+        let watch =
+            Arc::new(Watch::new(Arc::clone(&self.source), Arc::clone(&state), described, reshaped.clone()));
         let capture = Capture {
             source: Arc::clone(&self.source),
             journal: journal.clone(),
@@ -449,7 +462,7 @@ impl Service {
             frontier: Arc::clone(&frontier),
             board: Arc::clone(&self.board),
             shapes: Arc::clone(&shapes),
-            reshaped: reshaped.clone(),
+            watch: Arc::clone(&watch),
             last: after,
             last_offset: journal.durable(),
             last_committed_at: journal.last_committed_at().unwrap_or(0),
@@ -521,8 +534,7 @@ impl Service {
             state: Arc::clone(&state),
             plans,
             retained_log_bytes_max: self.options.retained_log_bytes_max,
-            shapes,
-            reshaped: reshaped.clone(),
+            watch,
         };
         running.spawn(named("upkeep", upkeep.run(tasks.clone())));
         let counting = Counting {
@@ -653,7 +665,11 @@ impl Service {
         tables.into_iter().collect()
     }
 
-    fn plans(&self, facts: &BTreeMap<TableName, &TableFacts>, shapes: &Tables) -> Result<Vec<ViewPlan>> {
+    fn plans(
+        &self,
+        facts: &BTreeMap<TableName, &TableFacts>,
+        described: &Catalogue,
+    ) -> Result<Vec<ViewPlan>> {
         let mut plans = Vec::with_capacity(self.views.len());
         for view in &self.views {
             let Some(root) = facts.get(&view.from) else {
@@ -666,12 +682,10 @@ impl Service {
             // Flat documents can be put in part; JSON texts cannot everywhere.
             let stateful = derive::needs_state(view, root, view.layout() == Layout::Hash);
             let tables = tables_of(view);
-            let columns = |table| shapes.get(table).map(|shape| (&shape.columns, &shape.key));
-            let known: Vec<_> = tables.iter().map(|table| (table, columns(table))).collect();
-            let described = |error| Error::bug("a view cannot be described").with_cause(error);
+            let unwritable = |error| Error::bug("a view cannot be described").with_cause(error);
             let fingerprint = Fingerprint {
-                definition: serde_json::to_string(&(&**view, stateful)).map_err(described)?,
-                shapes: serde_json::to_string(&known).map_err(described)?,
+                definition: serde_json::to_string(&(&**view, stateful)).map_err(unwritable)?,
+                tables: tables.iter().filter_map(|table| described.get(table).cloned()).collect(),
             };
             plans.push(ViewPlan { view: Arc::clone(view), tables, stateful, fingerprint });
         }
@@ -715,6 +729,36 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Whatever is in step with its tables goes on from the tables as they are now, also where a store is out of reach:
+    /// what an earlier release noted does not say all of what is compared.
+    fn know_tables(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {
+        for plan in plans {
+            for store in &plan.view.stores {
+                let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
+                state.fill(&consumer, &plan.fingerprint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the mirror forget tables whose rows may have other keys now. Those whose rows are to be read again over what
+    /// is there are returned.
+    fn reshape_mirror(&self, state: &State, described: &Catalogue) -> Result<BTreeSet<TableName>> {
+        let (mut again, mut kept) = (BTreeSet::new(), self.tables());
+        for then in state.mirrored()? {
+            let name = &then.table.name;
+            match described.get(name).map(|now| now.since(&then)) {
+                None | Some(Reshaped::No) => {}
+                Some(Reshaped::Rows) => {
+                    again.insert(name.clone());
+                }
+                Some(Reshaped::Keys) => kept.retain(|table| table != name),
+            }
+        }
+        Deriving::keep_only(&self.options.data, &kept)?;
+        Ok(again)
     }
 
     fn want_everything(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {

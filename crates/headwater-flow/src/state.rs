@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use headwater_model::{Epoch, Error, Key, Offset, Refusal, Result, TableName, wire};
+use headwater_model::{Catalogued, Epoch, Error, Key, Offset, Refusal, Reshaped, Result, TableName, wire};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::fingerprint::{self, Fingerprint};
 use crate::status::QuarantinedRow;
 
 /// One read of a whole table, chunk by chunk, on behalf of some views.
@@ -23,13 +24,6 @@ pub struct Job {
     /// Offset at which the last chunk landed; `None` while reading.
     pub done: Option<Offset>,
     pub consumers: Vec<Consumer>,
-}
-
-/// What a view's documents depend on: its definition, and the shapes of its tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    pub definition: String,
-    pub shapes: String,
 }
 
 /// A view in a store.
@@ -70,6 +64,7 @@ CREATE TABLE IF NOT EXISTS consumer (
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, view TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
     at_offset INTEGER NOT NULL, UNIQUE (store, view, key));
+CREATE TABLE IF NOT EXISTS mirrored (one INTEGER PRIMARY KEY CHECK (one = 1), shapes TEXT NOT NULL);
 ";
 
 const FORGET_IDLE_JOBS: &str = "DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)";
@@ -131,13 +126,14 @@ impl State {
 
     /// A view in a store holds nothing that can be relied on: reads that began before do not serve it.
     pub fn want_fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<()> {
+        let shapes = fingerprint.tables_text()?;
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(broken)?;
         transaction
             .execute(
                 "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, 'wanted')
                  ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = 'wanted'",
-                params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes],
+                params![consumer.store, consumer.view, fingerprint.definition, shapes],
             )
             .map_err(broken)?;
         transaction
@@ -154,17 +150,19 @@ impl State {
     pub fn refresh_fill(&self, consumer: &Consumer) -> Result<()> {
         self.lock()
             .execute(
-                "UPDATE fill SET shapes = '' WHERE store = ?1 AND view = ?2 AND state = 'ready'",
+                "UPDATE fill SET state = 'stale' WHERE store = ?1 AND view = ?2 AND state = 'ready'",
                 params![consumer.store, consumer.view],
             )
             .map_err(broken)?;
         Ok(())
     }
 
-    /// How a view in a store stands. A view whose definition changed since is wanted again.
+    /// How a view in a store stands. A view whose definition changed since is wanted again. If the rows of its tables are
+    /// the same, the tables are known as they are now from here on.
     pub fn fill(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<Fill> {
-        let found: Option<(String, String, String)> = self
-            .lock()
+        let tables = fingerprint.tables_text()?;
+        let connection = self.lock();
+        let found: Option<(String, String, String)> = connection
             .query_row(
                 "SELECT definition, shapes, state FROM fill WHERE store = ?1 AND view = ?2",
                 params![consumer.store, consumer.view],
@@ -172,16 +170,61 @@ impl State {
             )
             .optional()
             .map_err(broken)?;
-        Ok(match found {
-            Some((definition, shapes, state)) if definition == fingerprint.definition => match state.as_str()
-            {
-                "ready" if shapes == fingerprint.shapes => Fill::Ready,
-                "filling" if shapes == fingerprint.shapes => Fill::Filling,
-                "ready" => Fill::Stale,
-                _ => Fill::Wanted,
-            },
+        let Some((definition, shapes, state)) = found else { return Ok(Fill::Wanted) };
+        if definition != fingerprint.definition {
+            return Ok(Fill::Wanted);
+        }
+        let since = fingerprint.since(&shapes);
+        if since == Reshaped::No && shapes != tables {
+            let update = "UPDATE fill SET shapes = ?3 WHERE store = ?1 AND view = ?2";
+            connection.execute(update, params![consumer.store, consumer.view, tables]).map_err(broken)?;
+        }
+        Ok(match (state.as_str(), since) {
+            ("ready", Reshaped::No) => Fill::Ready,
+            ("filling", Reshaped::No) => Fill::Filling,
+            ("ready" | "stale", Reshaped::No | Reshaped::Rows) => Fill::Stale,
             _ => Fill::Wanted,
         })
+    }
+
+    /// The table's rows are still the same, although its catalogue entry has moved: whoever was in step with the one before
+    /// is in step with this one.
+    pub fn same_rows(&self, now: &Catalogued) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        for table in ["fill", "mirrored"] {
+            let known: Vec<(i64, String)> = transaction
+                .prepare(&format!("SELECT rowid, shapes FROM {table}"))
+                .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+                .map_err(broken)?;
+            for (row, shapes) in known {
+                let Some(shapes) = fingerprint::same_rows(&shapes, now)? else { continue };
+                let update = format!("UPDATE {table} SET shapes = ?2 WHERE rowid = ?1");
+                transaction.execute(&update, params![row, shapes]).map_err(broken)?;
+            }
+        }
+        transaction.commit().map_err(broken)
+    }
+
+    /// The tables as they were when the mirror last took them over.
+    pub fn mirrored(&self) -> Result<Vec<Catalogued>> {
+        let found: Option<String> = self
+            .lock()
+            .query_row("SELECT shapes FROM mirrored", [], |row| row.get(0))
+            .optional()
+            .map_err(broken)?;
+        Ok(found.map(|text| fingerprint::read_now(&text)).unwrap_or_default())
+    }
+
+    pub fn set_mirrored(&self, tables: &[Catalogued]) -> Result<()> {
+        let shapes = fingerprint::write(tables)?;
+        self.lock()
+            .execute(
+                "INSERT INTO mirrored VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET shapes = ?1",
+                [shapes],
+            )
+            .map_err(broken)?;
+        Ok(())
     }
 
     /// Forgets every view in a store that is not among `consumers`: it is not kept in step any more, and should it
@@ -236,7 +279,12 @@ impl State {
                 .execute(
                     "INSERT INTO fill VALUES (?1, ?2, ?3, ?4, 'filling')
                      ON CONFLICT (store, view) DO UPDATE SET definition = ?3, shapes = ?4, state = 'filling'",
-                    params![consumer.store, consumer.view, fingerprint.definition, fingerprint.shapes],
+                    params![
+                        consumer.store,
+                        consumer.view,
+                        fingerprint.definition,
+                        fingerprint.tables_text()?
+                    ],
                 )
                 .map_err(broken)?;
         }
@@ -397,9 +445,10 @@ mod tests {
     use headwater_model::Value;
 
     use super::*;
+    use crate::fingerprint::tests::altered;
 
-    fn fingerprint(definition: &str, shapes: &str) -> Fingerprint {
-        Fingerprint { definition: definition.into(), shapes: shapes.into() }
+    fn fingerprint(definition: &str, times: u64) -> Fingerprint {
+        Fingerprint { definition: definition.into(), tables: vec![altered(times)] }
     }
 
     fn consumer(view: &str) -> Consumer {
@@ -416,7 +465,7 @@ mod tests {
             state
                 .start_jobs(
                     &[(table.clone(), vec![consumer("book")])],
-                    &[(consumer("book"), fingerprint("f1", "s1"))],
+                    &[(consumer("book"), fingerprint("f1", 1))],
                 )
                 .unwrap();
             let key = Key(vec![Value::Int(500), Value::text("x")]);
@@ -427,8 +476,54 @@ mod tests {
         assert_eq!(jobs.len(), 1);
         assert_eq!((jobs[0].rows, jobs[0].done, &jobs[0].table), (500, None, &table));
         assert_eq!(jobs[0].after, Some(Key(vec![Value::Int(500), Value::text("x")])));
-        assert_eq!(state.fill(&consumer("book"), &fingerprint("f1", "s1")).unwrap(), Fill::Filling);
-        assert_eq!(state.fill(&consumer("book"), &fingerprint("f2", "s1")).unwrap(), Fill::Wanted);
+        assert_eq!(state.fill(&consumer("book"), &fingerprint("f1", 1)).unwrap(), Fill::Filling);
+        assert_eq!(state.fill(&consumer("book"), &fingerprint("f2", 1)).unwrap(), Fill::Wanted);
+    }
+
+    #[test]
+    fn a_view_is_read_again_or_cleared_by_what_became_of_its_tables() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let fill = |times| state.fill(&consumer("book"), &fingerprint("f", times)).unwrap();
+        let filled = |times| {
+            let of = [(consumer("book"), fingerprint("f", times))];
+            state.start_jobs(&[(altered(1).table.name.clone(), vec![consumer("book")])], &of).unwrap();
+            assert!(state.finish_fill(&consumer("book")).unwrap());
+        };
+        filled(1);
+        assert_eq!((fill(1), fill(2)), (Fill::Ready, Fill::Stale));
+        let mut other = altered(1);
+        other.table = std::sync::Arc::new(headwater_model::Table { id: 8, ..(*other.table).clone() });
+        let other = Fingerprint { definition: "f".into(), tables: vec![other] };
+        assert_eq!(state.fill(&consumer("book"), &other).unwrap(), Fill::Wanted);
+        state.refresh_fill(&consumer("book")).unwrap();
+        assert_eq!((fill(1), fill(2)), (Fill::Stale, Fill::Stale));
+        assert_eq!(
+            state.fill(&consumer("book"), &other).unwrap(),
+            Fill::Wanted,
+            "a refresh does not hide it"
+        );
+
+        // A file written anew, then a column that was touched: neither means anything, also not one after the other.
+        filled(1);
+        state.set_mirrored(&[altered(1)]).unwrap();
+        let mut moved = altered(1);
+        if let Some(revision) = &mut moved.revision {
+            revision.storage = 9;
+        }
+        state.same_rows(&moved).unwrap();
+        assert_eq!(state.mirrored().unwrap(), [moved.clone()]);
+        if let Some(revision) = &mut moved.revision {
+            revision.columns[1].definition = 9;
+        }
+        let now = Fingerprint { definition: "f".into(), tables: vec![moved.clone()] };
+        assert_eq!(state.fill(&consumer("book"), &now).unwrap(), Fill::Ready);
+        state.same_rows(&altered(4)).unwrap();
+        assert_ne!(
+            state.mirrored().unwrap(),
+            [altered(4)],
+            "rows that read otherwise are not taken for the same"
+        );
     }
 
     #[test]
@@ -440,18 +535,18 @@ mod tests {
         state
             .start_jobs(
                 &[(table, both)],
-                &[(consumer("a"), fingerprint("f", "s")), (consumer("b"), fingerprint("f", "s"))],
+                &[(consumer("a"), fingerprint("f", 1)), (consumer("b"), fingerprint("f", 1))],
             )
             .unwrap();
-        state.want_fill(&consumer("a"), &fingerprint("f", "s")).unwrap();
+        state.want_fill(&consumer("a"), &fingerprint("f", 1)).unwrap();
         assert_eq!(state.jobs().unwrap()[0].consumers, vec![consumer("b")]);
         assert!(
             !state.finish_fill(&consumer("a")).unwrap(),
             "a read that no longer serves it does not complete it"
         );
-        assert_eq!(state.fill(&consumer("a"), &fingerprint("f", "s")).unwrap(), Fill::Wanted);
+        assert_eq!(state.fill(&consumer("a"), &fingerprint("f", 1)).unwrap(), Fill::Wanted);
         assert!(state.finish_fill(&consumer("b")).unwrap());
-        assert_eq!(state.fill(&consumer("b"), &fingerprint("f", "s")).unwrap(), Fill::Ready);
+        assert_eq!(state.fill(&consumer("b"), &fingerprint("f", 1)).unwrap(), Fill::Ready);
         assert!(state.jobs().unwrap().is_empty());
     }
 

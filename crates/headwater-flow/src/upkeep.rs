@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Offset, Result, Source, Table, ViewChange};
+use headwater_model::{Error, Offset, Result, Source, ViewChange};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use crate::backfill::ViewPlan;
 use crate::board::Board;
-use crate::derive::Tables;
 use crate::journal::Journal;
+use crate::reshape::Watch;
 use crate::state::{Consumer, State};
 
 /// How often counters are sampled and the journal is looked at.
@@ -33,9 +33,7 @@ pub(crate) struct Upkeep {
     pub state: Arc<State>,
     pub plans: Vec<ViewPlan>,
     pub retained_log_bytes_max: u64,
-    /// The tables' shapes when this term began, and what to do when a table has another one by now.
-    pub shapes: Arc<Tables>,
-    pub reshaped: CancellationToken,
+    pub watch: Arc<Watch>,
 }
 
 /// The derived journal, and how far the mirror has moved durably.
@@ -102,19 +100,11 @@ impl Upkeep {
         Ok(self.board.slowest().map_or(self.journal.durable(), |(_, offset)| offset))
     }
 
-    /// A new column may have values in rows that nobody writes to: no change in the log tells of it.
+    /// A new column may have values in rows that nobody writes to, and old ones may have been converted: no change in the
+    /// log tells of it.
     async fn look_at_shapes(&self) {
-        let tables: Vec<_> = self.shapes.keys().cloned().collect();
-        match timeout(ASK_WITHIN, self.source.shapes(&tables)).await {
-            Ok(Ok(now)) => {
-                let differs = |table: &Arc<Table>| {
-                    self.shapes.get(&table.name).is_none_or(|planned| !planned.is_shaped_like(table))
-                };
-                if let Some(table) = now.iter().find(|table| differs(table)) {
-                    info!(table = %table.name, "the table has a new shape: views are looked at again");
-                    self.reshaped.cancel();
-                }
-            }
+        match timeout(ASK_WITHIN, self.watch.look()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "the source does not show its tables"),
             Err(_) => debug!("the source does not show its tables in time"),
         }

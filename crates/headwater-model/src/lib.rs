@@ -47,7 +47,9 @@ pub use secret::Secret;
 pub use source::{Follow, Source};
 pub use store::{Apply, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};
 pub use sum::Sum;
-pub use table::{Column, ColumnType, Table, TableId, TableName};
+pub use table::{
+    Catalogued, Column, ColumnRevision, ColumnType, Reshaped, Revision, Table, TableId, TableName,
+};
 pub use value::Value;
 pub use view::{
     Aggregate, Edge, Embed, EmbedKind, Hold, Index, IndexPlace, Layout, Order, Part, Ranking, Series, View,

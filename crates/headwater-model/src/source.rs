@@ -1,11 +1,9 @@
 //! The seam to a transactional database.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use crate::{
-    Answer, Chunk, ChunkId, ChunkRange, Event, Position, Read, Result, RetainedLog, SourceFacts, Table,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Position, Read, Result, RetainedLog, SourceFacts,
     TableName,
 };
 
@@ -27,8 +25,8 @@ pub trait Source: Send + Sync {
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>>;
 
     /// The shapes of `tables` as they are now, in the same order: the same ids and versions that the log and chunks
-    /// carry for these shapes. `Misconfigured` names a table that is not there.
-    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>>;
+    /// carry for these shapes; and their revisions. `Misconfigured` names a table that is not there.
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>>;
 
     /// Reads a chunk and the moment it shows, in one short read-only transaction.
     async fn read_chunk(&self, range: &ChunkRange) -> Result<Chunk>;

@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use headwater_model::{Chunk, ChunkRange, Error, Key, Moment, Result, Row, TableName, Value};
+use headwater_model::{Catalogued, Chunk, ChunkRange, Error, Key, Moment, Result, Row, TableName, Value};
 
 use super::catalog::{self, Catalog, Seen, Shape};
 use super::connection::Connection;
 use super::pool::Pool;
-use super::{pgoutput, sql};
+use super::{pgoutput, revision, sql};
 
 pub(super) async fn read(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result<Chunk> {
     let chunk = read_rows(pool, catalog, range).await;
@@ -65,9 +65,15 @@ async fn read_rows(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result
     Ok(Chunk { table: shape.table, rows: parsed, moment, last })
 }
 
-/// The shape of a table as it is now.
-pub(super) async fn shape(connection: &mut Connection, catalog: &Catalog, name: &TableName) -> Result<Shape> {
-    let rows = connection.query(&catalog::describe_sql(&catalog::oid_of(name))).await?;
+/// The table as it is now.
+pub(super) async fn shape(
+    connection: &mut Connection,
+    catalog: &Catalog,
+    name: &TableName,
+) -> Result<Catalogued> {
+    let oid = catalog::oid_of(name);
+    let describe = catalog::describe_sql(&oid);
+    let (rows, revision) = revision::read(connection, &describe, &oid).await?;
     if rows.is_empty() {
         return Err(Error::misconfigured(format!("there is no table {name}")));
     }
@@ -75,7 +81,9 @@ pub(super) async fn shape(connection: &mut Connection, catalog: &Catalog, name: 
     if described.key.is_empty() {
         return Err(no_key(name));
     }
-    catalog.shape(described, Seen::InChunk, connection).await
+    let table = catalog.shape(described, Seen::InChunk, connection).await?.table;
+    let revision = Some(revision).filter(|revision| revision.columns.len() == table.columns.len());
+    Ok(Catalogued { table, revision })
 }
 
 fn no_key(name: &TableName) -> Error {

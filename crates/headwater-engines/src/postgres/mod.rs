@@ -4,7 +4,7 @@
 //! - `config`: the URL and the settings
 //! - `wire`, `connection`, `tls`, `pool`: the protocol, spoken by our own small client
 //! - `pgoutput`, `codec`, `time`: the log and its values
-//! - `catalog`, `tables`: what only the database's catalog knows
+//! - `catalog`, `tables`, `revision`: what only the database's catalog knows
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
 //! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
@@ -27,6 +27,7 @@ mod lsn;
 mod pgoutput;
 mod pool;
 mod prepare;
+mod revision;
 mod slot;
 mod source;
 mod sql;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Answer, Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Position, Read, Result, RetainedLog,
-    SourceFacts, Table, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Position, Read, Result,
+    RetainedLog, SourceFacts, TableName,
 };
 
 use super::answer::Answers;
@@ -164,11 +164,11 @@ impl headwater_model::Source for Source {
         )))
     }
 
-    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>> {
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
         let mut connection = self.others.get().await?;
         let mut shapes = Vec::with_capacity(tables.len());
         for name in tables {
-            shapes.push(chunk::shape(&mut connection, &self.catalog, name).await?.table);
+            shapes.push(chunk::shape(&mut connection, &self.catalog, name).await?);
         }
         connection.keep();
         Ok(shapes)

@@ -1,6 +1,7 @@
 //! Documents made from rows of several tables, or from groups of rows: the mirror moved forward transaction by transaction,
 //! and every document a transaction affects emitted once, whole.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -159,6 +160,16 @@ impl Deriver {
         let stored = self.known(table)?;
         self.mirror.begin()?;
         self.mirror.set_complete(stored, true)
+    }
+
+    /// The rows of these tables, where the mirror has them, are to be read in full once more. Durable.
+    pub fn read_again(&mut self, tables: &BTreeSet<TableName>) -> Result<()> {
+        self.mirror.begin()?;
+        let known: Vec<usize> = tables.iter().filter_map(|table| self.stored(table)).collect();
+        for stored in known {
+            self.mirror.set_complete(stored, false)?;
+        }
+        self.mirror.commit_durably()
     }
 
     /// Tables that are held back, since this opening or an earlier one. All of them are incomplete.

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use headwater_model::{Answer, Chunk, ChunkRange, Follow, Read, RetainedLog, SourceFacts, Table, TableName};
+use headwater_model::{
+    Answer, Catalogued, Chunk, ChunkRange, Follow, Read, RetainedLog, SourceFacts, TableName,
+};
 use tokio::time::Instant;
 
 use super::*;
@@ -51,7 +53,7 @@ impl Source for Marks {
     async fn follow(&self, _: Option<&Position>) -> Result<Box<dyn Follow>> {
         unreachable!("only marks are asked for")
     }
-    async fn shapes(&self, _: &[TableName]) -> Result<Vec<Arc<Table>>> {
+    async fn shapes(&self, _: &[TableName]) -> Result<Vec<Catalogued>> {
         unreachable!("only marks are asked for")
     }
     async fn read_chunk(&self, _: &ChunkRange) -> Result<Chunk> {

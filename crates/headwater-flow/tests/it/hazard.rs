@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Change, Chunk, ChunkId, ChunkRange, Event, Follow, Layout, Position, Result, RetainedLog, Row, Source,
-    SourceFacts, Store, Table, TableName, Value, View,
+    Catalogued, Change, Chunk, ChunkId, ChunkRange, Event, Follow, Layout, Position, Result, RetainedLog,
+    Row, Source, SourceFacts, Store, TableName, Value, View,
 };
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::{Folder, Postgres, eventually};
@@ -337,7 +337,7 @@ impl Source for Gated {
         self.inner.follow(after).await
     }
 
-    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>> {
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
         // Backfill asks for the table that it is about to open a window for.
         if tables.len() == 1 && self.gate != Gate::InsideTheWindow {
             self.pass().await;

@@ -15,6 +15,7 @@ mod part;
 mod patterns;
 mod property;
 mod ranking;
+mod reshape;
 mod serve;
 mod support;
 mod writer;

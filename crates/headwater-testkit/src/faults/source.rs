@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Chunk, ChunkId, ChunkRange, Event, Follow, Position, Read, Result, RetainedLog, Source,
-    SourceFacts, Table, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Follow, Position, Read, Result, RetainedLog,
+    Source, SourceFacts, TableName,
 };
 use tokio::sync::watch;
 
@@ -17,12 +17,19 @@ pub struct HeldLog {
     held: watch::Sender<bool>,
     follows: bool,
     asked: Arc<AtomicUsize>,
+    looks: Arc<AtomicUsize>,
 }
 
 impl HeldLog {
     /// Held back from the start.
     pub fn new(inner: Arc<dyn Source>) -> HeldLog {
-        HeldLog { inner, held: watch::Sender::new(true), follows: true, asked: Arc::default() }
+        HeldLog {
+            inner,
+            held: watch::Sender::new(true),
+            follows: true,
+            asked: Arc::default(),
+            looks: Arc::default(),
+        }
     }
 
     /// The log cannot even be opened: whoever wants to follow it waits for ever.
@@ -33,6 +40,11 @@ impl HeldLog {
     /// How often someone has begun to follow, or has tried to.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// How often someone has been told the shapes of tables.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Lets the log come by, with all that waits in it.
@@ -86,8 +98,10 @@ impl Source for HeldLog {
         Ok(Box::new(HeldFollow { inner, held: self.held.subscribe(), waiting: Vec::new() }))
     }
 
-    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>> {
-        self.inner.shapes(tables).await
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
+        let shapes = self.inner.shapes(tables).await;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        shapes
     }
 
     async fn read_chunk(&self, range: &ChunkRange) -> Result<Chunk> {

@@ -25,8 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Answer, Chunk, ChunkId, ChunkRange, Error, Moment, Position, Read, Result, RetainedLog, SourceFacts,
-    Table, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, Moment, Position, Read, Result, RetainedLog,
+    SourceFacts, TableName,
 };
 use rusqlite::Connection;
 
@@ -183,11 +183,11 @@ impl headwater_model::Source for Source {
         Ok(Box::new(follow))
     }
 
-    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Arc<Table>>> {
+    async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
         let (tables, shared) = (tables.to_vec(), self.shared.clone());
         self.read(move |connection| {
             let registry = shared.registry(connection)?;
-            tables.iter().map(|name| Ok(captured(&registry, name)?.shape.clone())).collect()
+            tables.iter().map(|name| Ok(captured(&registry, name)?.catalogued())).collect()
         })
         .await
     }

@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::{Affinity, Column, Error, ErrorKind, Key, Result, Table, TableName};
+use headwater_model::{
+    Affinity, Catalogued, Column, ColumnRevision, Error, ErrorKind, Key, Result, Revision, Table, TableName,
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::capture::{self, kind};
@@ -33,6 +35,8 @@ pub(super) struct Captured {
     /// `false` while the table does not exist; the shape is the last one known.
     pub(super) present: bool,
     pub(super) shape: Arc<Table>,
+    /// [`Description::declaration`]; 0 while the table does not exist.
+    declaration: u64,
     /// Everything noted for this table before this change id is overtaken by a full read.
     pub(super) reread_id: i64,
     pub(super) key_affinities: Vec<Affinity>,
@@ -52,6 +56,16 @@ pub(super) struct Select {
 }
 
 impl Captured {
+    /// SQLite numbers neither columns nor conversions, and `ALTER TABLE` cannot touch a key: whoever rebuilds a table drops
+    /// our triggers with it, and its rows come by again. What is left is a column that was dropped and added in one go.
+    pub(super) fn catalogued(&self) -> Catalogued {
+        let of = |column| if self.shape.key.contains(&column) { 0 } else { self.declaration };
+        let column = |column| ColumnRevision { id: 0, definition: of(column) };
+        let columns = (0..self.shape.columns.len()).map(column).collect();
+        let revision = Some(Revision { storage: self.declaration, columns });
+        Catalogued { table: self.shape.clone(), revision }
+    }
+
     /// Fails for a key that would look like another one.
     pub(super) fn check_key(&self, key: &Key) -> Result<()> {
         let wrong = key
@@ -232,6 +246,7 @@ impl Now {
             asked,
             present: self.table.as_ref().is_some_and(|table| table.obstacle().is_none()),
             shape: Arc::new(Table { id, version, name, columns, key }),
+            declaration: self.table.as_ref().map_or(0, Description::declaration),
             reread_id,
             key_affinities: affinities,
             select,

@@ -17,6 +17,8 @@ pub(super) struct Description {
     pub(super) key: Vec<usize>,
     pub(super) unique: Vec<UniqueSet>,
     pub(super) without_row_id: bool,
+    /// The text that made the table, as SQLite keeps it up to date.
+    pub(super) sql: String,
 }
 
 #[derive(Clone, Debug)]
@@ -60,14 +62,20 @@ pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 pub(super) fn describe(connection: &Connection, name: &str) -> rusqlite::Result<Option<Description>> {
     let found = connection
         .prepare_cached(
-            "SELECT name, wr, strict FROM pragma_table_list
-             WHERE schema = 'main' AND type = 'table' AND name = ?1 COLLATE NOCASE",
+            "SELECT l.name, l.wr, l.strict, s.sql FROM pragma_table_list l
+             JOIN sqlite_schema s ON s.type = 'table' AND s.name = l.name
+             WHERE l.schema = 'main' AND l.type = 'table' AND l.name = ?1 COLLATE NOCASE",
         )?
         .query_row([name], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, bool>(1)?,
+                row.get::<_, bool>(2)?,
+                row.get::<_, String>(3)?,
+            ))
         })
         .optional()?;
-    let Some((name, without_row_id, strict)) = found else { return Ok(None) };
+    let Some((name, without_row_id, strict, sql)) = found else { return Ok(None) };
 
     let mut columns = Vec::new();
     let mut key: Vec<(i64, usize)> = Vec::new();
@@ -103,7 +111,7 @@ pub(super) fn describe(connection: &Connection, name: &str) -> rusqlite::Result<
             column.column.kind = column_type(&column.declared, strict, true);
         }
     }
-    Ok(Some(Description { name, columns, key, unique, without_row_id }))
+    Ok(Some(Description { name, columns, key, unique, without_row_id, sql }))
 }
 
 fn unique_sets(connection: &Connection, table: &str) -> rusqlite::Result<Vec<UniqueSet>> {
@@ -158,6 +166,15 @@ pub(super) fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Re
 impl Description {
     pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
         self.key.iter().map(|part| &*self.columns[*part].column.name)
+    }
+
+    /// A number for what the table's columns are declared to be. Renaming the table leaves it.
+    pub(super) fn declaration(&self) -> u64 {
+        let body = self.sql.find('(').map_or("", |begin| &self.sql[begin..]);
+        // FNV-1a: it must be the same in every release.
+        body.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     }
 
     /// Why the table cannot be followed. Judged by its declaration alone.

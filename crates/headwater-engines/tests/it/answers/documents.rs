@@ -216,7 +216,7 @@ async fn filters_take_the_rows_that_the_data_plane_takes() {
         database.prepare(&["t"]).await;
         let all = view("t", "t", ViewKind::Document, Vec::new());
         let documents = database.documents(&all).await;
-        let table = database.source.shapes(&[TableName::new(None, "t")]).await.unwrap().remove(0);
+        let table = database.source.shapes(&[TableName::new(None, "t")]).await.unwrap().remove(0).table;
         for filter in [
             "n > 0",
             "NOT (n > 0)",

@@ -122,7 +122,8 @@ async fn every_replica_identity_gives_the_right_key() {
     assert_eq!(shorts(&mut log).await, expected);
     for (table, names) in [("d", ["a", "b"]), ("f", ["a", "b"]), ("i", ["b", "a"])] {
         let shapes = log.source.shapes(&[name(table)]).await.unwrap();
-        let key: Vec<&str> = shapes[0].key.iter().map(|i| &*shapes[0].columns[*i].name).collect();
+        let shape = &shapes[0].table;
+        let key: Vec<&str> = shape.key.iter().map(|i| &*shape.columns[*i].name).collect();
         assert_eq!(key, names, "{table}");
     }
 }

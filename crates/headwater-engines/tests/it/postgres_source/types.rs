@@ -179,7 +179,7 @@ async fn every_type_reads_as_to_jsonb_from_the_log_and_from_a_chunk() {
         assert!(Arc::ptr_eq(table, &chunk.table), "log and chunk name one shape alike");
     }
     let shapes = log.source.shapes(&[name("t")]).await.unwrap();
-    assert_eq!(shapes[0], chunk.table);
+    assert_eq!(shapes[0].table, chunk.table);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ async fn a_table_rebuilt_by_a_migration_is_read_again() {
     let mut replica = Replica::default();
     database.run("INSERT INTO item VALUES (1, 1, 'x', 1), (2, 2, 'y', 2)");
     database.catch_up(&mut replica).await;
-    let id = database.source.shapes(&names(&["item"])).await.unwrap()[0].id;
+    let id = database.source.shapes(&names(&["item"])).await.unwrap()[0].table.id;
 
     let mut follow = database.source.follow(replica.position.as_ref()).await.unwrap();
     database.run(
@@ -57,7 +57,7 @@ async fn a_table_rebuilt_by_a_migration_is_read_again() {
     let (end, _) = database.source.progress().await.unwrap();
     read_until(&mut *follow, &mut replica, &end).await;
     replica.assert_equals(&database.connect(), "item", &["id", "part"]);
-    let shape = &database.source.shapes(&names(&["item"])).await.unwrap()[0];
+    let shape = &database.source.shapes(&names(&["item"])).await.unwrap()[0].table;
     assert_eq!(shape.id, id);
     assert_eq!(shape.key.len(), 2);
 }
@@ -91,7 +91,7 @@ async fn a_migration_while_nobody_follows_loses_nothing() {
 #[tokio::test]
 async fn a_renamed_table_keeps_its_id_and_goes_on() {
     let database = Database::with(ITEMS, &["item"]).await;
-    let before = database.source.shapes(&names(&["item"])).await.unwrap()[0].clone();
+    let before = database.source.shapes(&names(&["item"])).await.unwrap()[0].table.clone();
     let mut replica = Replica::default();
     database.run("INSERT INTO item VALUES (1, 1, 'x', 1); ALTER TABLE item RENAME TO thing;");
     database.run("REPLACE INTO thing VALUES (2, 2, 'x', 2);");
@@ -99,7 +99,7 @@ async fn a_renamed_table_keeps_its_id_and_goes_on() {
     let mut follow = database.source.follow(None).await.unwrap();
     read_until(&mut *follow, &mut replica, &end).await;
     replica.assert_equals(&database.connect(), "thing", &["id"]);
-    let after = database.source.shapes(&names(&["thing"])).await.unwrap()[0].clone();
+    let after = database.source.shapes(&names(&["thing"])).await.unwrap()[0].table.clone();
     assert_eq!(before.id, after.id);
     assert_ne!(before.version, after.version);
 }

@@ -331,7 +331,7 @@ async fn a_chunk_and_the_stream_agree_about_the_moment() {
     let Moment::At(at) = &chunk.moment else { panic!("SQLite reads at positions") };
     assert!(at < position);
     assert!(!chunk.moment.sees(None, position));
-    assert_eq!(*chunk.table, *database.source.shapes(&names(&["item"])).await.unwrap()[0]);
+    assert_eq!(*chunk.table, *database.source.shapes(&names(&["item"])).await.unwrap()[0].table);
 }
 
 #[tokio::test]
