@@ -77,13 +77,16 @@ struct Site<'a> {
     memory: Arc<dyn Store>,
     folder: Folder,
     life: Option<(Life, HeldLog)>,
+    /// Fills that earlier lives have noted.
+    earlier: u64,
 }
 
 impl Site<'_> {
     fn new(url: &str, views: Vec<View>, truth: Truth) -> Site<'_> {
         support::log();
         let memory = support::store("memory:", &[]);
-        let mut site = Site { url, views, truth, memory, folder: Folder::new("reshape"), life: None };
+        let mut site =
+            Site { url, views, truth, memory, folder: Folder::new("reshape"), life: None, earlier: 0 };
         site.start();
         site
     }
@@ -103,6 +106,7 @@ impl Site<'_> {
     }
 
     fn stop(&mut self) {
+        self.earlier += self.fills();
         self.life.take().unwrap().0.stop();
     }
 
@@ -123,7 +127,8 @@ impl Site<'_> {
 
     fn fills(&mut self) -> u64 {
         let incidents = self.life().handle.incidents();
-        incidents.iter().filter(|i| i.kind == IncidentKind::Filling).map(|i| i.times).sum()
+        let all: u64 = incidents.iter().filter(|i| i.kind == IncidentKind::Filling).map(|i| i.times).sum();
+        all - self.earlier
     }
 
     fn epoch(&mut self) -> u64 {
