@@ -323,7 +323,8 @@ impl Inner {
         }
     }
 
-    /// Asks the stores as soon as one may be asked; gives up when waiting cannot help, and at `until`.
+    /// Asks a store as soon as one may be asked, each once: the next also when one takes unusually long or fails, be it one
+    /// that has become new enough meanwhile. Gives up when waiting cannot help, and at `until`.
     async fn stores_in_time(
         &self,
         pattern: &Pattern,
@@ -332,45 +333,97 @@ impl Inner {
         until: Instant,
         tried: &mut Vec<(String, String)>,
     ) -> Result<Option<Routed>, Refused> {
+        let within = self.options.store_timeout;
+        let places = pattern.parts.len() + pattern.stores.len();
+        let mut asked: Vec<&ReadStore> = Vec::new();
+        let mut running = FuturesUnordered::new();
+        // When the next one is asked beside those that run.
+        let mut next_at = Instant::now();
         loop {
             let moved = self.handle.moved();
             let mut moved = std::pin::pin!(moved);
             // Registered before looking, so that no move in between is missed.
             moved.as_mut().enable();
-            tried.clear();
-            let (candidates, outlook) = self.candidates(pattern, read, demand, tried);
-            if !candidates.is_empty() {
-                return self.ask_in_order(pattern, read, candidates, tried).await;
+            let (mut at_once, mut in_vain) = (None, false);
+            let is_due = running.is_empty() || Instant::now() >= next_at;
+            if is_due {
+                tried.retain(|(name, _)| asked.iter().any(|store| *store.name == **name));
+                let (candidate, outlook) = self.candidate(pattern, read, demand, &asked, tried);
+                if let Some(candidate) = candidate {
+                    if !running.is_empty() {
+                        pattern.stats.hedged();
+                    }
+                    asked.push(candidate.store);
+                    next_at = Instant::now() + candidate.store.hedge_after(within);
+                    let mut ask = Box::pin(ask(candidate, read, within));
+                    // A store in memory answers at once: then nothing is set up for waiting.
+                    match futures::poll!(&mut ask) {
+                        Poll::Ready(ended) => at_once = Some(ended),
+                        Poll::Pending => running.push(ask),
+                    }
+                } else if running.is_empty() {
+                    let came = match outlook {
+                        Outlook::None => false,
+                        Outlook::MayCome => timeout_at(until, moved).await.is_ok(),
+                        Outlook::Unheard => match self.handle.frontier() {
+                            Some(frontier) => matches!(timeout_at(until, frontier.now()).await, Ok(Ok(_))),
+                            None => false,
+                        },
+                    };
+                    if !came {
+                        return Ok(None);
+                    }
+                    continue;
+                } else {
+                    in_vain = true;
+                }
             }
-            let came = match outlook {
-                Outlook::None => return Ok(None),
-                Outlook::MayCome => timeout_at(until, moved).await.is_ok(),
-                Outlook::Unheard => match self.handle.frontier() {
-                    Some(frontier) => matches!(timeout_at(until, frontier.now()).await, Ok(Ok(_))),
-                    None => false,
+            let more = asked.len() < places;
+            let ended = match at_once {
+                Some(ended) => Some(ended),
+                None => tokio::select! {
+                    biased;
+                    ended = running.next() => ended,
+                    () = sleep_until(next_at), if more && !in_vain => None,
+                    () = moved, if more && in_vain => None,
                 },
             };
-            if !came {
-                return Ok(None);
+            let Some((candidate, answered)) = ended else { continue };
+            match answered.and_then(|answer| self.judge(pattern, &candidate, answer)) {
+                Ok(Some(routed)) => {
+                    if !candidate.part {
+                        pattern.offer(read, &routed);
+                    }
+                    return Ok(Some(routed));
+                }
+                // It left the part meanwhile.
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(Refused::TooMuch(error)),
+                Err(error) => tried.push((candidate.store.name.to_string(), error.to_string())),
             }
+            next_at = Instant::now();
         }
     }
 
-    /// The stores that may be asked now, in the pattern's order; and what may make another one new enough.
-    fn candidates(
+    /// The first store in the pattern's order that may be asked now and was not `asked` yet; and what may make one that may
+    /// not new enough.
+    fn candidate(
         &self,
         pattern: &Pattern,
         read: &Read,
         demand: &Demand,
+        asked: &[&ReadStore],
         tried: &mut Vec<(String, String)>,
-    ) -> (Vec<Candidate<'_>>, Outlook) {
+    ) -> (Option<Candidate<'_>>, Outlook) {
         let views = pattern.plan.read.views();
-        let mut candidates = Vec::with_capacity(pattern.stores.len() + pattern.parts.len());
         let mut outlook = Outlook::None;
         let holds = |part: &Part| matches!(read, Read::Get { keys, .. } if part.holds(keys));
         let parts = pattern.parts.iter().filter(|(_, part)| holds(part)).map(|(place, _)| (*place, true));
         for (place, part) in parts.chain(pattern.stores.iter().map(|place| (*place, false))) {
             let store = &self.stores[place];
+            if asked.iter().any(|asked| std::ptr::eq(*asked, store)) {
+                continue;
+            }
             let progress = store.progress.borrow().clone();
             let mut not = |why: String| tried.push((store.name.to_string(), why));
             if let Some(view) = views.iter().find(|view| !progress.ready.contains(&view.name)) {
@@ -396,82 +449,9 @@ impl Inner {
                 not("failed just now and is left alone for a moment".to_owned());
                 continue;
             }
-            candidates.push(Candidate { store, progress, distance, part });
+            return (Some(Candidate { store, progress, distance, part }), outlook);
         }
-        (candidates, outlook)
-    }
-
-    /// Asks one after the other, the next also when one takes unusually long. `None` if none gave a good answer.
-    async fn ask_in_order(
-        &self,
-        pattern: &Pattern,
-        read: &Read,
-        candidates: Vec<Candidate<'_>>,
-        tried: &mut Vec<(String, String)>,
-    ) -> Result<Option<Routed>, Refused> {
-        let within = self.options.store_timeout;
-        let mut asked = FuturesUnordered::new();
-        let mut waiting = candidates.into_iter();
-        let Some(first) = waiting.next() else { return Ok(None) };
-        let mut hedge_at = Instant::now() + first.store.hedge_after(within);
-        let mut first = Box::pin(ask(first, read, within));
-        // A store in memory answers at once: then nothing is set up for waiting.
-        let mut at_once = match futures::poll!(&mut first) {
-            Poll::Ready(ended) => Some(ended),
-            Poll::Pending => {
-                asked.push(first);
-                None
-            }
-        };
-        while at_once.is_some() || !asked.is_empty() {
-            let ended = match at_once.take() {
-                Some(ended) => Some(ended),
-                None => tokio::select! {
-                    biased;
-                    ended = asked.next() => ended,
-                    () = tokio::time::sleep_until(hedge_at), if waiting.len() > 0 => None,
-                },
-            };
-            let Some((candidate, answered)) = ended else {
-                if let Some(next) = waiting.next() {
-                    pattern.stats.hedged();
-                    hedge_at = Instant::now() + next.store.hedge_after(within);
-                    asked.push(Box::pin(ask(next, read, within)));
-                }
-                continue;
-            };
-            match answered.and_then(|answer| self.judge(pattern, &candidate, answer)) {
-                Ok(Some(routed)) => {
-                    if !candidate.part {
-                        pattern.offer(read, &routed);
-                    }
-                    self.abandon(asked, waiting);
-                    return Ok(Some(routed));
-                }
-                // It left the part meanwhile.
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    self.abandon(asked, waiting);
-                    return Err(Refused::TooMuch(error));
-                }
-                Err(error) => tried.push((candidate.store.name.to_string(), error.to_string())),
-            }
-            if let Some(next) = waiting.next() {
-                hedge_at = Instant::now() + next.store.hedge_after(within);
-                asked.push(Box::pin(ask(next, read, within)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Those that were let through and are not waited for have said nothing.
-    fn abandon<'a>(
-        &self,
-        asked: FuturesUnordered<impl Future>,
-        waiting: impl Iterator<Item = Candidate<'a>>,
-    ) {
-        drop(asked);
-        waiting.for_each(|candidate| candidate.store.breaker.undecided());
+        (None, outlook)
     }
 
     /// Whether an answer is one that may be given: the store must not have been cleared, rewound or taken over meanwhile.

@@ -319,6 +319,30 @@ fn a_slow_store_is_not_waited_for_while_another_answers() {
 }
 
 #[test]
+fn a_store_that_becomes_new_enough_while_another_hangs_answers() {
+    let shop = Shop::settled("serve-late-store");
+    let serving = shop.serving(book(false, None), Options { store_timeout: PATIENCE, ..Options::default() });
+    shop.far.inject(Call::Commit, Fault::Hold);
+    let position = shop.write(1, 10);
+    let reply = shop.read(&serving, 1, Some(&position), PATIENCE).unwrap();
+    assert_eq!((by(&reply), version(&reply)), ("near", Some(10)));
+
+    shop.near.inject(Call::Answer, Fault::Hold);
+    let met = shop.near.injected();
+    let asking = serving.clone();
+    let waits = shop.runtime.spawn(async move {
+        let ask = ask(1, Some(&position), PATIENCE);
+        asking.answer("book", &ask).await
+    });
+    until(|| (shop.near.injected() > met).then_some(()));
+    shop.far.behave();
+    let reply = shop.runtime.block_on(waits).unwrap().unwrap();
+    assert_eq!((by(&reply), version(&reply)), ("far", Some(10)));
+    shop.near.behave();
+    shop.life.stop();
+}
+
+#[test]
 fn the_source_is_asked_within_its_budget_and_not_beyond() {
     let shop = Shop::settled("serve-budget");
     let options = Options { source_rate_per_second: 5, source_timeout: PATIENCE, ..Options::default() };
