@@ -26,7 +26,9 @@ use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::part::Keepers;
 use crate::retry::Backoff;
+use crate::service::now_micros;
 use crate::state::{Consumer, Fill, State};
+use crate::trace::transactions::{Step, Transactions};
 
 /// Pieces that wait for the store: mapping goes on while the store works, but not far ahead.
 const PIECES_AHEAD: usize = 2;
@@ -54,6 +56,7 @@ pub(crate) struct Applier {
     pub mapper: Mapper,
     pub state: Arc<State>,
     pub board: Arc<Board>,
+    pub traces: Option<Arc<Transactions>>,
     pub backfill: mpsc::Sender<Request>,
 }
 
@@ -276,6 +279,9 @@ impl Applier {
         let mut stored = held.offset;
         let mut store_by = Instant::now() + IDLE_COMMIT_EVERY;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        // When the step that is under way began and behind which place, and when the last of it came.
+        let mut begun: Option<(i64, Offset)> = None;
+        let mut come_at = 0;
         loop {
             let piece = tokio::select! {
                 biased;
@@ -317,6 +323,10 @@ impl Applier {
                 return Ok(Ended::Cancelled);
             };
             self.ensure_kept()?;
+            if self.traces.is_some() {
+                come_at = now_micros();
+                begun.get_or_insert((come_at, held.offset));
+            }
             let changes = self.keepers.keep(piece.changes);
             for same in changes.chunk_by(|a, b| Arc::ptr_eq(a.view(), b.view())) {
                 *counts.entry(same[0].view().name.clone()).or_default() += same.len() as u64;
@@ -351,6 +361,17 @@ impl Applier {
                 stored = held.offset;
                 store_by = Instant::now() + IDLE_COMMIT_EVERY;
                 look_at = Instant::now() + LOOK_EVERY;
+            }
+            if let (Some(traces), Some((begun_at, after))) = (&self.traces, begun.take()) {
+                traces.shown(&Step {
+                    store: &self.name,
+                    upto: held.offset,
+                    begun_at,
+                    come_at,
+                    derived: self.mapper.derived.is_some(),
+                    transactions: held.offset.0 - after.0,
+                    changes: counts.values().sum(),
+                });
             }
             self.board.applied(&self.name, &held, stored, &std::mem::take(&mut counts));
             if until.is_some_and(|until| held.offset >= until) {

@@ -26,7 +26,9 @@ use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal};
 use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
 use crate::retry::Backoff;
+use crate::service::now_micros;
 use crate::state::{Consumer, Job, State};
+use crate::trace::{BackfillTrace, Tracer};
 
 /// A chunk is read in pieces of about this many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -58,6 +60,7 @@ pub(crate) struct Backfill {
     pub windows: Arc<Windows>,
     pub state: Arc<State>,
     pub board: Arc<Board>,
+    pub tracer: Option<Arc<dyn Tracer>>,
     pub journal: Journal,
     pub frontier: Arc<Frontier>,
     pub plans: BTreeMap<Box<str>, ViewPlan>,
@@ -235,8 +238,8 @@ impl Reads {
         let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
         let mut in_flight: VecDeque<InFlight> = VecDeque::new();
         let mut ended = false;
-        let began = Instant::now();
-        let mut read = 0u64;
+        let (began, began_at) = (Instant::now(), now_micros());
+        let (mut read, mut landed_chunks, mut again_chunks) = (0u64, 0, 0);
         info!(table = %job.table, resumed = job.after.is_some(), "reading the table");
         loop {
             while !ended && in_flight.len() < backfill.parallel.max(2) {
@@ -276,6 +279,7 @@ impl Reads {
                         return Ok(());
                     }
                     backfill.board.backfill_rows(job.id, chunk.read);
+                    landed_chunks += 1;
                     if chunk.last {
                         self.retire(&job);
                     }
@@ -287,6 +291,7 @@ impl Reads {
                         Err(_) => "its mark did not come by in time",
                     };
                     warn!(table = %job.table, why, "a chunk is read again");
+                    again_chunks += 1;
                     // What was read behind it may land meanwhile: rows that land twice are the same rows.
                     in_flight.clear();
                     (after, ended) = (chunk.from, false);
@@ -295,6 +300,18 @@ impl Reads {
             }
         }
         info!(table = %job.table, rows = job.rows + read, "the table is read");
+        if let Some(tracer) = &backfill.tracer {
+            tracer.backfill(BackfillTrace {
+                table: job.table.to_string(),
+                views: job.consumers.iter().map(|c| format!("{}/{}", c.store, c.view)).collect(),
+                began_at,
+                ended_at: now_micros(),
+                resumed: job.after.is_some(),
+                rows: read,
+                chunks: landed_chunks,
+                again: again_chunks,
+            });
+        }
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::journal::{EntryKind, Journal, Writer};
 use crate::landing::{Delivered, Landed, Outcome, Windows, touches};
 use crate::reshape::Watch;
 use crate::retry::Backoff;
+use crate::trace::transactions::Transactions;
 
 /// How often the source is told what it may forget.
 const RELEASE_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +38,7 @@ pub(crate) struct Capture {
     pub windows: Arc<Windows>,
     pub frontier: Arc<Frontier>,
     pub board: Arc<Board>,
+    pub traces: Option<Arc<Transactions>>,
     /// The tables' shapes when this term began.
     pub shapes: Arc<Tables>,
     pub watch: Arc<Watch>,
@@ -140,6 +142,11 @@ impl Capture {
                         let offset = self.writer.commit(position.clone(), committed_at)?;
                         self.windows
                             .transaction_ends(offset, Delivered { xid, position: position.clone(), touches });
+                        if let Some(traces) = &self.traces
+                            && traces.samples(offset)
+                        {
+                            traces.captured(offset, self.source.notation(&position), committed_at, changes);
+                        }
                         (self.last, self.last_offset) = (Some(position), offset);
                         self.last_committed_at = committed_at;
                         self.board.captured(offset, committed_at, std::mem::take(&mut changes));

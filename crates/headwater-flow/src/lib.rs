@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Service`] owns the tasks, [`Handle`] looks at them. `landing` decides what of a chunk is still true, by what `passed`
-//! says of transactions that a read did not see; `frontier` knows how far the log has been read; `upkeep` frees journal and source; `state` remembers what must survive a restart.
+//! says of transactions that a read did not see; `frontier` knows how far the log has been read; `upkeep` frees journal and
+//! source; `state` remembers what must survive a restart; `trace` says where time goes.
 
 mod apply;
 mod backfill;
@@ -31,6 +32,7 @@ pub mod serve;
 mod service;
 mod state;
 pub mod status;
+pub mod trace;
 mod upkeep;
 
 pub use service::{Handle, NamedStore, Options, Service};

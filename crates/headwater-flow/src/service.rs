@@ -39,6 +39,8 @@ use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
 use crate::state::{Consumer, Fill, State};
 use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
+use crate::trace::Tracer;
+use crate::trace::transactions::Transactions;
 use crate::upkeep::Upkeep;
 
 /// How long a store may take to say what it holds before it is left for later.
@@ -75,6 +77,7 @@ pub struct Service {
     board: Arc<Board>,
     counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// What others may look at while this instance leads.
@@ -286,7 +289,13 @@ impl Service {
         }
         let board = Arc::new(Board::new(options.hold_for, all));
         let counts = Arc::new(Counts::new());
-        Ok(Service { options, source, stores, views, parts, board, counts, term: Arc::default() })
+        let (term, tracer) = (Arc::default(), None);
+        Ok(Service { options, source, stores, views, parts, board, counts, term, tracer })
+    }
+
+    /// With traces of what it does, from the next term on.
+    pub fn traced(self, tracer: Option<Arc<dyn Tracer>>) -> Service {
+        Service { tracer, ..self }
     }
 
     pub fn handle(&self) -> Handle {
@@ -454,6 +463,13 @@ impl Service {
         };
         let watch =
             Arc::new(Watch::new(Arc::clone(&self.source), Arc::clone(&state), described, reshaped.clone()));
+        let traces = self.tracer.clone().map(|tracer| Arc::new(Transactions::new(tracer, self.showing())));
+        if let Some(traces) = &traces {
+            let (durable, derived) =
+                (journal.durable_changed(), derived.as_ref().map(|made| made.upto.clone()));
+            let stamping = Arc::clone(traces).run(durable, derived, tasks.clone());
+            running.spawn(named("trace", stamping));
+        }
         let capture = Capture {
             source: Arc::clone(&self.source),
             journal: journal.clone(),
@@ -461,6 +477,7 @@ impl Service {
             windows: Arc::clone(&windows),
             frontier: Arc::clone(&frontier),
             board: Arc::clone(&self.board),
+            traces: traces.clone(),
             shapes: Arc::clone(&shapes),
             watch: Arc::clone(&watch),
             last: after,
@@ -474,6 +491,7 @@ impl Service {
             windows,
             state: Arc::clone(&state),
             board: Arc::clone(&self.board),
+            tracer: self.tracer.clone(),
             journal: journal.clone(),
             frontier: Arc::clone(&frontier),
             plans: plans.iter().map(|plan| (plan.view.name.clone(), plan.clone())).collect(),
@@ -522,6 +540,7 @@ impl Service {
                 mapper,
                 state: Arc::clone(&state),
                 board: Arc::clone(&self.board),
+                traces: traces.clone(),
                 backfill: requests.clone(),
             };
             running.spawn(named("apply", applier.run(tasks.clone())));
@@ -559,6 +578,16 @@ impl Service {
         tasks.cancel();
         while running.join_next().await.is_some() {}
         ended
+    }
+
+    /// The stores that hold something, all of a view or part of it.
+    fn showing(&self) -> Vec<Box<str>> {
+        let holds = |name: &str| {
+            self.views
+                .iter()
+                .any(|view| view.part(name).is_some() || view.stores.iter().any(|store| **store == *name))
+        };
+        self.stores.iter().map(|store| store.name.clone()).filter(|name| holds(name)).collect()
     }
 
     async fn take_folder(&self, cancel: &CancellationToken) -> Result<Option<FolderLock>> {

@@ -7,6 +7,7 @@ mod figures;
 mod http;
 mod metrics;
 mod resp;
+mod telemetry;
 mod tls;
 
 use std::process::ExitCode;

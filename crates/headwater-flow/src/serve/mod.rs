@@ -33,6 +33,7 @@ pub use render::json;
 
 use crate::part::Part;
 use crate::service::{Handle, NamedStore};
+use crate::trace::Tracer;
 use breaker::Breaker;
 use budget::Budget;
 use flight::Flights;
@@ -52,6 +53,8 @@ pub struct Options {
     pub store_timeout: Duration,
     /// How long a reader waits for its own writes if it does not say.
     pub within: Duration,
+    /// Who wants to know where the time of some reads goes.
+    pub tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Default for Options {
@@ -62,6 +65,7 @@ impl Default for Options {
             source_timeout: Duration::from_millis(500),
             store_timeout: Duration::from_millis(500),
             within: Duration::from_secs(1),
+            tracer: None,
         }
     }
 }
@@ -282,7 +286,17 @@ impl Serving {
         reads: u64,
     ) -> Result<(headwater_model::Found, Shown), Refused> {
         let began = std::time::Instant::now();
-        let answered = self.inner.route(pattern, read, after, within.min(WITHIN_MAX)).await;
+        let route = self.inner.route(pattern, read, after, within.min(WITHIN_MAX));
+        let answered =
+            match self.inner.options.tracer.as_deref().map(|tracer| (tracer, tracer.samples_read())) {
+                Some((tracer, Some(trace))) => {
+                    let answered = trace.of(Box::pin(route)).await;
+                    let shown = answered.as_ref().map(|(_, shown)| shown);
+                    tracer.read(&pattern.plan.access.name, reads, &trace, shown);
+                    answered
+                }
+                _ => route.await,
+            };
         match &answered {
             Ok((_, shown)) => {
                 pattern.stats.answered_many(shown.store.as_deref(), began.elapsed(), shown.age, reads);

@@ -31,6 +31,7 @@ use super::{Inner, Pattern, Refused, Shown};
 use crate::board::Progress;
 use crate::part::{Offer, Part};
 use crate::service::{Distance, Handle, NamedStore};
+use crate::trace::read::Asking;
 
 /// The next store is asked beside the first after this many times what it usually takes, and within these bounds.
 const HEDGE_TIMES: u32 = 4;
@@ -197,12 +198,14 @@ impl Inner {
             }
             Seat::Follow(mut flight) => {
                 let began = Instant::now();
+                let joining = Asking::join();
                 // Half of the time remains for a load of one's own, should this one not serve.
                 if let Ok(Some(routed)) = timeout(within / 2, flight.landed()).await
                     && let Some(routed) =
                         self.shared(pattern, &routed, &flight, after, began + within / 2).await?
                 {
                     pattern.parts.iter().for_each(|(_, part)| part.joined());
+                    joining.end(None);
                     return Ok(routed);
                 }
                 self.routed(pattern, read, after, within.saturating_sub(began.elapsed())).await
@@ -350,12 +353,13 @@ impl Inner {
                 tried.retain(|(name, _)| asked.iter().any(|store| *store.name == **name));
                 let (candidate, outlook) = self.candidate(pattern, read, demand, &asked, tried);
                 if let Some(candidate) = candidate {
-                    if !running.is_empty() {
+                    let hedge = !running.is_empty();
+                    if hedge {
                         pattern.stats.hedged();
                     }
                     asked.push(candidate.store);
                     next_at = Instant::now() + candidate.store.hedge_after(within);
-                    let mut ask = Box::pin(ask(candidate, read, within));
+                    let mut ask = Box::pin(ask(candidate, read, within, hedge));
                     // A store in memory answers at once: then nothing is set up for waiting.
                     match futures::poll!(&mut ask) {
                         Poll::Ready(ended) => at_once = Some(ended),
@@ -506,10 +510,12 @@ impl Inner {
             }
         };
         let within = self.options.source_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let asking = Asking::begin(None, false);
         let answered = match timeout(within, self.source.answer(read)).await {
             Ok(answered) => answered,
             Err(_) => Err(Error::transient(format!("no answer within {} ms", within.as_millis()))),
         };
+        asking.ended(&answered);
         let answer = match answered {
             Ok(answer) => {
                 self.source_breaker.succeeded();
@@ -590,7 +596,15 @@ impl Pattern {
     }
 }
 
-async fn ask<'a>(candidate: Candidate<'a>, read: &Read, within: Duration) -> (Candidate<'a>, Result<Answer>) {
+/// `hedge`: beside another that is slow.
+async fn ask<'a>(
+    candidate: Candidate<'a>,
+    read: &Read,
+    within: Duration,
+    hedge: bool,
+) -> (Candidate<'a>, Result<Answer>) {
+    let asking = Asking::begin(Some(&candidate.store.name), hedge);
     let answered = candidate.store.ask(read, within).await;
+    asking.ended(&answered);
     (candidate, answered)
 }

@@ -6,7 +6,7 @@ mod access;
 use std::fmt::Write as _;
 
 use super::holders::show as show_hold;
-use super::unit::{show_duration, show_rate, show_size};
+use super::unit::{show_duration, show_rate, show_share, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
 use crate::{Embed, EmbedKind, Layout, Order, View, ViewKind};
 pub use access::access;
@@ -42,9 +42,37 @@ impl File {
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
         self.serve_config(&mut out);
+        self.telemetry_config(&mut out);
         out.push_str(&views(&self.views));
         out.push_str(&access(&self.access));
         out
+    }
+
+    fn telemetry_config(&self, out: &mut String) {
+        let Some(telemetry) = &self.telemetry else {
+            out.push_str("\n# [telemetry]: nothing is traced\n");
+            return;
+        };
+        out.push_str("\n[telemetry]\n");
+        match &telemetry.otlp {
+            Some(otlp) => _ = writeln!(out, "otlp = {}", string(otlp)),
+            None => out.push_str("# otlp: OTEL_EXPORTER_OTLP_ENDPOINT, or http://localhost:4318\n"),
+        }
+        let _ = writeln!(out, "sample = {}", string(&show_share(telemetry.sample)));
+        if !telemetry.headers.is_empty() {
+            out.push_str("[telemetry.headers]\n");
+        }
+        for (name, _) in &telemetry.headers {
+            let place = self.places.get(&format!("telemetry.headers.{name}"));
+            let shown = place.and_then(|place| place.shown.as_deref()).unwrap_or("***");
+            let _ = writeln!(out, "{} = {}", key(name), string(shown));
+        }
+        if !telemetry.resource.is_empty() {
+            out.push_str("[telemetry.resource]\n");
+        }
+        for (name, value) in &telemetry.resource {
+            let _ = writeln!(out, "{} = {}", key(name), string(value));
+        }
     }
 
     /// A URL as it may be shown.

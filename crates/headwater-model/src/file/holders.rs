@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::read::{Reader, Section, Value, join, kind};
 use super::sections::duration;
+use super::unit;
 use super::views::filter;
 use crate::{Hold, Part, nearest};
 
@@ -182,30 +183,19 @@ fn hold(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Hold> {
 fn parse(text: &str) -> Option<Hold> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let text = text.trim();
-    let Some(percent) = text.strip_suffix('%') else {
-        let documents = text.replace('_', "");
-        let documents = if digits(&documents) { documents.parse().ok()? } else { return None };
-        return (documents > 0).then_some(Hold::Documents(documents));
-    };
-    let (whole, fraction) = percent.trim_end().split_once('.').unwrap_or((percent.trim_end(), "0"));
-    if !digits(whole) || !digits(fraction) || fraction.len() > 4 || whole.len() > 3 {
-        return None;
+    if text.ends_with('%') {
+        return unit::parse_share(text).map(Hold::Share);
     }
-    let millionths: u32 = format!("{whole}{fraction:0<4}").parse().ok()?;
-    (1..=1_000_000).contains(&millionths).then_some(Hold::Share(millionths))
+    let documents = text.replace('_', "");
+    let documents = if digits(&documents) { documents.parse().ok()? } else { return None };
+    (documents > 0).then_some(Hold::Documents(documents))
 }
 
 /// As the file writes it.
 pub(super) fn show(hold: Hold) -> String {
     match hold {
         Hold::Documents(documents) => documents.to_string(),
-        Hold::Share(millionths) => {
-            let fraction = format!("{:04}", millionths % 10_000);
-            match fraction.trim_end_matches('0') {
-                "" => format!("{}%", millionths / 10_000),
-                fraction => format!("{}.{fraction}%", millionths / 10_000),
-            }
-        }
+        Hold::Share(millionths) => unit::show_share(millionths),
     }
 }
 

@@ -17,6 +17,7 @@ mod read;
 mod reference;
 mod sections;
 mod serve;
+mod telemetry;
 mod unit;
 mod views;
 
@@ -62,6 +63,8 @@ pub mod default {
     pub const SOURCE_RATE_PER_SECOND: u64 = 200;
     pub const SOURCE_PARALLEL: usize = 4;
     pub const SOURCE_TIMEOUT: Duration = Duration::from_millis(500);
+    /// Of transactions and reads, how many are traced, in millionths.
+    pub const SAMPLE: u32 = 10_000;
 }
 
 /// The whole file.
@@ -77,6 +80,8 @@ pub struct File {
     pub journal: JournalSection,
     pub backfill: BackfillSection,
     pub run: RunSection,
+    /// Without it nothing is traced.
+    pub telemetry: Option<TelemetrySection>,
     /// The text that this was read from, for pointing into it. It holds no secret.
     pub text: Arc<str>,
     /// Where things stand in `text`.
@@ -131,6 +136,8 @@ impl File {
         let backfill = sections::backfill(&mut reader, section);
         let section = root.take_section(&mut reader, "run");
         let run = sections::run(&mut reader, section);
+        let section = root.take_section(&mut reader, "telemetry");
+        let telemetry = telemetry::telemetry(&mut reader, section);
         root.finish(&mut reader);
 
         match (source, data) {
@@ -144,6 +151,7 @@ impl File {
                 journal,
                 backfill,
                 run,
+                telemetry,
                 text: text.into(),
                 places: reader.places,
             }),
@@ -330,4 +338,17 @@ impl Default for RunSection {
     fn default() -> Self {
         RunSection { shutdown_within: default::SHUTDOWN_WITHIN }
     }
+}
+
+/// `[telemetry]`: traces, and who takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySection {
+    /// A collector that takes OTLP over HTTP; `None`: the environment names it, or it is the usual one of this machine.
+    pub otlp: Option<Box<str>>,
+    /// Sent with every delivery.
+    pub headers: Vec<(Box<str>, Secret)>,
+    /// Of transactions and of reads that bring no decision of their own, in millionths.
+    pub sample: u32,
+    /// What is said of this instance, by the names of the semantic conventions.
+    pub resource: Vec<(Box<str>, Box<str>)>,
 }

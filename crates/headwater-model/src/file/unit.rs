@@ -57,6 +57,26 @@ pub fn show_rate(per_second: u64) -> String {
     format!("{per_second}/s")
 }
 
+/// `10%`, `0.5%`, in millionths: more than none, at most all.
+pub(super) fn parse_share(text: &str) -> Option<u32> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let percent = text.trim().strip_suffix('%')?.trim_end();
+    let (whole, fraction) = percent.split_once('.').unwrap_or((percent, "0"));
+    if !digits(whole) || !digits(fraction) || fraction.len() > 4 || whole.len() > 3 {
+        return None;
+    }
+    let millionths: u32 = format!("{whole}{fraction:0<4}").parse().ok()?;
+    (1..=1_000_000).contains(&millionths).then_some(millionths)
+}
+
+pub(super) fn show_share(millionths: u32) -> String {
+    let fraction = format!("{:04}", millionths % 10_000);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{}%", millionths / 10_000),
+        fraction => format!("{}.{fraction}%", millionths / 10_000),
+    }
+}
+
 fn show(amount: u64, zero: &str, units: &[(&str, u64)]) -> String {
     if amount == 0 {
         return zero.to_owned();

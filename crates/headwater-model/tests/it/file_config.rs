@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater_model::file::{
     BackfillSection, File, JournalSection, Places, RunSection, ServeSection, Setting, SourceSection,
-    StoreSection, TlsFiles,
+    StoreSection, TelemetrySection, TlsFiles,
 };
 use headwater_model::{
     Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, Hold, HopLabel, Layout, Order, Part,
@@ -35,11 +35,17 @@ store = ["near", "local"]
 [views.author]
 from = "authors"
 store = "near"
+[telemetry]
+otlp = "https://collector.internal:4318/"
+sample = "12.5%"
+headers = { authorization = "${API_TOKEN}", x-scope-orgid = "shop" }
+resource = { "deployment.environment.name" = "test" }
 "#,
     )
     .unwrap();
     let config = file.to_config();
     assert!(!config.contains("hush") && !config.contains("cr@et") && !config.contains("cr%40et"), "{config}");
+    assert!(!config.contains("0123456789abcdef"), "{config}");
     insta::assert_snapshot!(config);
 }
 
@@ -263,6 +269,17 @@ fn serve() -> impl Strategy<Value = ServeSection> {
     )
 }
 
+fn telemetry() -> impl Strategy<Value = TelemetrySection> {
+    let otlp = proptest::option::of("https?://[a-z]{1,8}(:4318)?(/otlp)?");
+    let resource = proptest::collection::btree_map("[a-z.]{1,8}", "[ -#%-~é]{0,6}", 0..3);
+    (otlp, 1..=1_000_000u32, resource).prop_map(|(otlp, sample, resource)| TelemetrySection {
+        otlp: otlp.map(String::into_boxed_str),
+        headers: Vec::new(),
+        sample,
+        resource: resource.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    })
+}
+
 fn views() -> impl Strategy<Value = (Vec<View>, Vec<Access>)> {
     let documents = proptest::collection::btree_map("[a-y]{1,8}", view(), 0..4);
     let others = others().prop_flat_map(|others| (access(&others), Just(others)));
@@ -280,8 +297,8 @@ fn file() -> impl Strategy<Value = File> {
     };
     let amounts = (0..86_400_000u64, (64u64 << 20)..(1 << 45), (64u64 << 20)..(1 << 45), 100..3_600_000u64);
     let backfill = (1..17usize, 1..1_000_000usize, proptest::option::of(1..u64::MAX));
-    ("[ -~é]{1,20}", amounts, backfill, views(), serve()).prop_map(
-        move |(data, amounts, backfill, (views, access), serve)| {
+    ("[ -~é]{1,20}", amounts, backfill, views(), serve(), proptest::option::of(telemetry())).prop_map(
+        move |(data, amounts, backfill, (views, access), serve, telemetry)| {
             let (hold, retained, journal, shutdown) = amounts;
             File {
                 data: format!("d{data}").replace('$', "").into(),
@@ -306,6 +323,7 @@ fn file() -> impl Strategy<Value = File> {
                     rows_per_second_max: backfill.2,
                 },
                 run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
+                telemetry,
                 text: "".into(),
                 places: Places::default(),
             }
@@ -329,6 +347,7 @@ proptest! {
         prop_assert_eq!(again.serve.source_rate_per_second, file.serve.source_rate_per_second);
         prop_assert_eq!(again.serve.source_parallel, file.serve.source_parallel);
         prop_assert_eq!(again.serve.source_timeout, file.serve.source_timeout);
+        prop_assert_eq!(&again.telemetry, &file.telemetry, "{}", config);
         prop_assert_eq!(again.to_config(), config);
         prop_assert_eq!(again.data, file.data);
         prop_assert_eq!(again.source.hold_for, file.source.hold_for);

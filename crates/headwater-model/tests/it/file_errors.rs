@@ -128,6 +128,15 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("a part with a misspelt key", "store = [\"local\", { name = \"near\", hodl = \"10%\" }]"),
     ("all and part in one store", "store = [\"near\", { name = \"near\", hold = \"10%\" }]"),
     ("a number as a store", "store = [\"local\", 7]"),
+    ("telemetry without a scheme", "[telemetry]\notlp = \"collector:4318\"\n[source]"),
+    ("telemetry to one path", "[telemetry]\notlp = \"http://collector:4318/v1/traces\"\n[source]"),
+    ("telemetry with a password", "[telemetry]\notlp = \"https://a:b@collector\"\n[source]"),
+    ("a sample without a unit", "[telemetry]\nsample = 0.5\n[source]"),
+    ("a sample of everything and more", "[telemetry]\nsample = \"200%\"\n[source]"),
+    ("a literal secret in a header", "[telemetry]\nheaders = { X-Api-Key = \"hunter2\" }\n[source]"),
+    ("a bad name of a header", "[telemetry]\nheaders = { \"a b\" = \"c\" }\n[source]"),
+    ("a header of two lines", "[telemetry]\nheaders = { a = \"b\\nc\" }\n[source]"),
+    ("an unknown key of telemetry", "[telemetry]\nsampel = \"1%\"\n[source]"),
 ];
 
 fn with_line(bad: &str) -> String {

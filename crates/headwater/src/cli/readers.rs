@@ -17,6 +17,7 @@ use super::failure::Failure;
 use crate::control_socket;
 use crate::http::{self, Server, Site};
 use crate::resp;
+use crate::telemetry::Telemetry;
 
 /// Where a program on this machine finds the address, also if the file leaves the port open: in the data folder.
 const URL_FILE: &str = "http.url";
@@ -49,8 +50,12 @@ pub struct Readers {
 impl Readers {
     /// Takes the ports. One that is taken already is an error, unless by another instance of the same data folder: then
     /// this one takes it when that one ends, as with everything else.
-    pub async fn start(file: &File, cancel: &CancellationToken) -> Result<Readers, Failure> {
-        let site = Arc::new(Site::new(!file.serve.tokens.is_empty()));
+    pub async fn start(
+        file: &File,
+        telemetry: Option<&Telemetry>,
+        cancel: &CancellationToken,
+    ) -> Result<Readers, Failure> {
+        let site = Arc::new(Site::new(!file.serve.tokens.is_empty(), telemetry.cloned()));
         let mut readers = Readers {
             serve: file.serve.clone(),
             data: file.data.clone(),

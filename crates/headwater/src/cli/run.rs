@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::file;
 use super::readers::{Answers, Readers};
 use crate::control_socket;
+use crate::telemetry::Telemetry;
 
 /// How often the source is tried while it cannot be looked at yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -37,13 +38,17 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     stop_on_signals(&cancel)?;
     let source = headwater_engines::registry::source(&file.source)?;
     let stores = stores(&file)?;
-    let readers = Readers::start(&file, &cancel).await?;
+    let telemetry = Telemetry::start(file.telemetry.as_ref())?;
+    let readers = Readers::start(&file, telemetry.as_ref(), &cancel).await?;
     let Some(facts) = look(&*source, &readers, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
-    let (service, answers) = build(&file, source, &facts, stores, path)?;
+    let (service, answers) = build(&file, source, &facts, stores, telemetry.as_ref(), path)?;
     readers.open(answers, service.handle()).await?;
     let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
     cancel.cancel();
     readers.end().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.end().await;
+    }
     code
 }
 
@@ -83,6 +88,7 @@ pub fn build(
     source: Arc<dyn Source>,
     facts: &SourceFacts,
     stores: Vec<NamedStore>,
+    telemetry: Option<&Telemetry>,
     path: &Path,
 ) -> Result<(Service, Answers), Failure> {
     let resolved = headwater_control::resolve(file, facts).map_err(|findings| Failure::Findings {
@@ -99,11 +105,14 @@ pub fn build(
         backfill_chunk_rows: file.backfill.chunk_rows,
         backfill_rows_per_second_max: file.backfill.rows_per_second_max,
     };
-    let service = Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?;
+    let tracer = telemetry.map(Telemetry::tracer);
+    let service =
+        Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?.traced(tracer.clone());
     let bounds = serve::Options {
         source_rate_per_second: file.serve.source_rate_per_second,
         source_parallel: file.serve.source_parallel,
         source_timeout: file.serve.source_timeout,
+        tracer,
         ..serve::Options::default()
     };
     let serving = Serving::new(service.handle(), source, &stores, resolved.access, bounds);

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use headwater_flow::serve::{Ask, Content, Refused, Serving, Shown, WITHIN_MAX};
 use headwater_model::file::parse_duration;
 
@@ -25,13 +25,25 @@ const AGE_HEADER: HeaderName = HeaderName::from_static("headwater-age-ms");
 /// What `Headwater-Store` says of an answer of the source itself; no store can be called this.
 const SOURCE: &str = "source";
 
-pub async fn answer(State(site): State<Arc<Site>>, request: Request) -> Result<Response, Problem> {
-    let open = site.opened()?;
+pub async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let path = request.uri().path();
     let name = query::decode(&path["/v1/".len()..]).unwrap_or_default();
-    takes_json(request.headers())?;
-    let ask = ask(&open.serving, &request)?;
-    let reply = open.serving.answer(&name, &ask).await.map_err(Problem::of)?;
+    let traced = site.telemetry.as_ref().and_then(|telemetry| telemetry.request(request.headers()));
+    let method = request.method().clone();
+    let ask = site.opened().and_then(|open| {
+        takes_json(request.headers())?;
+        ask(&open.serving, &request)
+    });
+    let Some(traced) = traced else { return read(&site, &name, ask).await.into_response() };
+    let mut response = traced.trace.of(Box::pin(read(&site, &name, ask))).await.into_response();
+    let known = site.opened().is_ok_and(|open| open.serving.pattern(&name).is_ok());
+    traced.answered(method.as_str(), known.then_some(&*name), &mut response);
+    response
+}
+
+async fn read(site: &Site, name: &str, ask: Result<Ask, Problem>) -> Result<Response, Problem> {
+    let (open, ask) = (site.opened()?, ask?);
+    let reply = open.serving.answer(name, &ask).await.map_err(Problem::of)?;
     let headers = headers(&reply.shown);
     match reply.content {
         Content::Document(Some(document)) => Ok(json(Bytes::from_owner(Text(document)), headers)),

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::openapi;
 use super::problem::{Kind, Problem};
 use crate::dashboard::history::{History, SAMPLE_EVERY};
+use crate::telemetry::Telemetry;
 
 /// Shared by all connections.
 pub struct Site {
@@ -17,6 +18,7 @@ pub struct Site {
     waits_for: Mutex<String>,
     /// Whether readers need a token.
     tokens: bool,
+    pub(super) telemetry: Option<Telemetry>,
 }
 
 /// The data plane, as readers see it.
@@ -30,8 +32,8 @@ pub struct Open {
 }
 
 impl Site {
-    pub fn new(tokens: bool) -> Site {
-        Site { open: OnceLock::new(), waits_for: Mutex::default(), tokens }
+    pub fn new(tokens: bool, telemetry: Option<Telemetry>) -> Site {
+        Site { open: OnceLock::new(), waits_for: Mutex::default(), tokens, telemetry }
     }
 
     /// From now on there is something to read.

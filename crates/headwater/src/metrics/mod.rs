@@ -12,6 +12,8 @@ use headwater_flow::Handle;
 use headwater_flow::serve::stats::{HistogramSample, PatternSample};
 use headwater_flow::status::{PartState, PartStatus, Status, StoreStatus};
 use names::*;
+
+use crate::telemetry::{Spans, Telemetry};
 pub use text::CONTENT_TYPE;
 use text::Text;
 
@@ -37,6 +39,8 @@ pub struct Look {
     pub patterns: Vec<PatternLook>,
     /// How often something happened, by kind.
     pub incidents: Vec<(&'static str, u64)>,
+    /// If traces are sent.
+    pub spans: Option<Spans>,
 }
 
 /// An access pattern, its objectives and its counters.
@@ -50,7 +54,11 @@ pub struct PatternLook {
 
 impl Look {
     /// Asks no engine.
-    pub fn now(handle: &Handle, serving: &headwater_flow::serve::Serving) -> Look {
+    pub fn now(
+        handle: &Handle,
+        serving: &headwater_flow::serve::Serving,
+        telemetry: Option<&Telemetry>,
+    ) -> Look {
         let patterns = serving.patterns().map(|pattern| {
             let access = &pattern.plan.access;
             PatternLook {
@@ -68,6 +76,7 @@ impl Look {
             visible: handle.commit_to_visible(),
             patterns: patterns.collect(),
             incidents: handle.incident_counts(),
+            spans: telemetry.map(Telemetry::spans),
         }
     }
 }
@@ -87,6 +96,10 @@ pub fn text(look: Option<&Look>) -> String {
         }
         look.patterns.iter().for_each(|pattern| self::pattern(&mut text, pattern));
         look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
+        if let Some(spans) = look.spans {
+            text.set(TRACE_SPANS_EXPORTED, &[], spans.exported as f64);
+            text.set(TRACE_SPANS_DROPPED, &[], spans.dropped as f64);
+        }
     }
     text.finish()
 }

@@ -65,6 +65,12 @@ impl Service {
 
     #[track_caller]
     pub fn start(&self) {
+        self.start_with(&[]);
+    }
+
+    /// With more variables in its environment.
+    #[track_caller]
+    pub fn start_with(&self, variables: &[(&str, &str)]) {
         // Of an earlier start, which had another port.
         let _ = std::fs::remove_file(self.path("headwater-data/http.url"));
         let log = LogFile::options().create(true).append(true).open(self.path("log")).unwrap();
@@ -74,6 +80,7 @@ impl Service {
             .env_remove("HEADWATER_FILE")
             .env_remove("HEADWATER_LOG")
             .env_remove("PGPASSWORD")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -23,6 +23,7 @@ use super::picture::{Screen, picture};
 use super::readers::Readers;
 use super::{file, run as data_plane};
 use crate::figures::count;
+use crate::telemetry::Telemetry;
 
 const FILE: &str = include_str!("headwater.toml");
 
@@ -89,8 +90,10 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let source = headwater_engines::registry::source(&file.source)?;
     let facts = source.inspect().await?;
     let stores = data_plane::stores(&file)?;
-    let readers = anywhere(&file, &cancel).await?;
-    let (service, answering) = data_plane::build(&file, source, &facts, stores.clone(), &toml)?;
+    let telemetry = Telemetry::start(file.telemetry.as_ref())?;
+    let readers = anywhere(&file, telemetry.as_ref(), &cancel).await?;
+    let (service, answering) =
+        data_plane::build(&file, source, &facts, stores.clone(), telemetry.as_ref(), &toml)?;
     let handle = service.handle();
     readers.open(answering, handle.clone()).await?;
     let serving = {
@@ -135,14 +138,18 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// The ports of the file, or a free one if something else has the usual one: nobody has to tidy up for a demo.
-async fn anywhere(file: &File, cancel: &CancellationToken) -> Result<Readers, Failure> {
-    match Readers::start(file, cancel).await {
+async fn anywhere(
+    file: &File,
+    telemetry: Option<&Telemetry>,
+    cancel: &CancellationToken,
+) -> Result<Readers, Failure> {
+    match Readers::start(file, telemetry, cancel).await {
         Err(Failure::Refused(error)) if error.is_retryable() => {
             let mut file = file.clone();
             if let Some(listen) = &mut file.serve.listen {
                 listen.set_port(0);
             }
-            Readers::start(&file, cancel).await
+            Readers::start(&file, telemetry, cancel).await
         }
         started => started,
     }

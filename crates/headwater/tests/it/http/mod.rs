@@ -9,6 +9,7 @@ mod metrics;
 mod openapi;
 mod patterns;
 mod readiness;
+mod traces;
 mod writes;
 
 use std::path::Path;
