@@ -13,35 +13,70 @@ struct Engine {
     /// Any of these programs will do.
     programs: &'static [&'static str],
     package: &'static str,
+    /// What is skipped, and said to be, where it cannot be had: not every system has a package of it. Without this,
+    /// nothing is tested at all.
+    skips: Option<Skips>,
+}
+
+/// Tests that do without.
+#[derive(Clone, Copy)]
+pub struct Skips {
+    /// For people.
+    pub what: &'static str,
+    /// The variable that tells the tests.
+    pub variable: &'static str,
 }
 
 const ENGINES: &[Engine] = &[
-    Engine { name: "PostgreSQL", used_for: "source", programs: &["postgres"], package: "postgresql" },
+    Engine {
+        name: "PostgreSQL",
+        used_for: "source",
+        programs: &["postgres"],
+        package: "postgresql",
+        skips: None,
+    },
     Engine {
         name: "Redis",
         used_for: "store",
         programs: &["redis-server", "valkey-server"],
         package: "redis-server",
+        skips: None,
     },
     Engine {
         name: "OpenSSL",
         used_for: "certificates of TLS tests",
         programs: &["openssl"],
         package: "openssl",
+        skips: None,
     },
     Engine {
         name: "Prometheus",
         used_for: "scrapes, checks rules",
         programs: &["prometheus"],
         package: "prometheus",
+        skips: None,
     },
     Engine {
         name: "Python",
         used_for: "clients that tests drive",
         programs: &["python3"],
         package: "python3-venv",
+        skips: None,
     },
-    Engine { name: "npm", used_for: "clients that tests drive", programs: &["npm"], package: "npm" },
+    Engine {
+        name: "npm",
+        used_for: "clients that tests drive",
+        programs: &["npm"],
+        package: "npm",
+        skips: None,
+    },
+    Engine {
+        name: "Chromium",
+        used_for: "drives the page",
+        programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+        package: "chromium",
+        skips: Some(Skips { what: "the page in a browser", variable: "HEADWATER_WITHOUT_BROWSER" }),
+    },
 ];
 
 impl Engine {
@@ -103,17 +138,35 @@ fn missing() -> Vec<&'static str> {
     ENGINES.iter().filter(|engine| engine.program().is_none()).map(|engine| engine.package).collect()
 }
 
+/// What is still missing after [`install`], and what is not tested for that.
+pub fn skipped() -> Vec<(&'static str, Skips)> {
+    let missing = ENGINES.iter().filter(|engine| engine.program().is_none());
+    missing.filter_map(|engine| Some((engine.package, engine.skips?))).collect()
+}
+
 fn apt(packages: &[&str]) -> String {
     format!("apt-get install --yes --no-install-recommends {}", packages.join(" "))
 }
 
-/// Installs what is missing, or says the command that somebody else has to run.
+/// Installs what is missing, or says the command that somebody else has to run. What tests can do without is no reason to
+/// stop: see [`skipped`].
 pub fn install() -> anyhow::Result<()> {
-    let missing = missing();
+    let (spare, needed): (Vec<_>, Vec<_>) =
+        ENGINES.iter().filter(|engine| engine.program().is_none()).partition(|engine| engine.skips.is_some());
+    install_packages(&needed.iter().map(|engine| engine.package).collect::<Vec<_>>())?;
+    for engine in spare {
+        if let Err(error) = install_packages(&[engine.package]) {
+            eprintln!("going on without {}: {error:#}", engine.name);
+        }
+    }
+    Ok(())
+}
+
+fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let command = apt(&missing);
+    let command = apt(missing);
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!(
             "missing: {}. Install them with this system's package manager, then run again",

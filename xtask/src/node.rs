@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// Versions are bounded so that a new one does not break the tests of an old commit.
-const PACKAGES: &[&str] = &["ioredis@^6.0.0"];
+const PACKAGES: &[&str] = &["ioredis@^6.0.0", "puppeteer-core@^24.9.0", "axe-core@^4.11.0"];
 
 fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);

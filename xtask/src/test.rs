@@ -48,7 +48,9 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     // Tests mostly wait for engines, and each may have one or two of its own: a few at a time, whatever the machine.
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 6));
     let started = Instant::now();
+    let skipped = engines::skipped();
     let mut tests = cargo()
+        .envs(skipped.iter().map(|(_, skips)| (skips.variable, "1")))
         .args(["test", "--workspace", "--no-fail-fast", "--", "--test-threads", &threads.to_string()])
         .args(filters)
         .stdout(Stdio::piped())
@@ -73,6 +75,9 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     }
     for name in &tally.failures {
         println!("failed: {name}");
+    }
+    for (package, skips) in &skipped {
+        println!("SKIPPED: {} (missing: {package})", skips.what);
     }
     let ignored = if tally.ignored > 0 { format!(", {} ignored", tally.ignored) } else { String::new() };
     println!(

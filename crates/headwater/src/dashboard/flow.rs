@@ -73,7 +73,7 @@ fn journal(scene: &Scene, x: f64, width: f64) -> Part {
 
 fn mirror(scene: &Scene, x: f64, width: f64) -> Option<Part> {
     scene.status.mirror.as_ref()?;
-    let lines = vec!["Mirror".to_owned(), "for embeds, ranks".to_owned()];
+    let lines = vec!["Mirror".to_owned(), "embeds, ranks".to_owned()];
     Some(Part { x, y: 0.0, width, height: height(2), class: "plain", lines })
 }
 

@@ -1,6 +1,7 @@
 //! Reading over HTTP, from the program as it runs.
 
 mod bounds;
+mod browser;
 pub mod client;
 mod dashboard;
 mod doors;
