@@ -85,8 +85,20 @@ pub fn needs_state(view: &View, facts: &TableFacts, partial_puts: bool) -> bool 
             .iter()
             .any(|column| column.find(names()).is_some_and(|place| facts.columns[place].may_be_unchanged))
     });
+    // A row that comes into the view has no document whose values could stay.
+    let may_come = match &view.kind {
+        ViewKind::Edge(edge) => {
+            let may_be_null = |end: &str| {
+                let column = facts.columns.iter().find(|column| *column.name == *end);
+                column.is_some_and(|c| c.nullable) && !facts.key.iter().any(|key| **key == *end)
+            };
+            view.filter.is_some() || may_be_null(&edge.source) || may_be_null(&edge.target)
+        }
+        _ => view.filter.is_some(),
+    };
     filter_may_lack
-        || (!partial_puts && facts.columns.iter().any(|c| c.may_be_unchanged && in_document(&c.name)))
+        || ((!partial_puts || may_come)
+            && facts.columns.iter().any(|c| c.may_be_unchanged && in_document(&c.name)))
 }
 
 /// The table of that name. A name without a schema also finds the table of that name in `public`, or else the only one

@@ -228,6 +228,11 @@ fn state_is_needed_only_where_cells_may_lack() {
     assert!(needs_state(&view(None, None), &facts(true), false));
     assert!(!needs_state(&view(Some(&[("id", "id")]), None), &facts(true), false));
     assert!(needs_state(&view(None, Some("A = 'x'")), &facts(true), true));
+    assert!(
+        needs_state(&view(None, Some("id = 'x'")), &facts(true), true),
+        "a row that the filter takes from now on has no document whose values could stay"
+    );
+    assert!(!needs_state(&view(Some(&[("id", "id")]), Some("id = 'x'")), &facts(true), true));
     assert!(!needs_state(&view(None, Some("a = 'x'")), &facts(false), false));
     // An index needs its fields, by whatever name the document has them.
     let indexed = |columns: Option<&[(&str, &str)]>, by: &str, order: &str| View {
