@@ -4,12 +4,15 @@ mod bench;
 mod engines;
 mod node;
 mod python;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [filter…]   install missing engines, build, run every test (or those whose name holds a filter)
+cargo xtask simulate [--seeds N] [--seed S]
+                             the data plane over a simulated source, store, disk and clock; --seed alone tells its story
 cargo xtask engines          which engines are here, in which version, and what `test` would install
 cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
 ";
@@ -21,6 +24,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match command.as_str() {
         "test" => test::run(&rest),
         "engines" => engines::list(),
+        "simulate" => simulate::run(&rest),
         "bench" => bench::run(&rest),
         _ => {
             eprint!("{USAGE}");

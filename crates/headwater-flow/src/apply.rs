@@ -26,7 +26,6 @@ use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::part::Keepers;
 use crate::retry::Backoff;
-use crate::service::now_micros;
 use crate::state::{Consumer, Fill, State};
 use crate::trace::transactions::{Step, Transactions};
 
@@ -47,6 +46,8 @@ pub(crate) struct Applier {
     pub name: Box<str>,
     pub store: Arc<dyn Store>,
     pub epoch: Epoch,
+    /// Whether the store has confirmed that it is ours in this term.
+    pub claimed: bool,
     /// The views that the store holds, all of each.
     pub plans: Vec<ViewPlan>,
     /// Those that it holds in part.
@@ -67,6 +68,7 @@ impl Applier {
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(()),
                 ended = self.session(&cancel) => ended,
             };
@@ -88,6 +90,7 @@ impl Applier {
                 }
             };
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = pause => {}
             }
@@ -97,7 +100,7 @@ impl Applier {
     /// One connection's life: ends with the first error, or when cancelled (between steps).
     async fn session(&mut self, cancel: &CancellationToken) -> Result<()> {
         let facts = self.store.inspect().await?;
-        let held = self.store.claim(self.epoch).await?;
+        let held = self.claim().await?;
         for plan in &self.plans {
             self.store.prepare(&plan.view).await?;
         }
@@ -129,6 +132,23 @@ impl Applier {
             match self.pump(start.held, start.until, cancel).await? {
                 Some(arrived) => held = Some(arrived),
                 None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes the store over. One that did not say what it holds when this term began may know this very epoch, from another
+    /// instance that still writes: two owners of one epoch would not fence each other. So the first claim of a term only
+    /// counts if it raises the epoch; one whose reply was lost does not, and costs a term.
+    async fn claim(&mut self) -> Result<Option<Held>> {
+        let held = self.store.claim(self.epoch).await?;
+        match &held {
+            Some(held) if !self.claimed && held.epoch >= self.epoch => Err(Error::new(
+                ErrorKind::Fenced,
+                format!("the store is at epoch {} already, perhaps of another instance", held.epoch),
+            )),
+            _ => {
+                self.claimed = true;
+                Ok(held)
             }
         }
     }
@@ -323,8 +343,8 @@ impl Applier {
                 return Ok(Ended::Cancelled);
             };
             self.ensure_kept()?;
-            if self.traces.is_some() {
-                come_at = now_micros();
+            if let Some(traces) = &self.traces {
+                come_at = traces.now_micros();
                 begun.get_or_insert((come_at, held.offset));
             }
             let changes = self.keepers.keep(piece.changes);

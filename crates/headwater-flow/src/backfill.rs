@@ -26,7 +26,6 @@ use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal};
 use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
 use crate::retry::Backoff;
-use crate::service::now_micros;
 use crate::state::{Consumer, Job, State};
 use crate::trace::{BackfillTrace, Tracer};
 
@@ -90,6 +89,7 @@ impl Backfill {
         let mut gathered_at = None;
         loop {
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 request = requests.recv() => {
                     let Some(request) = request else { break };
@@ -238,7 +238,7 @@ impl Reads {
         let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
         let mut in_flight: VecDeque<InFlight> = VecDeque::new();
         let mut ended = false;
-        let (began, began_at) = (Instant::now(), now_micros());
+        let (began, began_at) = (Instant::now(), backfill.board.now_micros());
         let (mut read, mut landed_chunks, mut again_chunks) = (0u64, 0, 0);
         info!(table = %job.table, resumed = job.after.is_some(), "reading the table");
         loop {
@@ -305,7 +305,7 @@ impl Reads {
                 table: job.table.to_string(),
                 views: job.consumers.iter().map(|c| format!("{}/{}", c.store, c.view)).collect(),
                 began_at,
-                ended_at: now_micros(),
+                ended_at: backfill.board.now_micros(),
                 resumed: job.after.is_some(),
                 rows: read,
                 chunks: landed_chunks,

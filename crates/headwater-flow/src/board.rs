@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, ViewId};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::derive::Broken;
 use crate::incidents::Incidents;
+use crate::machine::Clock;
 use crate::serve::stats::{Histogram, HistogramSample};
-use crate::service::now_micros;
 use crate::state::Consumer;
 use crate::status::{
     BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, ViewStatus,
@@ -128,6 +129,7 @@ struct Commits {
 
 #[derive(Debug, Default)]
 struct Inner {
+    clock: Clock,
     epoch: u64,
     server: String,
     source_state: PartState,
@@ -172,7 +174,7 @@ impl Inner {
 
     /// Notes which stores fall behind, and which have caught up.
     fn look_at_lag(&mut self, durable: Offset) {
-        let now = now_micros();
+        let now = self.clock.now_micros();
         let looked_at: Vec<(Box<str>, u64, bool)> = self
             .stores
             .iter()
@@ -196,7 +198,7 @@ impl Inner {
     }
 
     fn happened(&mut self, part: &str, kind: IncidentKind, cause: &str) {
-        self.note(Incident::new(now_micros(), part, kind, cause));
+        self.note(Incident::new(self.clock.now_micros(), part, kind, cause));
     }
 
     fn note(&mut self, incident: Incident) {
@@ -229,8 +231,8 @@ impl StorePart {
 }
 
 impl Board {
-    pub fn new(hold_for: Duration, consumers: impl IntoIterator<Item = Consumer>) -> Board {
-        let mut inner = Inner::default();
+    pub fn new(hold_for: Duration, clock: Clock, consumers: impl IntoIterator<Item = Consumer>) -> Board {
+        let mut inner = Inner { clock, ..Inner::default() };
         for consumer in consumers {
             let store = inner.stores.entry(consumer.store).or_default();
             store.views.entry(consumer.view).or_default();
@@ -247,6 +249,10 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Only numbers and texts behind it: a panic elsewhere cannot leave them half written in a harmful way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now_micros(&self) -> i64 {
+        self.lock().clock.now_micros()
     }
 
     // The source.
@@ -348,7 +354,7 @@ impl Board {
     }
 
     pub fn applied(&self, store: &str, held: &Held, stored: Offset, changes: &BTreeMap<Box<str>, u64>) {
-        let now = now_micros();
+        let now = self.now_micros();
         self.store(store, |part| {
             part.failure = None;
             (part.offset, part.stored) = (held.offset, stored);
@@ -497,7 +503,7 @@ impl Board {
             evidence: Some(format!("{transactions_behind} transactions behind")),
             step: Some("let go of the store".to_owned()),
             approved_by: Some(BY_ITSELF.to_owned()),
-            ..Incident::new(now_micros(), &store_part(store), IncidentKind::LetGo, cause)
+            ..Incident::new(self.now_micros(), &store_part(store), IncidentKind::LetGo, cause)
         });
     }
 
@@ -618,9 +624,10 @@ impl Board {
         inner.stores.iter().map(|(name, part)| (name.clone(), part.visible.sample())).collect()
     }
 
-    /// Everything the board knows. `now_micros` is the wall clock; `durable` the journal's end.
-    pub fn status(&self, now_micros: i64, durable: Offset, notation: impl Fn(&Position) -> String) -> Status {
+    /// Everything the board knows. `durable` is the journal's end.
+    pub fn status(&self, durable: Offset, notation: impl Fn(&Position) -> String) -> Status {
         let inner = self.lock();
+        let now_micros = inner.clock.now_micros();
         let stores = inner.stores.iter().map(|(name, part)| {
             let lag_ms = inner.lag_ms(part, durable, now_micros);
             store_status(name, part, lag_ms, durable, &notation)

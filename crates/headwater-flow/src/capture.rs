@@ -54,6 +54,7 @@ impl Capture {
         let mut stream = first;
         loop {
             let error = tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 result = self.drain(&mut *stream) => {
                     let Err(error) = result;
@@ -68,6 +69,7 @@ impl Capture {
             self.board.source_failed(&error);
             drop(stream);
             stream = tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 stream = self.reconnect() => stream?,
             };
@@ -104,6 +106,7 @@ impl Capture {
         let mut idle_entry_at = Instant::now();
         loop {
             let events = tokio::select! {
+                biased;
                 events = stream.next() => {
                     let events = events?;
                     self.frontier.heard();
@@ -180,6 +183,8 @@ impl Capture {
             }
             if Instant::now() >= release_at {
                 release_at = Instant::now() + RELEASE_EVERY;
+                // A sync that failed is told of here, and made good by the next call, also when nothing else comes by.
+                self.writer.flush()?;
                 self.release().await?;
             }
         }

@@ -70,6 +70,7 @@ impl Counting {
             }
         };
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
             () = count => {}
         }

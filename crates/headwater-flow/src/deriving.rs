@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headwater_model::{ErrorKind, Offset, Result, TableName, View, ViewChange};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,7 +18,9 @@ use crate::board::Board;
 use crate::derive::{Deriver, Tables, compile_each};
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal, Options, Reader, Writer};
+use crate::machine::Disk;
 use crate::upkeep::DerivedJournal;
+use crate::watch;
 
 /// Journal bytes that are derived between two saves, about.
 const READ_BYTES: usize = 1 << 20;
@@ -48,6 +50,8 @@ pub(crate) struct Shared {
     pub frontier: Arc<Frontier>,
     /// Cancelled when a table takes another shape: the views are looked at again.
     pub reshaped: CancellationToken,
+    /// As [`crate::machine::Machine::disk`]. With one that is given, deriving gets no thread of its own.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 impl Deriving {
@@ -79,6 +83,7 @@ impl Deriving {
             if let Some((deriver, start)) = opened {
                 let mut options = Options::new(data.join("derived"));
                 options.after = start;
+                options.disk = shared.disk.clone();
                 let (derived, mut writer) = Journal::<ViewChange>::open(options)?;
                 let fits = start.next() >= journal.first()
                     && start <= journal.durable()
@@ -159,27 +164,28 @@ impl Deriving {
 
     /// Derives until cancelled.
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        if self.shared.disk.is_some() {
+            return self.derive(&cancel).await;
+        }
         let runtime = Handle::current();
-        match tokio::task::spawn_blocking(move || self.derive(&runtime, &cancel)).await {
+        match tokio::task::spawn_blocking(move || runtime.block_on(self.derive(&cancel))).await {
             Ok(result) => result,
             Err(error) => Err(headwater_model::Error::bug("deriving panicked").with_cause(error)),
         }
     }
 
-    fn derive(mut self, runtime: &Handle, cancel: &CancellationToken) -> Result<()> {
+    async fn derive(mut self, cancel: &CancellationToken) -> Result<()> {
         let mut persisted_at = Instant::now();
         let mut in_hand = false;
         let mut holding = !self.deriver.held().is_empty();
         loop {
-            let items = runtime.block_on(async {
-                tokio::select! {
-                    // First, for a runtime that goes away takes timers with it.
-                    biased;
-                    () = cancel.cancelled() => None,
-                    items = self.reader.next(READ_BYTES) => Some(items),
-                    () = tokio::time::sleep(PERSIST_EVERY) => Some(Ok(Vec::new())),
-                }
-            });
+            let items = tokio::select! {
+                // First, for a runtime that goes away takes timers with it.
+                biased;
+                () = cancel.cancelled() => None,
+                items = self.reader.next(READ_BYTES) => Some(items),
+                () = tokio::time::sleep(PERSIST_EVERY) => Some(Ok(Vec::new())),
+            };
             let Some(items) = items else { break };
             for item in items? {
                 match item {

@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater_model::{ChunkId, Error, Offset, Position, Result, Source};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::retry::Backoff;
+use crate::watch;
 
 /// How long a mark may take to come by before another one is put into the log: a source that broke down in between may
 /// have lost it. Either of them will do.
@@ -211,6 +212,7 @@ impl Frontier {
             std::future::pending::<()>().await;
         };
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
             () = first => {}
         }

@@ -15,7 +15,7 @@
 //! being filled. A row that was read lands iff no transaction that precedes the mark in the stream and is invisible to
 //! the read touched its key. Windows open and close between transactions only, so a window has seen each transaction whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
@@ -110,7 +110,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
         Known(Row),
     }
     let mut emptied = false;
-    let mut states: HashMap<&[u8], State> = HashMap::new();
+    let mut states: BTreeMap<&[u8], State> = BTreeMap::new();
     let mut reread = Vec::new();
     for touch in unseen {
         match touch {

@@ -23,6 +23,7 @@ pub mod incidents;
 pub mod journal;
 mod landing;
 mod lock;
+pub mod machine;
 mod mapping;
 mod part;
 mod passed;
@@ -34,5 +35,6 @@ mod state;
 pub mod status;
 pub mod trace;
 mod upkeep;
+mod watch;
 
 pub use service::{Handle, NamedStore, Options, Service};

@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use headwater_model::{Epoch, Error, Held, Offset, Result, View, ViewChange};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::board::Board;
 use crate::derive::{Stateless, Tables, collapse};
 use crate::journal::{EntryKind, Item, Journal, Reader};
+use crate::watch;
 
 /// Journal bytes that are read for one step, about.
 const READ_BYTES: usize = 256 << 10;

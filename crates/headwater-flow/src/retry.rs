@@ -19,7 +19,7 @@ impl Backoff {
     pub async fn pause(&mut self) {
         let full = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
         self.tries += 1;
-        tokio::time::sleep(full.mul_f64(rand::random_range(0.5..=1.0))).await;
+        tokio::time::sleep(full.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
 
     pub fn reset(&mut self) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use headwater_model::{
     ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Reshaped, Result,
@@ -31,6 +31,7 @@ use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
+use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
@@ -70,6 +71,7 @@ pub struct NamedStore {
 
 pub struct Service {
     options: Options,
+    machine: Machine,
     source: Arc<dyn Source>,
     stores: Vec<NamedStore>,
     views: Vec<Arc<View>>,
@@ -89,7 +91,7 @@ struct Term {
     /// Once the source is followed.
     windows: Option<Arc<Windows>>,
     /// How far the mirror is, once it is there.
-    derived: Option<watch::Receiver<Offset>>,
+    derived: Option<crate::watch::Receiver<Offset>>,
 }
 
 /// How far a store may lie behind the source.
@@ -171,7 +173,7 @@ impl Handle {
             0 => None,
             _ => self.board.waiting_since(offset),
         };
-        let waited = waiting.map_or(0, |since| u64::try_from(now_micros() - since).unwrap_or(0));
+        let waited = waiting.map_or(0, |since| u64::try_from(self.board.now_micros() - since).unwrap_or(0));
         Distance { age: silent.max(Duration::from_micros(waited)), transactions }
     }
 
@@ -228,7 +230,7 @@ impl Handle {
         let journal = term.map(|term| term.journal);
         let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
         let notation = |position: &_| self.source.notation(position);
-        let mut status = self.board.status(now_micros(), durable, notation);
+        let mut status = self.board.status(durable, notation);
         status.source.retained_log_bytes_max = self.retained_log_bytes_max;
         status.journal.bytes_max = self.journal_bytes_max;
         status.mirror = derived.map(|offset| MirrorStatus {
@@ -274,6 +276,17 @@ impl Service {
         stores: Vec<NamedStore>,
         views: Vec<Arc<View>>,
     ) -> Result<Service> {
+        Service::on(Machine::default(), options, source, stores, views)
+    }
+
+    /// As [`Service::new`], on a machine that may be simulated.
+    pub fn on(
+        machine: Machine,
+        options: Options,
+        source: Arc<dyn Source>,
+        stores: Vec<NamedStore>,
+        views: Vec<Arc<View>>,
+    ) -> Result<Service> {
         let consumers: Vec<Consumer> = consumers(&views);
         let parts: Arc<[Arc<Part>]> = Part::all(&views).into();
         let in_part =
@@ -287,10 +300,10 @@ impl Service {
                 )));
             }
         }
-        let board = Arc::new(Board::new(options.hold_for, all));
+        let board = Arc::new(Board::new(options.hold_for, machine.clock.clone(), all));
         let counts = Arc::new(Counts::new());
         let (term, tracer) = (Arc::default(), None);
-        Ok(Service { options, source, stores, views, parts, board, counts, term, tracer })
+        Ok(Service { options, machine, source, stores, views, parts, board, counts, term, tracer })
     }
 
     /// With traces of what it does, from the next term on.
@@ -347,8 +360,10 @@ impl Service {
     /// One term of leadership, from taking the folder's lock to the end of all tasks and of what is written about them.
     async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
         let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
-        let (over, keeping) =
-            (CancellationToken::new(), Keeping::open(&self.options.data, Arc::clone(&self.board)));
+        let (over, keeping) = (
+            CancellationToken::new(),
+            Keeping::open(&self.options.data, Arc::clone(&self.board), self.machine.disk.is_none()),
+        );
         let _told = over.clone().drop_guard();
         let keeping = tokio::spawn(keeping.run(over.clone()));
         let ended = self.term(cancel, gap).await;
@@ -379,12 +394,14 @@ impl Service {
             // Space is freed a segment at a time: a small bound needs small segments.
             options.segment_bytes = options.segment_bytes.min(options.bytes_max / 8);
             options.after = held.1;
+            options.disk = self.machine.disk.clone();
             Journal::open(options)?
         };
         let last = journal.last_position();
         let after = last.clone().filter(|_| !gap);
-        // Numbered by the clock: none of the marks that earlier terms left in the log has such a number.
-        let first_mark = u64::try_from(now_micros()).unwrap_or(0);
+        // From a random number on: none of the marks that other terms left in the log has such a one. A clock would not do:
+        // two instances that were started together, one of which waits, would count from about the same.
+        let first_mark = fastrand::u64(1 << 32..1 << 62);
         let reached = Reached { position: after.clone(), offset: journal.durable() };
         let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
         *self.term.lock().unwrap_or_else(PoisonError::into_inner) = Some(Term {
@@ -433,8 +450,9 @@ impl Service {
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
             plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
-        if gap || stateful.is_empty() {
-            // Also without a gap: a mirror that nobody moves would miss what happens to its tables meanwhile.
+        if gap || stateful.is_empty() || last.is_none() {
+            // Also without a gap: a mirror that nobody moves would miss what happens to its tables meanwhile. And a journal
+            // without an entry is not the one that a mirror, if there is one, was made from.
             Deriving::forget(&self.options.data)?;
             state.set_mirrored(&[])?;
         }
@@ -446,6 +464,7 @@ impl Service {
                 board: Arc::clone(&self.board),
                 frontier: Arc::clone(&frontier),
                 reshaped: reshaped.clone(),
+                disk: self.machine.disk.clone(),
             };
             let read_again = self.reshape_mirror(&state, &described)?;
             let mut deriving =
@@ -463,7 +482,10 @@ impl Service {
         };
         let watch =
             Arc::new(Watch::new(Arc::clone(&self.source), Arc::clone(&state), described, reshaped.clone()));
-        let traces = self.tracer.clone().map(|tracer| Arc::new(Transactions::new(tracer, self.showing())));
+        let traces = self
+            .tracer
+            .clone()
+            .map(|tracer| Arc::new(Transactions::new(self.machine.clock.clone(), tracer, self.showing())));
         if let Some(traces) = &traces {
             let (durable, derived) =
                 (journal.durable_changed(), derived.as_ref().map(|made| made.upto.clone()));
@@ -533,6 +555,7 @@ impl Service {
                 name: name.clone(),
                 store: Arc::clone(store),
                 epoch,
+                claimed: false,
                 keepers: self.keepers(name, &facts, &shapes)?,
                 plans: held_here,
                 journal: journal.clone(),
@@ -571,6 +594,7 @@ impl Service {
         running.spawn(named("sizing", sizing.run(tasks.clone())));
 
         let ended = tokio::select! {
+            biased;
             () = cancel.cancelled() => Ok(Ended::Cancelled),
             () = reshaped.cancelled() => Ok(Ended::Reshaped),
             Some(ended) = running.join_next() => sort_out(ended),
@@ -601,6 +625,7 @@ impl Service {
                 self.board.standby("another instance uses the data folder");
             }
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(None),
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
             }
@@ -652,6 +677,7 @@ impl Service {
                 self.board.standby(&told);
             }
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(None),
                 () = backoff.pause() => {}
             }
@@ -828,6 +854,7 @@ fn consumers(views: &[Arc<View>]) -> Vec<Consumer> {
 /// Between two terms that ended badly.
 async fn pause(cancel: &CancellationToken) {
     tokio::select! {
+        biased;
         () = cancel.cancelled() => {}
         () = tokio::time::sleep(Duration::from_secs(1)) => {}
     }
@@ -846,10 +873,4 @@ fn sort_out(ended: std::result::Result<(&'static str, Result<()>), tokio::task::
         Ok((task, Ok(()))) => Err(Error::bug(format!("{task} ended by itself"))),
         Err(error) => Err(Error::bug("a task panicked").with_cause(error)),
     }
-}
-
-/// The wall clock, microseconds since 1970.
-pub(crate) fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{Error, Offset, Result, Source, ViewChange};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -15,6 +14,7 @@ use crate::board::Board;
 use crate::journal::Journal;
 use crate::reshape::Watch;
 use crate::state::{Consumer, State};
+use crate::watch;
 
 /// How often counters are sampled and the journal is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -50,6 +50,7 @@ impl Upkeep {
         let mut ask_at = Instant::now();
         loop {
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(()),
                 _ = look.tick() => {}
             }
@@ -57,6 +58,7 @@ impl Upkeep {
             self.truncate()?;
             if Instant::now() >= ask_at {
                 tokio::select! {
+                    biased;
                     () = cancel.cancelled() => return Ok(()),
                     asked = self.ask() => asked?,
                 }

@@ -16,6 +16,7 @@ mod engines;
 mod eventually;
 pub mod faults;
 pub mod read;
+pub mod simulated;
 pub mod workload;
 
 pub use chance::Chance;

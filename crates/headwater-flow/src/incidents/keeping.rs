@@ -12,7 +12,6 @@ use tracing::{error, warn};
 
 use super::{Log, folder, read};
 use crate::board::Board;
-use crate::service::now_micros;
 use crate::status::{Incident, IncidentKind};
 
 /// How often lines that wait are written.
@@ -22,11 +21,13 @@ pub(crate) struct Keeping {
     board: Arc<Board>,
     log: Option<Log>,
     refused: bool,
+    /// On a machine that is simulated there are no threads.
+    own_thread: bool,
 }
 
 impl Keeping {
     /// Opens the log in the data folder. A log that cannot be opened is told of, and nothing else.
-    pub fn open(data: &Path, board: Arc<Board>) -> Keeping {
+    pub fn open(data: &Path, board: Arc<Board>, own_thread: bool) -> Keeping {
         let folder = folder(data);
         let log = match read(&folder).and_then(|before| Ok((before, Log::open(&folder)?))) {
             Ok((before, (log, found))) => {
@@ -46,7 +47,7 @@ impl Keeping {
                 None
             }
         };
-        Keeping { board, log, refused: false }
+        Keeping { board, log, refused: false, own_thread }
     }
 
     /// Writes what happens until cancelled, and then what is left.
@@ -54,15 +55,20 @@ impl Keeping {
         let mut tick = tokio::time::interval(WRITE_EVERY);
         loop {
             let last = tokio::select! {
+                biased;
                 () = cancel.cancelled() => true,
                 _ = tick.tick() => false,
             };
-            self = tokio::task::spawn_blocking(move || {
+            if self.own_thread {
+                self = tokio::task::spawn_blocking(move || {
+                    self.write(last);
+                    self
+                })
+                .await
+                .map_err(|error| Error::bug("writing the incident log panicked").with_cause(error))?;
+            } else {
                 self.write(last);
-                self
-            })
-            .await
-            .map_err(|error| Error::bug("writing the incident log panicked").with_cause(error))?;
+            }
             if last {
                 return Ok(());
             }
@@ -71,8 +77,8 @@ impl Keeping {
 
     fn write(&mut self, all: bool) {
         let Some(log) = &mut self.log else { return };
-        let mut lines: Vec<Incident> =
-            self.board.with_incidents(|incidents| incidents.take_lines(now_micros(), all));
+        let now = self.board.now_micros();
+        let mut lines: Vec<Incident> = self.board.with_incidents(|incidents| incidents.take_lines(now, all));
         match log.append(&mut lines) {
             Ok(()) => self.refused = false,
             Err(error) => {

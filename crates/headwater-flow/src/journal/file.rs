@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use headwater_model::{Error, ErrorKind, Offset, Result};
 
+use super::Options;
 use super::header::Header;
 
 const SUFFIX: &str = ".segment";
@@ -33,18 +34,21 @@ pub(super) fn segments(dir: &Path) -> Result<Vec<Offset>> {
 }
 
 /// Creates a segment of nothing but its header, on disk when this returns. A crash leaves all of it or none.
-pub(super) fn create_segment(dir: &Path, header: &Header) -> Result<(File, u64)> {
+pub(super) fn create_segment(options: &Options, header: &Header) -> Result<(File, u64)> {
+    let dir = &options.dir;
     let path = segment_path(dir, header.after);
     let temporary = path.with_extension("new");
     let failed = |error| io_error("create journal segment", &path, error);
     let bytes = header.encode()?;
     let create = || {
+        options.may_write(&path, bytes.len() as u64)?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
         sync_dir(dir)?;
+        options.synced(&path, bytes.len() as u64)?;
         Ok(file)
     };
     let file = create().map_err(|error| {

@@ -73,17 +73,18 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{Change, ChunkId, Error, Offset, Position, Result};
-use tokio::sync::watch;
 
 pub use payload::Payload;
 pub use reader::Reader;
 pub use writer::Writer;
 
+use crate::machine::Disk;
+use crate::watch;
 use entry::Stamp;
 use file::SyncedMark;
 
@@ -97,11 +98,29 @@ pub struct Options {
     pub bytes_max: u64,
     /// An empty folder's first entry comes after this offset, so that offsets never go back when a folder was lost.
     pub after: Offset,
+    /// As [`crate::machine::Machine::disk`].
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 impl Options {
     pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options { dir: dir.into(), segment_bytes: 64 << 20, bytes_max: 16 << 30, after: Offset::ZERO }
+        Options {
+            dir: dir.into(),
+            segment_bytes: 64 << 20,
+            bytes_max: 16 << 30,
+            after: Offset::ZERO,
+            disk: None,
+        }
+    }
+
+    /// May so many bytes be written?
+    fn may_write(&self, path: &Path, bytes: u64) -> std::io::Result<()> {
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.write(path, bytes))
+    }
+
+    /// A file has been synced at once, up to `len`.
+    fn synced(&self, path: &Path, len: u64) -> std::io::Result<()> {
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.sync(path, len))
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use headwater_model::{Error, Offset, Result};
-use tokio::sync::watch;
 
 use super::file::{self, SyncedMark, io_error, segment_path};
 use super::header::Header;
@@ -15,6 +14,7 @@ use super::scan::{Frames, attested_after, scan};
 use super::sync::Syncer;
 use super::writer::{Found, Writer};
 use super::{Durable, Options, Payload, Segment, Shared, State};
+use crate::watch;
 
 /// Segments are at least this large, whatever the options say: each costs a file and two syncs.
 const SEGMENT_BYTES_MIN: u64 = 1 << 10;
@@ -47,7 +47,7 @@ pub(super) fn open<T: Payload>(mut options: Options) -> Result<Writer<T>> {
             }
             let after = options.after;
             let header = Header { payload: T::KIND, after, previous: None, stamp: None, highest_xid: None };
-            let (file, len) = file::create_segment(&dir, &header)?;
+            let (file, len) = file::create_segment(&options, &header)?;
             let active = Segment { after, previous: None, highest_xid: None, len, last: after };
             let found = Found {
                 file,
@@ -164,7 +164,7 @@ fn recover(options: &Options, mark: &SyncedMark, header: Header) -> Result<Found
     }
     // These bytes may be in memory only, and a failed sync in a former life may have left the kernel thinking otherwise.
     rewrite(&file, marked.max(content).min(scan.end), scan.end).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
+    file.sync_all().and_then(|()| options.synced(&frames.path, scan.end)).map_err(failed)?;
     Ok(Found {
         file,
         header,

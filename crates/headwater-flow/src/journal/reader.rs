@@ -4,13 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use headwater_model::{Change, Error, ErrorKind, Offset, Result, wire};
-use tokio::sync::watch;
 
 use super::entry::{self, Mark, Sequence};
 use super::frame::HEAD;
 use super::scan::{Frames, Step};
 use super::shapes::Shapes;
 use super::{Item, Payload, Shared};
+use crate::watch;
 
 /// A reader that starts in the middle of a segment lets others run each time it has passed this many bytes.
 const SKIPPED_BYTES_MAX: u64 = 8 << 20;

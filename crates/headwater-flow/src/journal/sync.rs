@@ -1,4 +1,5 @@
-//! The thread that syncs. The writer asks and goes on; one sync covers everything written before it began.
+//! Whoever syncs: a thread, or on a disk that is not the machine's, a task. The writer asks and goes on; one sync covers
+//! everything written before it began.
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -7,8 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use headwater_model::{Error, Offset, Result};
+use tokio::sync::Notify;
 
+use super::file::segment_path;
 use super::{Durable, Shared};
+use crate::machine::Disk;
 
 /// What becomes durable by the next sync.
 pub(super) struct Request {
@@ -21,6 +25,7 @@ pub(super) struct Request {
 
 pub(super) struct Syncer {
     desk: Arc<Desk>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -29,6 +34,8 @@ struct Desk {
     state: Mutex<State>,
     asked: Condvar,
     answered: Condvar,
+    /// As `asked`, for a task.
+    wake: Notify,
 }
 
 #[derive(Default)]
@@ -47,19 +54,45 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Syncs what is asked for, if anything is.
+    fn sync_on(&self, disk: &dyn Disk, shared: &Shared) {
+        let Some(request) = self.state().request.take() else { return };
+        let path = segment_path(&shared.options.dir, request.segment);
+        let synced = disk.sync(&path, request.durable.len);
+        self.answer(request, synced, shared);
+    }
+
+    fn answer(&self, request: Request, synced: std::io::Result<()>, shared: &Shared) {
+        shared.syncs.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = synced {
+            let dir = shared.options.dir.display();
+            self.state().failed = Some(format!("sync the journal in {dir}: {error}"));
+        } else {
+            // The mark only sharpens recovery: without it, a damaged tail may pass for a torn one.
+            let _ = shared.mark.write(request.segment, request.durable.len);
+            shared.publish(request.durable);
+            self.state().synced = request.written;
+        }
+        self.answered.notify_all();
+    }
 }
 
 impl Syncer {
     pub fn start(shared: Arc<Shared>) -> Result<Syncer> {
         let desk = Arc::new(Desk::default());
+        if let Some(disk) = shared.options.disk.clone() {
+            tokio::spawn(run_on(disk, desk.clone(), shared.clone()));
+            return Ok(Syncer { desk, shared, thread: None });
+        }
         let thread = std::thread::Builder::new()
             .name("journal-sync".into())
             .spawn({
-                let desk = desk.clone();
+                let (desk, shared) = (desk.clone(), shared.clone());
                 move || run(&desk, &shared)
             })
             .map_err(|error| Error::transient("start the journal's sync thread").with_cause(error))?;
-        Ok(Syncer { desk, thread: Some(thread) })
+        Ok(Syncer { desk, shared, thread: Some(thread) })
     }
 
     /// Asks for a sync and returns at once.
@@ -68,6 +101,7 @@ impl Syncer {
         check(&state)?;
         state.request = Some(request);
         self.desk.asked.notify_one();
+        self.desk.wake.notify_one();
         Ok(())
     }
 
@@ -90,6 +124,10 @@ impl Syncer {
 
     /// Waits until the first `written` bytes, which someone has asked for, are synced.
     pub fn wait(&self, written: u64) -> Result<()> {
+        if let Some(disk) = &self.shared.options.disk {
+            // No task can run before this returns: it is done here.
+            self.desk.sync_on(&**disk, &self.shared);
+        }
         let mut state = self.desk.state();
         while state.synced < written {
             check(&state)?;
@@ -111,6 +149,7 @@ impl Drop for Syncer {
     fn drop(&mut self) {
         self.desk.state().closing = true;
         self.desk.asked.notify_one();
+        self.desk.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -144,17 +183,18 @@ fn run(desk: &Desk, shared: &Shared) {
         let synced = request.file.sync_data();
         #[cfg(test)]
         let synced = synced.and_then(|()| shared.pretend());
-        shared.syncs.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = synced {
-            let dir = shared.options.dir.display();
-            desk.state().failed = Some(format!("sync the journal in {dir}: {error}"));
-            desk.answered.notify_all();
-            continue;
+        desk.answer(request, synced, shared);
+    }
+}
+
+/// As [`run`], on a disk that is given.
+async fn run_on(disk: Arc<dyn Disk>, desk: Arc<Desk>, shared: Arc<Shared>) {
+    loop {
+        desk.wake.notified().await;
+        if desk.state().closing {
+            return;
         }
-        // The mark only sharpens recovery: without it, a damaged tail may pass for a torn one.
-        let _ = shared.mark.write(request.segment, request.durable.len);
-        shared.publish(request.durable);
-        desk.state().synced = request.written;
-        desk.answered.notify_all();
+        tokio::time::sleep(disk.sync_takes()).await;
+        desk.sync_on(&*disk, &shared);
     }
 }

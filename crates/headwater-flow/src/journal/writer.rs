@@ -341,6 +341,7 @@ impl<T> Writer<T> {
         let path = segment_path(&dir, segment);
         file.set_len(found.end)
             .and_then(|()| file.sync_all())
+            .and_then(|()| self.shared.options.synced(&path, found.end))
             .map_err(|error| io_error("cut journal segment", &path, error))?;
         {
             let mut state = self.shared.state();
@@ -377,7 +378,7 @@ impl<T> Writer<T> {
         let (stamp, highest_xid) = (self.stamp.clone(), self.highest_xid);
         let header =
             Header { payload: self.payload_kind, after, previous, stamp: stamp.clone(), highest_xid };
-        let (file, len) = file::create_segment(&self.shared.options.dir, &header)?;
+        let (file, len) = file::create_segment(&self.shared.options, &header)?;
         {
             let mut state = self.shared.state();
             let previous = previous.map(|(previous, _)| previous);
@@ -413,7 +414,8 @@ impl<T> Writer<T> {
         }
         // Until all of it is written, there may be some of it.
         self.dirty = true;
-        self.file.write_all_at(&self.buffer, self.base).map_err(failed)?;
+        let may = self.shared.options.may_write(&self.path, self.buffer.len() as u64);
+        may.and_then(|()| self.file.write_all_at(&self.buffer, self.base)).map_err(failed)?;
         self.dirty = false;
         self.base += self.buffer.len() as u64;
         self.written += self.buffer.len() as u64;

@@ -91,6 +91,7 @@ impl Keepers {
         match oldest {
             None => wake.notified().await,
             Some(at) => tokio::select! {
+                biased;
                 () = wake.notified() => {}
                 () = sleep_until(at + LEAVE_WITHIN) => {}
             },

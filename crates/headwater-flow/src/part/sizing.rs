@@ -39,6 +39,7 @@ impl Sizing {
             }
         };
         tokio::select! {
+            biased;
             () = cancel.cancelled() => {}
             () = size => {}
         }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headwater_model::{Offset, Result};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{StoreTrace, Tracer, TransactionTrace};
-use crate::service::now_micros;
+use crate::machine::Clock;
+use crate::watch;
 
 /// Transactions on their way at once; beyond them the oldest is given up.
 const OPEN_MAX: usize = 1_024;
@@ -21,6 +21,7 @@ const OPEN_FOR: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Transactions {
+    clock: Clock,
     pub tracer: Arc<dyn Tracer>,
     stores: Vec<Box<str>>,
     /// By offset: steps are done in this order, so each is told of as "everything up to here".
@@ -41,8 +42,12 @@ pub(crate) struct Step<'a> {
 
 impl Transactions {
     /// `stores` are all that have something to show.
-    pub fn new(tracer: Arc<dyn Tracer>, stores: Vec<Box<str>>) -> Transactions {
-        Transactions { tracer, stores, open: Mutex::default() }
+    pub fn new(clock: Clock, tracer: Arc<dyn Tracer>, stores: Vec<Box<str>>) -> Transactions {
+        Transactions { clock, tracer, stores, open: Mutex::default() }
+    }
+
+    pub fn now_micros(&self) -> i64 {
+        self.clock.now_micros()
     }
 
     /// Whether the transaction at `offset` is to be told of, with [`Transactions::captured`].
@@ -56,7 +61,7 @@ impl Transactions {
             position,
             changes,
             committed_at,
-            captured_at: now_micros(),
+            captured_at: self.now_micros(),
             journaled_at: None,
             derived_at: None,
             shown: Vec::new(),
@@ -83,7 +88,7 @@ impl Transactions {
 
     /// Readers of a store see everything up to a place from now on.
     pub fn shown(&self, step: &Step<'_>) {
-        let now = now_micros();
+        let now = self.now_micros();
         let mut done = Vec::new();
         let mut open = self.open();
         for (_, trace) in open.range_mut(..=step.upto) {
@@ -128,13 +133,14 @@ impl Transactions {
         };
         loop {
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 Ok(()) = durable.changed() => {
                     let upto = *durable.borrow_and_update();
-                    self.journaled(upto, now_micros());
+                    self.journaled(upto, self.now_micros());
                 }
-                Some(upto) = deriving(&mut derived) => self.derived(upto, now_micros()),
-                _ = look.tick() => self.give_up_before(now_micros() - OPEN_FOR.as_micros() as i64),
+                Some(upto) = deriving(&mut derived) => self.derived(upto, self.now_micros()),
+                _ = look.tick() => self.give_up_before(self.now_micros() - OPEN_FOR.as_micros() as i64),
             }
         }
         self.give_up_before(i64::MAX);
@@ -189,11 +195,11 @@ mod tests {
     fn transactions() -> (Arc<Kept>, Transactions) {
         let kept = Arc::new(Kept::default());
         let stores = vec!["near".into(), "far".into()];
-        (Arc::clone(&kept), Transactions::new(kept, stores))
+        (Arc::clone(&kept), Transactions::new(Clock::default(), kept, stores))
     }
 
     fn step(store: &str, upto: u64, changes: u64) -> Step<'_> {
-        let now = now_micros();
+        let now = Clock::default().now_micros();
         Step {
             store,
             upto: Offset(upto),

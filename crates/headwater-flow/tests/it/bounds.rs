@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use headwater_flow::journal::{self, Journal};
 use headwater_flow::status::PartState;
 use headwater_flow::{NamedStore, Options};
-use headwater_model::{Change, Source, Store, TableName, View};
+use headwater_model::{
+    Aggregate, Change, Epoch, ErrorKind, Offset, Ranking, Source, Store, TableName, View, ViewKind,
+};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore, HeldLog};
 use headwater_testkit::{Folder, Postgres};
@@ -338,5 +340,58 @@ fn lost_tail(source_forgot: bool, part: f64) {
     shop.execute("INSERT INTO books VALUES (100, 'later')");
     shop.equal(&Copy::Store(near));
     shop.equal(&Copy::Store(Arc::new(behind)));
+    life.stop();
+}
+
+#[test]
+fn a_journal_that_was_lost_takes_the_rows_along_that_were_mirrored_from_it() {
+    let shop = Shop::new();
+    let near = support::store("memory:", &[]);
+    let ranking = ViewKind::Ranking(Ranking {
+        by: vec!["title".into()],
+        within: Vec::new(),
+        function: Aggregate::Count,
+        column: None,
+    });
+    let titles = View { name: "titles".into(), kind: ranking, ..shop.view(&["near"]) };
+    let begin = || {
+        let stores = vec![support::named("near", Arc::clone(&near))];
+        Life::begin(shop.options(), shop.source(), stores, std::slice::from_ref(&titles))
+    };
+    let mut life = begin();
+    life.wait_settled(PATIENCE);
+    life.stop();
+
+    // As the remedy for damage says: the journal's folder goes. What happens meanwhile is in no log.
+    std::fs::remove_dir_all(shop.folder.join("data").join("journal")).unwrap();
+    block_on(shop.source().forget()).unwrap();
+    shop.execute("DELETE FROM books WHERE id = 1; UPDATE books SET title = 'zwei' WHERE id = 2");
+    let mut life = begin();
+    life.wait_settled(PATIENCE);
+    // A group that nobody touched since: what it counts tells which rows are there.
+    shop.execute("INSERT INTO books VALUES (3, 'one')");
+    let truth = Truth::Sqlite(shop.path());
+    block_on(eventually_equal(
+        PATIENCE,
+        &truth,
+        &Copy::Store(Arc::clone(&near)),
+        std::slice::from_ref(&titles),
+    ));
+    life.stop();
+}
+
+#[test]
+fn an_epoch_has_one_owner_also_when_the_store_did_not_say_which_it_knows() {
+    let shop = Shop::new();
+    let near = support::store("memory:", &[]);
+    // Another instance writes with the first epoch.
+    block_on(near.claim(Epoch(1))).unwrap();
+    let faulty = FaultyStore::new(Arc::clone(&near));
+    faulty.inject(Call::Held, Fault::Reject(ErrorKind::Transient));
+    let mut life = shop.begin(shop.options(), &[("near", Arc::new(faulty))]);
+    life.wait_settled(PATIENCE);
+    assert!(life.handle.status().epoch > 1, "two instances write with one epoch");
+    assert!(block_on(near.begin(Epoch(1), Offset(life.handle.status().journal.durable_offset))).is_err());
+    shop.equal(&Copy::Store(near));
     life.stop();
 }
