@@ -17,7 +17,7 @@ use headwater_testkit::simulated::{Mischief, Telling};
 use course::play;
 
 /// Seeds of the usual run.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -44,7 +44,7 @@ fn every_store_equals_the_source_at_its_position_whatever_fails() {
 
 #[test]
 fn a_seed_is_one_course_of_events() {
-    for seed in 1..=12 {
+    for seed in 1..=8 {
         let (one, other) = (play(seed, None, Telling::Kept), play(seed, None, Telling::Kept));
         let parts = one.story.iter().zip(&other.story).find(|(a, b)| a != b);
         assert_eq!(one.trace, other.trace, "seed {seed} parts here: {parts:#?}");
