@@ -25,6 +25,7 @@ use crate::frontier::Frontier;
 use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::part::Keepers;
+use crate::repair::Mend;
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, State};
 use crate::trace::transactions::{Step, Transactions};
@@ -52,6 +53,8 @@ pub(crate) struct Applier {
     pub plans: Vec<ViewPlan>,
     /// Those that it holds in part.
     pub keepers: Keepers,
+    /// Documents to be put right.
+    pub mends: mpsc::Receiver<Mend>,
     pub journal: Journal,
     pub frontier: Arc<Frontier>,
     pub mapper: Mapper,
@@ -303,6 +306,12 @@ impl Applier {
         let mut begun: Option<(i64, Offset)> = None;
         let mut come_at = 0;
         loop {
+            // Also while piece follows piece: between two steps there is always a moment.
+            while step.is_none()
+                && let Ok(mend) = self.mends.try_recv()
+            {
+                self.mend(mend, &held, &mut stored).await?;
+            }
             let piece = tokio::select! {
                 biased;
                 // A transaction larger than memory is under way: it is finished or dropped as a whole.
@@ -327,6 +336,10 @@ impl Applier {
                         stored = held.offset;
                         self.board.applied(&self.name, &held, stored, &BTreeMap::new());
                     }
+                    continue;
+                }
+                Some(mend) = self.mends.recv(), if step.is_none() => {
+                    self.mend(mend, &held, &mut stored).await?;
                     continue;
                 }
                 () = tokio::time::sleep_until(look_at), if step.is_none() => {
@@ -401,6 +414,33 @@ impl Applier {
                 return Ok(Ended::Arrived(held));
             }
         }
+    }
+
+    /// Puts documents right in a step of their own, which leaves the store where it is.
+    async fn mend(&mut self, mut mend: Mend, held: &Held, stored: &mut Offset) -> Result<()> {
+        self.ensure_kept()?;
+        let Some((mut gone, mut come)) = mend.changes(&self.mapper, held.offset) else {
+            mend.done(0, Vec::new());
+            return Ok(());
+        };
+        let count = gone.len() as u64;
+        // A part is given nothing but by its readers: what is wrong in it leaves it.
+        if self.keepers.drop_keys(&gone) {
+            come.clear();
+        }
+        let mut refused = Vec::new();
+        let mut open = self.store.begin(self.epoch, *stored).await?;
+        for changes in [std::mem::take(&mut gone), come] {
+            if !changes.is_empty() {
+                refused.extend(open.write(changes).await?);
+            }
+        }
+        self.quarantine(&refused, held.offset)?;
+        open.commit(held).await?;
+        *stored = held.offset;
+        self.board.applied(&self.name, held, *stored, &BTreeMap::new());
+        mend.done(count, refused);
+        Ok(())
     }
 
     /// Adds changes to a step, which belong to what ends at `at`.

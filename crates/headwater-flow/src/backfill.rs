@@ -11,20 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{
-    Chunk, ChunkId, ChunkRange, Error, Key, Offset, Result, Source, TableId, TableName, View,
-};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use headwater_model::{ChunkRange, Error, Key, Offset, Result, TableId, TableName, View};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::chunks::{Chunks, InFlight, MARK_WITHIN};
 use crate::fingerprint::Fingerprint;
-use crate::frontier::Frontier;
-use crate::journal::{EntryKind, Item, Journal};
-use crate::landing::{Delivered, Outcome, Windows, earlier_touches, unknown_transaction};
+use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
 use crate::state::{Consumer, Job, State};
 use crate::trace::{BackfillTrace, Tracer};
@@ -41,9 +38,6 @@ const FIRST_ROWS: usize = 1_000;
 /// Views asked for within this time are filled by the same reads.
 const GATHER_FOR: Duration = Duration::from_millis(50);
 
-/// How long a mark may take to come by before its chunk is read again.
-const MARK_WITHIN: Duration = Duration::from_secs(60);
-
 /// What backfill has to know about a view.
 #[derive(Clone, Debug)]
 pub(crate) struct ViewPlan {
@@ -55,13 +49,10 @@ pub(crate) struct ViewPlan {
 }
 
 pub(crate) struct Backfill {
-    pub source: Arc<dyn Source>,
-    pub windows: Arc<Windows>,
+    pub chunks: Arc<Chunks>,
     pub state: Arc<State>,
     pub board: Arc<Board>,
     pub tracer: Option<Arc<dyn Tracer>>,
-    pub journal: Journal,
-    pub frontier: Arc<Frontier>,
     pub plans: BTreeMap<Box<str>, ViewPlan>,
     pub estimates: BTreeMap<TableName, u64>,
     /// Tables whose rows the mirror holds completely.
@@ -142,7 +133,7 @@ impl Backfill {
     fn journal_ahead(&self, job: &Job) -> u64 {
         job.consumers
             .iter()
-            .map(|consumer| self.journal.bytes_after(self.board.offset(&consumer.store)))
+            .map(|consumer| self.chunks.journal.bytes_after(self.board.offset(&consumer.store)))
             .max()
             .unwrap_or(0)
     }
@@ -154,15 +145,6 @@ struct Reads {
     permits: Semaphore,
     /// Jobs whose last chunk has landed, until every view that waited for them is ready.
     retired: Mutex<BTreeSet<u64>>,
-}
-
-/// A chunk that was read and waits for its mark to come by.
-struct InFlight {
-    from: Option<Key>,
-    upto: Option<Key>,
-    last: bool,
-    read: u64,
-    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Reads {
@@ -233,7 +215,7 @@ impl Reads {
     /// Reads one table to its end. Several chunks are in flight: the next is read while the last waits for its mark.
     async fn read_table(&self, job: Job) -> Result<()> {
         let backfill = &self.backfill;
-        let table = self.table_id(&job.table).await?;
+        let table = self.backfill.chunks.table_id(&job.table).await?;
         let mut after = job.after.clone();
         let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
         let mut in_flight: VecDeque<InFlight> = VecDeque::new();
@@ -257,7 +239,7 @@ impl Reads {
                     bytes_max: CHUNK_BYTES,
                     keys: Vec::new(),
                 };
-                let chunk = self.start_chunk(&range, table).await?;
+                let chunk = self.backfill.chunks.start(&range, table, Purpose::Land).await?;
                 limit = backfill.chunk_rows;
                 read += chunk.read;
                 ended = chunk.last;
@@ -271,7 +253,7 @@ impl Reads {
                     if !landed.reread.is_empty() {
                         offset = self.reread(&job.table, table, landed.reread).await?;
                     }
-                    self.wait_durable(offset).await?;
+                    self.backfill.chunks.wait_durable(offset).await?;
                     let done = chunk.last.then_some(offset);
                     if !backfill.state.advance_job(job.id, chunk.upto.as_ref(), chunk.read, done)? {
                         info!(table = %job.table, "the read is no longer needed");
@@ -315,106 +297,6 @@ impl Reads {
         Ok(())
     }
 
-    /// The table's identity. Before it is told, a mark of ours has ended in the source: no read from now on can miss
-    /// for its snapshot what earlier runs delivered ([`Windows::passed_before`]).
-    async fn table_id(&self, table: &TableName) -> Result<TableId> {
-        let source = &self.backfill.source;
-        let mut backoff = Backoff::new();
-        loop {
-            let asked = async {
-                source.mark(self.backfill.frontier.next_mark()).await?;
-                source.shapes(std::slice::from_ref(table)).await
-            };
-            match asked.await {
-                Ok(shapes) => {
-                    let shape = shapes.first().ok_or_else(|| Error::bug("the source gave no shape"))?;
-                    return Ok(shape.table.id);
-                }
-                Err(error) if error.is_retryable() => {
-                    warn!(%error, %table, "the table's shape is asked again")
-                }
-                Err(error) => return Err(error),
-            }
-            backoff.pause().await;
-        }
-    }
-
-    /// Reads a range and sends its mark on its way.
-    async fn start_chunk(&self, range: &ChunkRange, table: TableId) -> Result<InFlight> {
-        let mut backoff = Backoff::new();
-        loop {
-            let id = self.backfill.frontier.next_mark();
-            self.backfill.windows.open(id, table).await;
-            match self.try_chunk(id, range, table).await {
-                Ok(chunk) => return Ok(chunk),
-                Err(error) => {
-                    self.backfill.windows.close(id);
-                    if !error.is_retryable() {
-                        return Err(error.while_doing(format_args!("read table {}", range.table)));
-                    }
-                    warn!(%error, table = %range.table, "a chunk is read again");
-                    backoff.pause().await;
-                }
-            }
-        }
-    }
-
-    async fn try_chunk(&self, id: ChunkId, range: &ChunkRange, table: TableId) -> Result<InFlight> {
-        let backfill = &self.backfill;
-        let chunk = backfill.source.read_chunk(range).await?;
-        let passed = backfill.windows.passed_before(id, &chunk.moment).map_err(unknown_transaction)?;
-        if let Some(newest) = passed.last() {
-            self.wait_durable(*newest).await?;
-        }
-        let earlier = self.look_up(&passed, &chunk, table)?;
-        let read = chunk.rows.len() as u64;
-        let upto = chunk.rows.last().map(|row| row.key(&chunk.table));
-        let last = chunk.last;
-        let outcome = backfill.windows.fill(id, chunk, earlier);
-        backfill.source.mark(id).await?;
-        Ok(InFlight { from: range.after.clone(), upto, last, read, outcome })
-    }
-
-    /// The keys that transactions touched which came by before the window opened, from the journal.
-    fn look_up(&self, offsets: &[Offset], chunk: &Chunk, table: TableId) -> Result<Vec<Delivered>> {
-        let mut found = Vec::new();
-        for offset in offsets {
-            let mut reader = match self.backfill.journal.read(Offset(offset.0 - 1)) {
-                Ok(reader) => reader,
-                Err(error) => {
-                    return Err(Error::transient(
-                        "a transaction that readers do not see yet left the journal",
-                    )
-                    .with_cause(error));
-                }
-            };
-            let (mut xid, mut seen) = (None, Vec::new());
-            'entry: loop {
-                let items = reader.try_next(1 << 20)?;
-                if items.is_empty() {
-                    return Err(Error::transient("a transaction is not durable yet"));
-                }
-                for item in items {
-                    match item {
-                        Item::Begin { kind: EntryKind::Transaction { xid: number }, .. } => xid = number,
-                        Item::Begin { .. } => {}
-                        Item::Changes(changes) => {
-                            changes.iter().for_each(|change| earlier_touches(change, &mut seen))
-                        }
-                        Item::Commit { position, .. } => {
-                            seen.retain(|(id, _)| *id == table);
-                            if !chunk.moment.sees(xid, &position) {
-                                found.push(Delivered { xid, position, touches: std::mem::take(&mut seen) });
-                            }
-                            break 'entry;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// Reads single keys until each is settled; the offset at which the last of them landed.
     ///
     /// That may take as long as the transaction that moved them hangs invisible.
@@ -429,7 +311,7 @@ impl Reads {
                 bytes_max: usize::MAX,
                 keys: std::mem::take(&mut keys),
             };
-            let chunk = self.start_chunk(&range, table).await?;
+            let chunk = self.backfill.chunks.start(&range, table, Purpose::Land).await?;
             match tokio::time::timeout(MARK_WITHIN, chunk.outcome).await {
                 Ok(Ok(Outcome::Landed(landed))) => {
                     offset = offset.max(landed.offset);
@@ -441,14 +323,6 @@ impl Reads {
                 _ => keys = range.keys,
             }
             backoff.pause().await;
-        }
-    }
-
-    async fn wait_durable(&self, offset: Offset) -> Result<()> {
-        let mut durable = self.backfill.journal.durable_changed();
-        match durable.wait_for(|known| *known >= offset).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::transient("the journal was closed")),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::board::Board;
 use crate::derive::Tables;
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Journal, Writer};
-use crate::landing::{Delivered, Landed, Outcome, Windows, touches};
+use crate::landing::{Arrived, Delivered, Landed, Landing, Outcome, Purpose, Seen, Windows, touches};
 use crate::reshape::Watch;
 use crate::retry::Backoff;
 use crate::trace::transactions::Transactions;
@@ -204,7 +204,8 @@ impl Capture {
 
     /// Puts what is still true of a chunk into the journal, here. Whether anything was written.
     fn land(&mut self, id: u64, position: Position) -> Result<bool> {
-        let Some((chunk, landing, tell)) = self.windows.land(id) else { return Ok(false) };
+        let Some(Arrived { chunk, purpose, landing, tell }) = self.windows.land(id) else { return Ok(false) };
+        let table = chunk.table;
         let landing = match landing {
             Ok(landing) => landing,
             Err(why) => {
@@ -212,14 +213,28 @@ impl Capture {
                 return Ok(false);
             }
         };
+        let deleted = match purpose {
+            Purpose::Land => Vec::new(),
+            Purpose::Mend { .. } => landing.absent,
+            Purpose::Look { .. } => {
+                let Landing { rows, absent, unknown, .. } = landing;
+                let seen = Seen { offset: self.last_offset, table, rows, absent, unknown };
+                let _ = tell.send(Outcome::Seen(seen));
+                return Ok(false);
+            }
+        };
         self.writer.begin(EntryKind::Chunk { chunk: id })?;
         for row in landing.rows {
-            self.writer.change(&Change::Snapshot { table: Arc::clone(&chunk.table), row })?;
+            self.writer.change(&Change::Snapshot { table: Arc::clone(&table), row })?;
+        }
+        for key in deleted {
+            self.writer.change(&Change::Delete { table: Arc::clone(&table), key })?;
         }
         let offset = self.writer.commit(position.clone(), self.last_committed_at)?;
         (self.last, self.last_offset) = (Some(position), offset);
         // The reader is told when the entry is durable; it waits for that itself.
-        let _ = tell.send(Outcome::Landed(Landed { offset, reread: landing.reread }));
+        let _ =
+            tell.send(Outcome::Landed(Landed { offset, reread: landing.reread, unknown: landing.unknown }));
         Ok(true)
     }
 

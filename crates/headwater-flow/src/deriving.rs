@@ -4,7 +4,7 @@
 //! two repeats transactions, which give the same documents at the same offsets; the reverse would lose them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Deriving {
         journal: &Journal,
         shared: Shared,
     ) -> Result<Deriving> {
-        let path = data.join("mirror.db");
+        let path = Self::mirror_path(data);
         let mut is_new = false;
         let (mut deriver, derived, writer, start) = loop {
             let (plan, broken) = compile_each(views, tables);
@@ -109,9 +109,13 @@ impl Deriving {
         Ok(Deriving { deriver, reader, writer, derived, shared, upto, saved, whole_before, is_new })
     }
 
+    pub fn mirror_path(data: &Path) -> PathBuf {
+        data.join("mirror.db")
+    }
+
     /// Forgets the mirrored rows of every table but these. A mirror that cannot be read is left to [`Deriving::open`].
     pub fn keep_only(data: &Path, tables: &[TableName]) -> Result<()> {
-        match Deriver::keep_only(&data.join("mirror.db"), tables) {
+        match Deriver::keep_only(&Self::mirror_path(data), tables) {
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(()),
             ended => ended,
         }
@@ -120,7 +124,7 @@ impl Deriving {
     /// Removes the mirror in `data`, and what was made from it: after a gap in the log its rows are not the source's any
     /// more.
     pub fn forget(data: &Path) -> Result<()> {
-        remove_mirror(&data.join("mirror.db"))?;
+        remove_mirror(&Self::mirror_path(data))?;
         let derived = data.join("derived");
         match std::fs::remove_dir_all(&derived) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -11,11 +11,14 @@
 //! Such a transaction may even have come by before the view's filling began. Whoever is filled now never gets it from
 //! the stream, so its rows land in place of what was read.
 //!
+//! A chunk may also be read only to be looked at (verify), or to put right what the mirror has of its keys: the same rows are
+//! true of it, and of the keys that were asked for and are not there it is known as well whether that is true.
+//!
 //! Invariant: what lands for a key is its row as of the mark, or nothing if the stream brings that row to everyone who is
 //! being filled. A row that was read lands iff no transaction that precedes the mark in the stream and is invisible to
 //! the read touched its key. Windows open and close between transactions only, so a window has seen each transaction whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
@@ -33,6 +36,8 @@ const TOUCHES_MAX: usize = 1_000_000;
 pub enum Touch {
     /// The stream has the whole new state of the row: the chunk's row is old.
     Settled(Vec<u8>),
+    /// The stream says that there is no such row.
+    Gone(Vec<u8>),
     /// The stream has the row except for its [`Value::Unchanged`] cells: these the chunk must still give.
     Kept { key: Vec<u8>, row: Row, table: Arc<Table> },
     /// The whole row, of a change that came by before recording began: who is filled from here on never gets that
@@ -64,14 +69,14 @@ pub fn touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
                     Touch::Kept { key: key.to_bytes(), row: row.clone(), table: Arc::clone(table) }
                 }
                 (Some(from), false) => {
-                    out.push((table.id, Touch::Settled(from.to_bytes())));
+                    out.push((table.id, Touch::Gone(from.to_bytes())));
                     Touch::Settled(key.to_bytes())
                 }
                 (None, false) => Touch::Settled(key.to_bytes()),
             };
             out.push((table.id, touch));
         }
-        Change::Delete { table, key } => out.push((table.id, Touch::Settled(key.to_bytes()))),
+        Change::Delete { table, key } => out.push((table.id, Touch::Gone(key.to_bytes()))),
         Change::Truncate { tables } => out.extend(tables.iter().map(|table| (table.id, Touch::Emptied))),
         // Rows of other chunks are not changes: both chunks show what the source had.
         Change::Snapshot { .. } => {}
@@ -88,7 +93,7 @@ pub fn earlier_touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
         other => return touches(other, out),
     };
     if let Some(from) = old_key {
-        out.push((table.id, Touch::Settled(from.to_bytes())));
+        out.push((table.id, Touch::Gone(from.to_bytes())));
     }
     let key = row.key(table).to_bytes();
     out.push((table.id, Touch::Known { key, row: row.clone(), table: Arc::clone(table) }));
@@ -100,6 +105,9 @@ pub struct Landing {
     pub rows: Vec<Row>,
     /// Keys to read again: their rows can be told neither from the chunk nor from the stream.
     pub reread: Vec<Key>,
+    /// As in [`Seen`]; of chunks that are not read for their rows alone.
+    pub absent: Vec<Key>,
+    pub unknown: Vec<Key>,
 }
 
 /// Decides a chunk's rows against the touches of the transactions it did not see, in stream order.
@@ -114,7 +122,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
     let mut reread = Vec::new();
     for touch in unseen {
         match touch {
-            Touch::Settled(key) => {
+            Touch::Settled(key) | Touch::Gone(key) => {
                 states.insert(key, State::Settled);
             }
             Touch::Kept { key, row, .. } => {
@@ -142,7 +150,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
         chunk.rows.clear();
     }
     if states.is_empty() {
-        return Landing { rows: std::mem::take(&mut chunk.rows), reread };
+        return Landing { rows: std::mem::take(&mut chunk.rows), reread, ..Landing::default() };
     }
     let mut rows = Vec::with_capacity(chunk.rows.len());
     for mut row in std::mem::take(&mut chunk.rows) {
@@ -160,7 +168,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
         State::Known(row) => Some(row),
         State::Settled | State::Kept(_) => None,
     }));
-    Landing { rows, reread }
+    Landing { rows, reread, ..Landing::default() }
 }
 
 /// Puts the cells that `newer` has over those of `row`.
@@ -172,17 +180,54 @@ fn overlay(row: &mut Row, newer: &Row) {
     }
 }
 
+/// What a chunk is read for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Purpose {
+    /// Its rows go into the journal at its mark.
+    Land,
+    /// It goes nowhere: whoever asked is told what is true at its mark. Of these keys, if there are any, also which are not
+    /// there.
+    Look { asked: Vec<Key> },
+    /// Its rows go into the journal at its mark, and so do deletions of those of these keys that are not there.
+    Mend { asked: Vec<Key> },
+}
+
+impl Purpose {
+    fn asked(&self) -> &[Key] {
+        match self {
+            Purpose::Land => &[],
+            Purpose::Look { asked } | Purpose::Mend { asked } => asked,
+        }
+    }
+}
+
 /// Where a chunk landed.
 #[derive(Debug)]
 pub struct Landed {
     pub offset: Offset,
     pub reread: Vec<Key>,
+    /// As in [`Seen`]; of [`Purpose::Mend`].
+    pub unknown: Vec<Key>,
+}
+
+/// What is true at a chunk's mark: behind the entry at `offset`, and before the next one.
+#[derive(Debug)]
+pub struct Seen {
+    pub offset: Offset,
+    pub table: Arc<Table>,
+    pub rows: Vec<Row>,
+    /// Keys that were asked for and are not there.
+    pub absent: Vec<Key>,
+    /// Keys that were read or asked for, and of which it cannot be told: transactions that the read did not see touched
+    /// them.
+    pub unknown: Vec<Key>,
 }
 
 /// How a chunk's landing ended.
 #[derive(Debug)]
 pub enum Outcome {
     Landed(Landed),
+    Seen(Seen),
     /// Read it again: too many changes came by, or the table changed its shape.
     Again(&'static str),
 }
@@ -195,7 +240,16 @@ struct Window {
     ended_below: u64,
     delivered: Vec<Arc<Delivered>>,
     touches: usize,
-    chunk: Option<(Chunk, oneshot::Sender<Outcome>)>,
+    chunk: Option<(Chunk, Purpose, oneshot::Sender<Outcome>)>,
+}
+
+/// A chunk whose mark came by.
+pub struct Arrived {
+    pub chunk: Chunk,
+    pub purpose: Purpose,
+    /// `Err` if it must be read again.
+    pub landing: Result<Landing, &'static str>,
+    pub tell: oneshot::Sender<Outcome>,
 }
 
 struct Inner {
@@ -279,13 +333,19 @@ impl Windows {
 
     /// Hands over the rows that were read, and `earlier`: transactions that passed before the window opened and that
     /// the read did not see. The receiver tells the outcome after the mark.
-    pub fn fill(&self, id: ChunkId, chunk: Chunk, earlier: Vec<Delivered>) -> oneshot::Receiver<Outcome> {
+    pub fn fill(
+        &self,
+        id: ChunkId,
+        chunk: Chunk,
+        purpose: Purpose,
+        earlier: Vec<Delivered>,
+    ) -> oneshot::Receiver<Outcome> {
         let (tell, outcome) = oneshot::channel();
         if let Some(window) = self.lock().open.get_mut(&id) {
             let mut delivered: Vec<_> = earlier.into_iter().map(Arc::new).collect();
             delivered.append(&mut window.delivered);
             window.delivered = delivered;
-            window.chunk = Some((chunk, tell));
+            window.chunk = Some((chunk, purpose, tell));
         }
         outcome
     }
@@ -331,16 +391,13 @@ impl Windows {
         self.lock().end_transaction();
     }
 
-    /// Capture: the mark of `id` came by. The chunk, what lands of it, and whom to tell; `None` for a mark of an
-    /// earlier run.
-    pub fn land(
-        &self,
-        id: ChunkId,
-    ) -> Option<(Chunk, Result<Landing, &'static str>, oneshot::Sender<Outcome>)> {
+    /// Capture: the mark of `id` came by. `None` for a mark of an earlier run.
+    pub fn land(&self, id: ChunkId) -> Option<Arrived> {
         let window = self.lock().open.remove(&id)?;
-        let (mut chunk, tell) = window.chunk?;
+        let (mut chunk, purpose, tell) = window.chunk?;
+        let again = |chunk, purpose, why, tell| Some(Arrived { chunk, purpose, landing: Err(why), tell });
         if window.touches > TOUCHES_MAX {
-            return Some((chunk, Err("too many changes while the chunk was read"), tell));
+            return again(chunk, purpose, "too many changes while the chunk was read", tell);
         }
         let moment = chunk.moment.clone();
         // Versions count anew with each start, so columns decide.
@@ -348,18 +405,71 @@ impl Windows {
             Touch::Kept { table, .. } | Touch::Known { table, .. } => {
                 !Arc::ptr_eq(table, &chunk.table) && table.columns != chunk.table.columns
             }
-            Touch::Settled(_) | Touch::Moved { .. } | Touch::Emptied => false,
+            Touch::Settled(_) | Touch::Gone(_) | Touch::Moved { .. } | Touch::Emptied => false,
         };
         let mut touches = window.delivered.iter().flat_map(|d| &d.touches);
         let reshaped = touches.any(|(table, touch)| *table == window.table && shaped_otherwise(touch));
         if reshaped {
-            return Some((chunk, Err("the table changed its shape while the chunk was read"), tell));
+            return again(chunk, purpose, "the table changed its shape while the chunk was read", tell);
         }
-        let unseen = window.delivered.iter().filter(|d| !moment.sees(d.xid, &d.position)).flat_map(|d| {
-            d.touches.iter().filter(|(table, _)| *table == window.table).map(|(_, touch)| touch)
-        });
-        let landing = land(&mut chunk, unseen);
-        Some((chunk, Ok(landing), tell))
+        let unseen = || {
+            window.delivered.iter().filter(|d| !moment.sees(d.xid, &d.position)).flat_map(|d| {
+                d.touches.iter().filter(|(table, _)| *table == window.table).map(|(_, touch)| touch)
+            })
+        };
+        let read: Vec<Key> = match &purpose {
+            Purpose::Land => Vec::new(),
+            Purpose::Look { .. } | Purpose::Mend { .. } => {
+                chunk.rows.iter().map(|row| row.key(&chunk.table)).collect()
+            }
+        };
+        let mut landing = land(&mut chunk, unseen());
+        tell_missing(&mut landing, &chunk.table, read, purpose.asked(), unseen());
+        Some(Arrived { chunk, purpose, landing: Ok(landing), tell })
+    }
+}
+
+/// Sorts the keys that were read or asked for and have not landed into those that are not there and those of which it cannot
+/// be told.
+fn tell_missing<'a>(
+    landing: &mut Landing,
+    table: &Table,
+    read: Vec<Key>,
+    asked: &[Key],
+    unseen: impl Iterator<Item = &'a Touch>,
+) {
+    // By key, whether the last of the touches took it away.
+    let (mut touched, mut emptied) = (HashMap::new(), false);
+    for touch in unseen {
+        match touch {
+            Touch::Settled(key) | Touch::Kept { key, .. } | Touch::Known { key, .. } => {
+                touched.insert(key.clone(), false);
+            }
+            Touch::Gone(key) => drop(touched.insert(key.clone(), true)),
+            Touch::Moved { from, to } => {
+                touched.insert(from.clone(), true);
+                touched.insert(to.to_bytes(), false);
+            }
+            Touch::Emptied => {
+                emptied = true;
+                touched.clear();
+            }
+        }
+    }
+    if asked.is_empty() && touched.is_empty() && !emptied {
+        return;
+    }
+    let landed: HashSet<Vec<u8>> = landing.rows.iter().map(|row| row.key(table).to_bytes()).collect();
+    let mut told = HashSet::new();
+    for key in read.into_iter().chain(asked.iter().cloned()) {
+        let bytes = key.to_bytes();
+        if landed.contains(&bytes) || !told.insert(bytes.clone()) {
+            continue;
+        }
+        match touched.get(&bytes) {
+            Some(false) => landing.unknown.push(key),
+            Some(true) | None => landing.absent.push(key),
+        }
     }
 }
 
@@ -456,8 +566,8 @@ mod tests {
             let change = Change::Update { table: table(), old_key: None, row: row([id, 0, 0]) };
             windows.transaction_ends(Offset(xid), delivered(xid, change));
         }
-        let _outcome = windows.fill(1, chunk(snapshot()), Vec::new());
-        let (_, landing, _) = windows.land(1).expect("the window is open");
+        let _outcome = windows.fill(1, chunk(snapshot()), Purpose::Land, Vec::new());
+        let landing = windows.land(1).expect("the window is open").landing;
         // 11 was visible; 12 was in progress; 21 had not begun.
         assert_eq!(landing.expect("landed").rows, vec![row([1, 10, 100]), row([4, 40, 400])]);
     }
@@ -470,8 +580,8 @@ mod tests {
         windows.transaction_ends(Offset(5), hanging.clone());
         windows.open(1, 7).await;
         assert_eq!(windows.passed_before(1, &snapshot()), Ok(vec![Offset(5)]));
-        let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
-        let (_, landing, _) = windows.land(1).expect("the window is open");
+        let _outcome = windows.fill(1, chunk(snapshot()), Purpose::Land, vec![hanging]);
+        let landing = windows.land(1).expect("the window is open").landing;
         assert_eq!(landing.expect("landed").rows.len(), 3);
     }
 
@@ -493,8 +603,8 @@ mod tests {
         windows.transaction_begins();
         let since = delivered(21, Change::Delete { table: table(), key: key(8) });
         windows.transaction_ends(Offset(21), since);
-        let _outcome = windows.fill(1, chunk(snapshot()), vec![hanging]);
-        let (_, landing, _) = windows.land(1).expect("the window is open");
+        let _outcome = windows.fill(1, chunk(snapshot()), Purpose::Land, vec![hanging]);
+        let landing = windows.land(1).expect("the window is open").landing;
         let mut rows = landing.expect("landed").rows;
         rows.sort_by(|a, b| a.0[0].compare(&b.0[0]));
         let expected =

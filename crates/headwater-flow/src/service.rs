@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headwater_model::{
-    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Position, Reshaped, Result,
-    Source, Store, TableFacts, TableName, View,
+    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Param, Position, Reshaped,
+    Result, Source, Store, TableFacts, TableName, View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
 use crate::board::{Board, Progress};
 use crate::capture::Capture;
+use crate::chunks::Chunks;
 use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
@@ -35,6 +36,7 @@ use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
+use crate::repair::Menders;
 use crate::reshape::{Catalogue, Watch};
 use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
@@ -43,6 +45,8 @@ use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::trace::Tracer;
 use crate::trace::transactions::Transactions;
 use crate::upkeep::Upkeep;
+use crate::verify::report::{Report, Request};
+use crate::verify::{self, Verifier};
 
 /// How long a store may take to say what it holds before it is left for later.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
@@ -92,6 +96,9 @@ struct Term {
     windows: Option<Arc<Windows>>,
     /// How far the mirror is, once it is there.
     derived: Option<crate::watch::Receiver<Offset>>,
+    /// Once everything runs.
+    verifier: Option<Arc<Verifier>>,
+    ended: CancellationToken,
 }
 
 /// How far a store may lie behind the source.
@@ -211,6 +218,22 @@ impl Handle {
         let Some(store) = term.state.discard_quarantined(id)? else { return Ok(false) };
         self.board.quarantined(&store, term.state.quarantined(&store)?);
         Ok(true)
+    }
+
+    /// Compares stores with the source while both move, and tells `progress` how far it is. Dropped, it ends. `Transient` while
+    /// this instance does not lead.
+    pub async fn verify(
+        &self,
+        request: &Request,
+        progress: &watch::Sender<verify::report::Progress>,
+    ) -> Result<Report> {
+        let no_lead = || Error::transient("this instance does not lead: nothing can be verified here now");
+        let term = self.term().ok_or_else(no_lead)?;
+        let verifier = term.verifier.ok_or_else(no_lead)?;
+        tokio::select! {
+            report = verifier.run(request, progress) => report,
+            () = term.ended.cancelled() => Err(Error::transient("the verification broke off: this instance began anew or leads no more")),
+        }
     }
 
     /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
@@ -404,12 +427,17 @@ impl Service {
         let first_mark = fastrand::u64(1 << 32..1 << 62);
         let reached = Reached { position: after.clone(), offset: journal.durable() };
         let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
+        let tasks = CancellationToken::new();
+        // Threads are not dropped with this future: they are told.
+        let _told = tasks.clone().drop_guard();
         *self.term.lock().unwrap_or_else(PoisonError::into_inner) = Some(Term {
+            ended: tasks.clone(),
             journal: journal.clone(),
             frontier: Arc::clone(&frontier),
             state: Arc::clone(&state),
             windows: None,
             derived: None,
+            verifier: None,
         });
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
@@ -436,9 +464,6 @@ impl Service {
         } else {
             self.know_tables(&state, &plans)?;
         }
-        let tasks = CancellationToken::new();
-        // Threads are not dropped with this future: they are told.
-        let _told = tasks.clone().drop_guard();
         let reshaped = CancellationToken::new();
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 
@@ -508,14 +533,17 @@ impl Service {
         };
         running.spawn(named("capture", capture.run(stream, tasks.clone())));
         running.spawn(named("frontier", Arc::clone(&frontier).run(tasks.clone())));
-        let backfill = Backfill {
+        let chunks = Arc::new(Chunks {
             source: Arc::clone(&self.source),
             windows,
+            journal: journal.clone(),
+            frontier: Arc::clone(&frontier),
+        });
+        let backfill = Backfill {
+            chunks: Arc::clone(&chunks),
             state: Arc::clone(&state),
             board: Arc::clone(&self.board),
             tracer: self.tracer.clone(),
-            journal: journal.clone(),
-            frontier: Arc::clone(&frontier),
             plans: plans.iter().map(|plan| (plan.view.name.clone(), plan.clone())).collect(),
             estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
             mirrored,
@@ -524,6 +552,7 @@ impl Service {
             rows_per_second_max: self.options.backfill_rows_per_second_max,
         };
         running.spawn(named("backfill", backfill.run(asked, tasks.clone())));
+        let mut menders = Menders::default();
         for NamedStore { name, store } in &self.stores {
             let held_here: Vec<ViewPlan> =
                 plans.iter().filter(|plan| plan.view.stores.contains(name)).cloned().collect();
@@ -557,6 +586,7 @@ impl Service {
                 epoch,
                 claimed: false,
                 keepers: self.keepers(name, &facts, &shapes)?,
+                mends: menders.add(name),
                 plans: held_here,
                 journal: journal.clone(),
                 frontier: Arc::clone(&frontier),
@@ -567,6 +597,24 @@ impl Service {
                 backfill: requests.clone(),
             };
             running.spawn(named("apply", applier.run(tasks.clone())));
+        }
+        let verifier = Arc::new(Verifier {
+            chunks,
+            keys: plans.iter().filter_map(|plan| key_params_of(plan, &facts)).collect(),
+            plans: plans.clone(),
+            stores: self.stores.clone(),
+            board: Arc::clone(&self.board),
+            state: Arc::clone(&state),
+            tables: Arc::clone(&shapes),
+            derived: derived.clone(),
+            mirror: Deriving::mirror_path(&self.options.data),
+            estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
+            chunk_rows: self.options.backfill_chunk_rows.max(1),
+            menders,
+            turn: tokio::sync::Mutex::default(),
+        });
+        if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
+            term.verifier = Some(Arc::clone(&verifier));
         }
         let upkeep = Upkeep {
             source: Arc::clone(&self.source),
@@ -825,6 +873,14 @@ impl Service {
         }
         Ok(())
     }
+}
+
+fn key_params_of(
+    plan: &ViewPlan,
+    facts: &BTreeMap<TableName, &TableFacts>,
+) -> Option<(Box<str>, Vec<Param>)> {
+    let facts = facts.get(&plan.view.from)?;
+    Some((plan.view.name.clone(), verify::key_params(&plan.view, facts)))
 }
 
 /// The view's table, then those of embedded rows, each once.

@@ -384,6 +384,18 @@ impl State {
         Ok(count.unsigned_abs())
     }
 
+    pub fn is_quarantined(&self, consumer: &Consumer, key: &str) -> Result<bool> {
+        self.lock()
+            .query_row(
+                "SELECT 1 FROM quarantine WHERE store = ?1 AND view = ?2 AND key = ?3",
+                params![consumer.store, consumer.view, key],
+                |_| Ok(()),
+            )
+            .optional()
+            .map(|found| found.is_some())
+            .map_err(broken)
+    }
+
     /// At most `limit` rows that stores refused, the newest first.
     pub fn quarantined_rows(&self, limit: usize) -> Result<Vec<QuarantinedRow>> {
         let connection = self.lock();

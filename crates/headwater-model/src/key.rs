@@ -1,5 +1,7 @@
 //! The key of a row or a document: one or more values, in the table's key order.
 
+use std::borrow::Cow;
+
 use crate::{Value, wire};
 
 /// A primary key. Two keys are the same iff every part is the same value of the same kind.
@@ -37,6 +39,43 @@ impl Key {
         let mut out = Vec::new();
         self.write_text(&mut out);
         String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// The text of one part as it was before it was escaped; `None` for NULL, and for what is no escaped text.
+pub(crate) fn unescape(part: &str) -> Option<Cow<'_, str>> {
+    match part {
+        "%E" => return Some(Cow::Borrowed("")),
+        "%N" => return None,
+        _ if !part.contains('%') => return Some(Cow::Borrowed(part)),
+        _ => {}
+    }
+    let mut plain = Vec::with_capacity(part.len());
+    let mut bytes = part.as_bytes();
+    while let Some((&byte, rest)) = bytes.split_first() {
+        bytes = rest;
+        if byte == b'%' {
+            let (digits, rest) = rest.split_at_checked(2)?;
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            plain.push(u8::try_from(digit(digits[0])? << 4 | digit(digits[1])?).ok()?);
+            bytes = rest;
+        } else {
+            plain.push(byte);
+        }
+    }
+    String::from_utf8(plain).ok().map(Cow::Owned)
+}
+
+impl Key {
+    /// A key of texts that is written so, whatever the view's keys are: for what lies in a store under a text that no row has.
+    /// `None` if no key is written so.
+    pub fn of_texts(text: &str) -> Option<Key> {
+        let part = |part: &str| match part {
+            "%N" => Some(Value::Null),
+            part => unescape(part).map(|text| Value::text(&*text)),
+        };
+        let key = Key(text.split(':').map(part).collect::<Option<_>>()?);
+        (key.to_text() == text).then_some(key)
     }
 }
 
@@ -84,5 +123,11 @@ mod tests {
             }
         }
         assert_eq!(Key(vec![Value::Int(-7), Value::text("é x")]).to_text(), "-7:é x");
+        for key in keys {
+            assert_eq!(Key::of_texts(&key.to_text()), Some(key));
+        }
+        for none in ["a%", "%z1", "%3a", "a\n", ""] {
+            assert_eq!(Key::of_texts(none), None, "{none:?}");
+        }
     }
 }

@@ -41,7 +41,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use facts::{ColumnFacts, ForeignKey, RetainedLog, Risk, Severity, SourceFacts, TableFacts};
 pub use key::Key;
 pub use nearest::nearest;
-pub use param::BadParam;
+pub use param::{BadParam, read_key};
 pub use position::{Epoch, Offset, Position};
 pub use secret::Secret;
 pub use source::{Follow, Source};

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::filter::literal;
-use crate::{Affinity, ColumnType, Param, Value};
+use crate::key::unescape;
+use crate::{Affinity, ColumnType, Key, Param, Value};
 
 /// An exponent larger than this writes more digits than a key has any use for.
 const EXPONENT_MAX: i32 = 1_000;
@@ -31,6 +32,26 @@ impl fmt::Display for BadParam {
 }
 
 impl std::error::Error for BadParam {}
+
+/// The key that is written so ([`Key::to_text`]), of these columns. A text that reads as a key but is not what the key is written
+/// as (`007`) names nothing.
+pub fn read_key(params: &[Param], text: &str) -> Option<Key> {
+    let mut values = Vec::with_capacity(params.len());
+    let mut parts = text.split(':');
+    for param in params {
+        values.push(match parts.next()? {
+            "%N" => Value::Null,
+            part => param.parse(&unescape(part)?).ok()?,
+        });
+    }
+    if parts.next().is_some() {
+        return None;
+    }
+    let key = Key(values);
+    let mut written = Vec::with_capacity(text.len());
+    key.write_text(&mut written);
+    (written == text.as_bytes()).then_some(key)
+}
 
 impl Param {
     /// The value that a text means. NULL has no text: no key holds it, and no part of an index has it.

@@ -139,6 +139,14 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<(Vec<Stored>, Option<String>)>;
 
+    /// As [`Store::scan`], but only the keys ([`Key::to_text`]): what lies under them is not read.
+    async fn keys(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)>;
+
     /// How many documents the view has; may be an estimate while writes go on.
     async fn rows(&self, view: &View) -> Result<u64>;
 }

@@ -1,5 +1,6 @@
-//! How `status` in one terminal asks `run` in another: a socket in the data folder. A client connects, and is sent one
-//! JSON document.
+//! How a command in one terminal asks `run` in another: a socket in the data folder. A client sends a [`Request`] as one line of
+//! JSON, and is sent JSON: one document, or of a verification a line whenever there is something to say. Who may write to the
+//! data folder may ask for anything here.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,14 @@ use std::time::Duration;
 
 use headwater_flow::Handle;
 use headwater_flow::status::Status;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use headwater_flow::verify::report;
+use headwater_model::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
 use tracing::warn;
 
 /// A client that does not read is given up after this, and an instance that does not answer.
@@ -21,8 +27,58 @@ pub const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
 /// A store that counts for longer does not hold the answer up.
 pub const ROWS_WITHIN: Duration = Duration::from_secs(1);
 
-/// More than any status needs: a bound on what a client takes from a socket.
-const STATUS_BYTES_MAX: u64 = 16 << 20;
+/// More than any answer needs: a bound on what a client takes from a socket.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Longer than any request.
+const REQUEST_BYTES_MAX: u64 = 64 << 10;
+
+/// How often a client hears how far a verification is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Not tagged within: numbers that are read twice lose their exactness, and then serde refuses them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Answered by a [`Status`].
+    Status,
+    /// Answered by lines of [`Told`]. It ends when the client goes away.
+    Verify(report::Request),
+}
+
+/// One line about a verification.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    Progress(report::Progress),
+    /// The last line.
+    Report(report::Report),
+    /// Instead of a report.
+    Refused(Refused),
+}
+
+/// Why nothing came of what was asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refused {
+    why: String,
+    remedy: Option<String>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { why: error.to_string(), remedy: error.remedy().map(str::to_owned) }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        let error = Error::new(ErrorKind::Misconfigured, refused.why);
+        match refused.remedy {
+            Some(remedy) => error.with_remedy(remedy),
+            None => error,
+        }
+    }
+}
 
 fn path(data: &Path) -> PathBuf {
     data.join("control.sock")
@@ -37,34 +93,135 @@ pub async fn serve(data: &Path, handle: Handle) -> io::Result<()> {
     }
     let listener = UnixListener::bind(&path)?;
     loop {
-        let (mut client, _) = listener.accept().await?;
+        let (client, _) = listener.accept().await?;
         let handle = handle.clone();
         tokio::spawn(async move {
-            let status = handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await;
-            match serde_json::to_vec(&status) {
-                // A client that went away needs no answer.
-                Ok(answer) => drop(timeout(ANSWER_WITHIN, client.write_all(&answer)).await),
-                Err(error) => warn!(%error, "a status cannot be written as JSON"),
+            // A client that went away needs no answer.
+            if let Err(error) = answer(client, &handle).await
+                && !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+            {
+                warn!(%error, "a command cannot be answered");
             }
         });
     }
 }
 
-/// The status of the instance that leads in this data folder; `None` if none runs.
-pub async fn ask(data: &Path) -> io::Result<Option<Status>> {
-    let client = match UnixStream::connect(path(data)).await {
+async fn answer(client: UnixStream, handle: &Handle) -> io::Result<()> {
+    let (read, mut write) = client.into_split();
+    let mut line = String::new();
+    let mut lines = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    if !matches!(timeout(ANSWER_WITHIN, lines.read_line(&mut line)).await, Ok(Ok(_))) {
+        return Ok(());
+    }
+    match serde_json::from_str(&line) {
+        Ok(Request::Status) => {
+            send(&mut write, &handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await).await
+        }
+        Ok(Request::Verify(request)) => {
+            let client = lines.into_inner().into_inner();
+            verify(&request, handle, client, &mut write).await
+        }
+        Err(error) => {
+            let why = format!("the running instance does not understand the question: {error}");
+            let remedy = Some("the command and the instance may be of different versions".to_owned());
+            send(&mut write, &Told::Refused(Refused { why, remedy })).await
+        }
+    }
+}
+
+/// Verifies for as long as the client stays.
+async fn verify(
+    request: &report::Request,
+    handle: &Handle,
+    mut client: OwnedReadHalf,
+    write: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let (sink, mut progress) = watch::channel(report::Progress::default());
+    let mut running = std::pin::pin!(handle.verify(request, &sink));
+    let mut tick = interval(PROGRESS_EVERY);
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            report = &mut running => {
+                let told = match report {
+                    Ok(report) => Told::Report(report),
+                    Err(error) => Told::Refused(error.into()),
+                };
+                return send(write, &told).await;
+            }
+            _ = client.read(&mut byte) => return Ok(()),
+            _ = tick.tick() => {
+                if progress.has_changed().unwrap_or(false) {
+                    let now = progress.borrow_and_update().clone();
+                    send(write, &Told::Progress(now)).await?;
+                }
+            }
+        }
+    }
+}
+
+/// One line of JSON.
+async fn send(to: &mut (impl AsyncWrite + Unpin), what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    match timeout(ANSWER_WITHIN, to.write_all(&line)).await {
+        Ok(sent) => sent,
+        Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+/// A client of the instance that leads in this data folder; `None` if none runs.
+async fn connect(data: &Path, request: &Request) -> io::Result<Option<UnixStream>> {
+    let mut client = match UnixStream::connect(path(data)).await {
         Ok(client) => client,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
+    send(&mut client, request).await?;
+    Ok(Some(client))
+}
+
+/// The status of the instance that leads in this data folder; `None` if none runs.
+pub async fn ask(data: &Path) -> io::Result<Option<Status>> {
+    let Some(client) = connect(data, &Request::Status).await? else { return Ok(None) };
     let mut answer = Vec::new();
-    match timeout(ANSWER_WITHIN, client.take(STATUS_BYTES_MAX).read_to_end(&mut answer)).await {
+    match timeout(ANSWER_WITHIN, client.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)).await {
         Ok(read) => read?,
         Err(_) => {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the running instance does not answer"));
         }
     };
     serde_json::from_slice(&answer).map(Some).map_err(io::Error::other)
+}
+
+/// What the instance that leads in this data folder says of a verification, line by line. Dropped, it ends there too.
+pub struct Verifying {
+    lines: Box<dyn AsyncRead + Send + Unpin>,
+    rest: Vec<u8>,
+}
+
+impl Verifying {
+    /// `None` if no instance runs.
+    pub async fn begin(data: &Path, request: report::Request) -> io::Result<Option<Verifying>> {
+        let client = connect(data, &Request::Verify(request)).await?;
+        Ok(client.map(|client| Verifying { lines: Box::new(client), rest: Vec::new() }))
+    }
+
+    /// The next line. An error once the instance is gone.
+    pub async fn next(&mut self) -> io::Result<Told> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return serde_json::from_slice(&line).map_err(io::Error::other);
+            }
+            let mut part = [0; 16 << 10];
+            let read = self.lines.read(&mut part).await?;
+            if read == 0 || self.rest.len() as u64 > ANSWER_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the running instance went away"));
+            }
+            self.rest.extend_from_slice(&part[..read]);
+        }
+    }
 }

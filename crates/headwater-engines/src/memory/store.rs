@@ -124,6 +124,21 @@ impl headwater_model::Store for Store {
         Ok((stored, next))
     }
 
+    async fn keys(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let state = read(&self.state)?;
+        let Some(documents) = state.views.get(&view.name) else { return Ok((Vec::new(), None)) };
+        let from = cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = documents.order.range::<str, _>((from, Bound::Unbounded)).take(limit.max(1));
+        let keys: Vec<String> = keys.map(|key| key.to_string()).collect();
+        let next = if keys.len() < limit.max(1) { None } else { keys.last().cloned() };
+        Ok((keys, next))
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         Ok(read(&self.state)?.views.get(&view.name).map_or(0, |documents| documents.by_key.len() as u64))
     }

@@ -119,12 +119,37 @@ pub(super) async fn page(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<Stored>, Option<String>)> {
+    let (keys, next) = page_of_keys(connection, prefix, view, cursor, limit).await?;
+    let mut documents = Vec::with_capacity(keys.len());
+    fetch(connection, view.layout(), keys::of_view(prefix, &view.name).len(), keys, &mut documents).await?;
+    Ok((documents, next))
+}
+
+/// A page of the texts of a view's keys.
+pub(super) async fn texts(
+    connection: &mut Connection,
+    prefix: &str,
+    view: &View,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<String>, Option<String>)> {
+    let (keys, next) = page_of_keys(connection, prefix, view, cursor, limit).await?;
+    let start = keys::of_view(prefix, &view.name).len();
+    Ok((keys.iter().map(|key| String::from_utf8_lossy(&key[start..]).into_owned()).collect(), next))
+}
+
+async fn page_of_keys(
+    connection: &mut Connection,
+    prefix: &str,
+    view: &View,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Vec<u8>>, Option<String>)> {
     let buckets = limit.clamp(16, BUCKETS);
     let mut place =
         Place::read(cursor, buckets).ok_or_else(|| Error::bug("a scan's cursor is not one of ours"))?;
-    let start = keys::of_view(prefix, &view.name);
-    let pattern = keys::pattern(&start);
-    let (mut seen, mut documents) = (HashSet::new(), Vec::new());
+    let pattern = keys::pattern(&keys::of_view(prefix, &view.name));
+    let (mut seen, mut keys) = (HashSet::new(), Vec::new());
     loop {
         let (next, mut found) = scan(connection, &place.cursor, &pattern, place.buckets).await?;
         // The same SCAN again gives the same keys, in sorted order too.
@@ -133,7 +158,7 @@ pub(super) async fn page(
         if let Some(behind) = &place.behind {
             found.retain(|key| key > behind);
         }
-        let room = limit.max(1) - documents.len();
+        let room = limit.max(1) - keys.len();
         let rest = found.len() > room;
         found.truncate(room);
         place = match found.last() {
@@ -141,12 +166,12 @@ pub(super) async fn page(
             _ => Place { cursor: next, buckets, behind: None },
         };
         found.retain(|key| seen.insert(key.clone()));
-        fetch(connection, view.layout(), start.len(), found, &mut documents).await?;
+        keys.append(&mut found);
         if !rest && place.cursor == b"0" {
-            return Ok((documents, None));
+            return Ok((keys, None));
         }
-        if documents.len() >= limit.max(1) {
-            return Ok((documents, Some(place.to_text())));
+        if keys.len() >= limit.max(1) {
+            return Ok((keys, Some(place.to_text())));
         }
     }
 }

@@ -228,6 +228,18 @@ impl headwater_model::Store for Store {
         Ok(page)
     }
 
+    async fn keys(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let mut reader = self.0.reader().await?;
+        let page = scan::texts(&mut reader, &self.0.config.prefix, view, cursor.as_deref(), limit).await?;
+        self.0.give_back(reader);
+        Ok(page)
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         let shared = &self.0;
         if let Some(rows) = shared.rows.known(&view.name) {

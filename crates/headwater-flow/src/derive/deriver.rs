@@ -597,7 +597,7 @@ fn view_change(
 }
 
 /// About how many bytes a value takes.
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) | Value::Decimal(text) | Value::Json(text) => 16 + text.len(),
         Value::Bytes(bytes) => 16 + bytes.len(),

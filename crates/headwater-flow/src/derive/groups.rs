@@ -29,6 +29,7 @@ pub(super) struct Groups {
     show: String,
     remove: String,
     keys: String,
+    keys_after: String,
     more: String,
     last: String,
     fewer: String,
@@ -87,6 +88,7 @@ impl Groups {
             show: format!("UPDATE g{id} SET shown = ?2 WHERE k = ?1"),
             remove: format!("DELETE FROM g{id} WHERE k = ?1"),
             keys: format!("SELECT key FROM g{id} ORDER BY k"),
+            keys_after: format!("SELECT k FROM g{id} WHERE k > ?1 ORDER BY k LIMIT ?2"),
             more: format!(
                 "INSERT INTO v{id} VALUES (?1, ?2, ?3, 1) ON CONFLICT (k, sort, value) DO UPDATE SET n = n + 1"
             ),
@@ -204,6 +206,13 @@ impl Groups {
             each(&key)?;
         }
         Ok(())
+    }
+
+    /// What the groups behind `after` are found by, at most `limit` of them.
+    pub fn after(&self, conn: &Connection, after: &[u8], limit: usize) -> Result<Vec<Vec<u8>>> {
+        let mut statement = sql!(conn.prepare_cached(&self.keys_after))?;
+        let found = sql!(statement.query_map(params![after, limit as i64], |row| row.get(0)))?;
+        sql!(found.collect::<rusqlite::Result<_>>())
     }
 
     // ---- values in order

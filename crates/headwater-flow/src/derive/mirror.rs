@@ -131,7 +131,7 @@ impl Mirror {
         let prepare = || -> rusqlite::Result<i64> {
             conn.execute_batch(
                 "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-                 PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -65536; PRAGMA temp_store = FILE;
+                 PRAGMA cache_size = -65536; PRAGMA temp_store = FILE;
                  PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4000;
                  CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;",
             )?;
@@ -142,6 +142,30 @@ impl Mirror {
         let format = sql!("open the mirror", prepare())?;
         let mirror = Mirror { conn, tables: Vec::new(), groups: Vec::new(), open: false, hold_new: false };
         Ok((mirror, format))
+    }
+
+    /// A second connection beside the one that writes, to look at moments of what that one has committed. `Transient` if the
+    /// file does not fit the plan: the writer is about to make it fit.
+    pub fn look(path: &Path, plan: &Plan) -> Result<Mirror> {
+        use rusqlite::OpenFlags;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = sql!("look at the mirror", Connection::open_with_flags(path, flags))?;
+        conn.set_prepared_statement_cache_capacity(128);
+        let wait = conn.busy_timeout(std::time::Duration::from_secs(5));
+        sql!("look at the mirror", wait)?;
+        let mut mirror =
+            Mirror { conn, tables: Vec::new(), groups: Vec::new(), open: false, hold_new: false };
+        mirror.moment(|mirror| mirror.fit(plan))?;
+        Ok(mirror)
+    }
+
+    /// Everything that `read` reads is of one moment.
+    pub fn moment<T>(&mut self, read: impl FnOnce(&mut Mirror) -> Result<T>) -> Result<T> {
+        sql!("begin to look at the mirror", self.conn.execute_batch("BEGIN"))?;
+        let read = read(self);
+        let ended = sql!("end a look at the mirror", self.conn.execute_batch("ROLLBACK"));
+        let read = read?;
+        ended.map(|()| read)
     }
 
     fn make(&mut self) -> Result<()> {
@@ -546,6 +570,17 @@ impl Mirror {
     pub fn each_row(&self, table: usize, each: impl FnMut(&[u8], Stored) -> Result<bool>) -> Result<()> {
         let entry = &self.tables[table];
         self.each(&entry.scan, &[], entry, each)
+    }
+
+    /// [`Mirror::each_row`], behind a key.
+    pub fn each_row_after(
+        &self,
+        table: usize,
+        after: &[u8],
+        each: impl FnMut(&[u8], Stored) -> Result<bool>,
+    ) -> Result<()> {
+        let entry = &self.tables[table];
+        self.each(&entry.scan, after, entry, each)
     }
 
     /// Calls `each` for the rows an index has under `k`, in its order, until it says false.

@@ -19,6 +19,7 @@ mod deriver;
 mod dirty;
 mod encoding;
 mod groups;
+mod look;
 mod mirror;
 mod plan;
 mod projection;
@@ -36,6 +37,7 @@ use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, 
 
 pub use collapse::collapse;
 pub use deriver::Deriver;
+pub(crate) use look::Look;
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
 pub use stateless::Stateless;

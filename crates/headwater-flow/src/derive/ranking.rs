@@ -260,13 +260,7 @@ pub(super) fn view_change(
     let k = join_bytes(&key.0, &columns).ok_or_else(|| Error::bug("a group has NULL in its key"))?;
     let found = groups.get(conn, &k)?;
     if let Some(group) = found.as_ref().filter(|group| group.rows > 0) {
-        let score = match ranked.function {
-            Aggregate::Count if ranked.value.is_none() => count(group.rows),
-            Aggregate::Count => count(group.values),
-            Aggregate::Sum => group.sum.value(),
-            Aggregate::Min => groups.extreme(conn, &k, false)?,
-            Aggregate::Max => groups.extreme(conn, &k, true)?,
-        };
+        let score = score(mirror, ranking, ranked, &k, group)?;
         let mut bytes = Vec::with_capacity(10);
         write_value(&score, &mut bytes);
         let shown = Shown::Score(bytes);
@@ -287,6 +281,38 @@ pub(super) fn view_change(
         return Ok(None);
     }
     Ok(Some(ViewChange::Delete { view: view.clone(), key: Key(key.0) }))
+}
+
+fn score(mirror: &Mirror, ranking: usize, ranked: &Ranked, k: &[u8], group: &Group) -> Result<Value> {
+    let (groups, conn) = (mirror.groups(ranking), &mirror.conn);
+    Ok(match ranked.function {
+        Aggregate::Count if ranked.value.is_none() => count(group.rows),
+        Aggregate::Count => count(group.values),
+        Aggregate::Sum => group.sum.value(),
+        Aggregate::Min => groups.extreme(conn, k, false)?,
+        Aggregate::Max => groups.extreme(conn, k, true)?,
+    })
+}
+
+/// The key and the document of a group, if it has any rows. `k` is what the group is found by.
+pub(super) fn document(
+    mirror: &Mirror,
+    ranking: usize,
+    ranked: &Ranked,
+    k: &[u8],
+) -> Result<Option<(Key, Record)>> {
+    let found = mirror.groups(ranking).get(&mirror.conn, k)?;
+    let Some(group) = found.filter(|group| group.rows > 0) else { return Ok(None) };
+    let key = read_key(&group.key)?;
+    let mut values = key.0.clone();
+    values.push(score(mirror, ranking, ranked, k, &group)?);
+    Ok(Some((key, Record { names: ranked.names.clone(), values })))
+}
+
+/// What the group of a key is found by; `None` if a column is NULL, for no group has such a key.
+pub(super) fn group_bytes(key: &Key) -> Option<Vec<u8>> {
+    let columns: Vec<usize> = (0..key.0.len()).collect();
+    join_bytes(&key.0, &columns)
 }
 
 /// A group that the transaction in hand touched.

@@ -54,6 +54,20 @@ impl Keepers {
         kept
     }
 
+    /// Forgets keys that somebody else deletes. Whether they are of a part.
+    pub fn drop_keys(&mut self, deleted: &[ViewChange]) -> bool {
+        let Some(name) = deleted.first().map(|change| change.view().name.clone()) else { return false };
+        let Some(keeper) = self.0.iter_mut().find(|keeper| keeper.part.view.name == name) else {
+            return false;
+        };
+        for change in deleted {
+            if let ViewChange::Delete { key, .. } = change {
+                keeper.part.directory.remove(&key.to_text());
+            }
+        }
+        true
+    }
+
     /// The step under way ends at `at`, or within the entry that does.
     pub fn close(&mut self, at: Offset) {
         self.0.iter_mut().for_each(|keeper| keeper.touches.close(at));

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use headwater_flow::verify::report::{Request, Verdict};
 use headwater_model::{
     Catalogued, Change, Chunk, ChunkId, ChunkRange, Event, Follow, Layout, Position, Result, RetainedLog,
     Row, Source, SourceFacts, Store, TableName, Value, View,
@@ -139,6 +140,38 @@ async fn a_chunk_between_two_marks_loses_a_commit_that_readers_do_not_see_yet() 
     let truth = server.postgres.psql("SELECT v FROM plain WHERE id = 2");
     assert_eq!(truth, "200");
     assert_eq!(naive.stored.get(&2), Some(&20), "the watermarks put the old row over the new one");
+}
+
+/// The log, and so the stores, have what no reader of the source sees yet: that is no drift, and it is told exactly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_hangs_is_no_drift() {
+    let mut server = Server::start().await;
+    let folder = Folder::new("hazard-verify");
+    // But for a table that nobody can read until then, and for a row that neither the log nor the source shows whole.
+    let whole = || HANGING.iter().filter(|(table, _)| *table != "emptied" && *table != "wide_moved");
+    let views: Vec<View> = whole().map(|(table, _)| support::flat(table, table, &["scratch"])).collect();
+    let scratch = support::store("memory:", &[]);
+    let store = support::named("scratch", Arc::clone(&scratch));
+    let mut life = Life::begin(support::options(&folder.join("data")), server.source(), vec![store], &views);
+    tokio::task::block_in_place(|| life.wait_settled(PATIENCE));
+    let hanging = server.hang().await;
+    eventually(PATIENCE, "the store has what hangs", async || {
+        let read = headwater_model::Read::Get {
+            view: Arc::new(views[0].clone()),
+            keys: vec![headwater_model::Key(vec![Value::Int(2)])],
+        };
+        let answer = format!("{:?}", scratch.answer(&read).await);
+        if answer.contains("200") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let verify = |life: &Life| tokio::task::block_in_place(|| life.verify(&Request::default()));
+    let report = verify(&life);
+    for comparison in report.comparisons() {
+        assert_eq!((comparison.verdict, comparison.unsettled), (Verdict::Equal, 0), "{comparison:#?}");
+    }
+    server.release(hanging).await;
+    assert_eq!(verify(&life).drift(), 0);
+    tokio::task::block_in_place(|| life.stop());
 }
 
 /// A store of the table `plain` that is filled between a low and a high watermark.

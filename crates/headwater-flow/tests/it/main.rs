@@ -18,4 +18,5 @@ mod ranking;
 mod reshape;
 mod serve;
 mod support;
+mod verify;
 mod writer;

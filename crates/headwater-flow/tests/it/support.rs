@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_flow::status::PartState;
+use headwater_flow::verify::report::{Report, Request};
 use headwater_flow::{Handle, NamedStore, Options, Service};
 use headwater_model::file::{Setting, Settings, SourceSection, StoreSection};
 use headwater_model::{Result, Secret, Source, Store, TableName, View};
@@ -96,6 +97,12 @@ impl Life {
             let ended = self.runtime.block_on(&mut self.running);
             panic!("the service ended by itself: {ended:?}");
         }
+    }
+
+    /// Compares every store with the source.
+    pub fn verify(&self, request: &Request) -> Report {
+        let (progress, _) = tokio::sync::watch::channel(Default::default());
+        self.runtime.block_on(self.handle.verify(request, &progress)).unwrap()
     }
 
     /// Every task ends at the point it has come to, and nothing is said to anyone.

@@ -36,7 +36,7 @@ pub enum Call {
     Write,
     Commit,
     Answer,
-    /// `inspect`, `prepare`, `scan`, `rows`.
+    /// `inspect`, `prepare`, `scan`, `keys`, `rows`.
     Other,
 }
 
@@ -207,6 +207,15 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Result<(Vec<Stored>, Option<String>)> {
         self.faults.around(Call::Other, self.inner.scan(view, cursor, limit)).await
+    }
+
+    async fn keys(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        self.faults.around(Call::Other, self.inner.keys(view, cursor, limit)).await
     }
 
     async fn rows(&self, view: &View) -> Result<u64> {

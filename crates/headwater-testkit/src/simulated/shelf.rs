@@ -235,6 +235,10 @@ impl Store for SimulatedStore {
         Ok((self.shelf.documents(&view.name).into_iter().map(stored).collect(), None))
     }
 
+    async fn keys(&self, view: &View, _: Option<String>, _: usize) -> Result<(Vec<String>, Option<String>)> {
+        Ok((self.shelf.documents(&view.name).into_keys().collect(), None))
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         Ok(self.shelf.documents(&view.name).len() as u64)
     }

@@ -15,6 +15,7 @@ mod readers;
 mod run;
 mod show;
 mod status;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::Args),
     /// Show what each store holds and how far behind it is.
     Status(status::Args),
+    /// Compare every store with the source, while both move, and name what differs.
+    Verify(verify::Args),
     /// Show what happened to each part and what was done about it.
     Incidents(incidents::Args),
     /// Try it on a small bookshop: SQLite on both ends, live traffic, nothing to install.
@@ -75,6 +78,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Config => config::run(&args.file),
         Command::Run(run) => run::run(run, &args.file).await,
         Command::Status(status) => status::run(status, &args.file).await,
+        Command::Verify(verify) => verify::run(verify, &args.file).await,
         Command::Incidents(incidents) => incidents::run(incidents, &args.file).await,
         Command::Demo(demo) => demo::run(demo).await,
     }

@@ -186,32 +186,6 @@ impl Served {
     }
 }
 
-/// The key that is written so. A text that reads as a key but is not what the key is written as (`007`) names nothing.
 fn read_key(params: &[Param], text: &[u8]) -> Option<Key> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut values = Vec::with_capacity(params.len());
-    let mut parts = text.split(':');
-    for param in params {
-        values.push(read_part(param, parts.next()?)?);
-    }
-    if parts.next().is_some() {
-        return None;
-    }
-    let key = Key(values);
-    let mut written = Vec::with_capacity(text.len());
-    key.write_text(&mut written);
-    (written == text.as_bytes()).then_some(key)
-}
-
-fn read_part(param: &Param, part: &str) -> Option<Value> {
-    match part {
-        "%N" => return Some(Value::Null),
-        "%E" => return param.parse("").ok(),
-        _ => {}
-    }
-    if !part.contains('%') {
-        return param.parse(part).ok();
-    }
-    let plain = percent_encoding::percent_decode_str(part).decode_utf8().ok()?;
-    param.parse(&plain).ok()
+    headwater_model::read_key(params, std::str::from_utf8(text).ok()?)
 }

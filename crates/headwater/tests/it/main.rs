@@ -19,3 +19,4 @@ mod shop;
 mod sqlite_source;
 mod stop;
 mod support;
+mod verify;

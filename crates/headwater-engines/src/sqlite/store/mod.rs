@@ -109,6 +109,17 @@ impl headwater_model::Store for Store {
         Ok(self.readers.read(page).await?.unwrap_or_default())
     }
 
+    async fn keys(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let name = view.name.clone();
+        let page = move |connection: &_| reads::keys(connection, &name, cursor.as_deref(), limit.max(1));
+        Ok(self.readers.read(page).await?.unwrap_or_default())
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         let name = view.name.clone();
         Ok(self.readers.read(move |connection| reads::rows(connection, &name)).await?.unwrap_or(0))

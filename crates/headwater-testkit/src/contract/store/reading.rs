@@ -1,6 +1,6 @@
 //! Scans and counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use headwater_model::{Epoch, Key, StoredBody, Value, View, ViewChange};
@@ -38,10 +38,26 @@ pub(super) async fn scan_all(bench: &Bench<'_>, view: &View, limit: usize) -> BT
         pages += 1;
         assert!(pages < 100_000, "{bench}: the scan does not end");
         match next {
-            None => return found,
+            None => break,
             next => cursor = next,
         }
     }
+    let mut keys = BTreeSet::new();
+    let mut cursor = None;
+    loop {
+        let (page, next) = bench.ok("keys", bench.store.keys(view, cursor, limit).await);
+        assert!(page.len() <= limit, "{bench}: a page of {} keys with limit {limit}", page.len());
+        for key in page {
+            assert!(found.contains_key(&key), "{bench}: the key {key:?} has no document");
+            assert!(keys.insert(key), "{bench}: a key came twice with limit {limit}");
+        }
+        match next {
+            None => break,
+            next => cursor = next,
+        }
+    }
+    assert_eq!(keys.len(), found.len(), "{bench}: a scan of keys and one of documents, limit {limit}");
+    found
 }
 
 pub(super) async fn rows_are_right(bench: &mut Bench<'_>) {

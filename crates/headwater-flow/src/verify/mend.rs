@@ -1,0 +1,136 @@
+//! What verification does about drift, if it is asked to: within a bound, in small steps, and looked at again.
+
+use std::time::Duration;
+
+use headwater_model::{Error, Key, Refusal, Result, TableId, TableName};
+use tokio::time::{sleep, timeout};
+
+use super::Verifier;
+use super::compare::Target;
+use super::page::{Page, Should};
+use super::report::{Comparison, REPAIRED_ANYWAY};
+use super::truth::Truth;
+use crate::landing::{Outcome, Purpose};
+use crate::retry::Backoff;
+
+/// Documents of one step.
+const KEYS_AT_ONCE: usize = 200;
+
+/// Between two steps: about 4,000 documents a second at most, so that what is put right never crowds out what is new.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an applier may take to do what it was asked.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// How often it is tried while the store is not in step, or a key is touched all the time.
+const TRIES: u32 = 8;
+
+/// How much may be put right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    share: Option<f64>,
+}
+
+impl Allowance {
+    pub fn new(share: Option<f64>) -> Allowance {
+        Allowance { share }
+    }
+
+    /// Whether `more` may be put right too, of about `of` documents. If not, it is noted, and nothing is from then on.
+    pub fn admits(self, comparison: &mut Comparison, more: usize, of: u64) -> bool {
+        let Some(share) = self.share else { return false };
+        let allowed = ((share * of as f64) as u64).max(REPAIRED_ANYWAY);
+        // All that drifted so far is counted, so that a stop is the same however the keys came in.
+        let fits = !comparison.repair_stopped && comparison.drift() + more as u64 <= allowed;
+        comparison.repair_stopped |= !fits;
+        fits
+    }
+}
+
+impl Verifier {
+    /// Puts documents of a store right; how many were, and then compared equal.
+    pub(super) async fn mend(&self, truth: &Truth, target: &Target, keys: Vec<Key>) -> Result<u64> {
+        let mut mended = 0;
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let refused = self.mend_step(truth, target, keys).await?;
+            let page = truth.of_keys(self, keys.to_vec()).await?;
+            let roll = truth.roll(self, page.offset);
+            let compared = target.compare(truth.view(), page, roll).await?;
+            let left = compared.missed.len().max(refused.len());
+            mended += (keys.len() - left.min(keys.len())) as u64;
+            sleep(PAUSE).await;
+        }
+        Ok(mended)
+    }
+
+    /// What the store refused.
+    pub(super) async fn mend_step(
+        &self,
+        truth: &Truth,
+        target: &Target,
+        keys: &[Key],
+    ) -> Result<Vec<Refusal>> {
+        let (mut keys, mut refused) = (keys.to_vec(), Vec::new());
+        let mut backoff = Backoff::new();
+        let mut failed = Error::transient("rows that a transaction holds cannot be put right now");
+        for _ in 0..TRIES {
+            let page = truth.of_keys(self, keys.clone()).await?;
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                page.entries.into_iter().partition(|entry| entry.should != Should::Unknown);
+            if !known.is_empty() {
+                let page = Page::new(page.offset, known.clone());
+                match timeout(WITHIN, self.menders.mend(&target.name, truth.view(), page)).await {
+                    Ok(Ok(mended)) => {
+                        refused.extend(mended.refused);
+                        keys = unknown.into_iter().map(|entry| entry.key).collect();
+                        if mended.count < known.len() as u64 {
+                            keys.extend(known.into_iter().map(|entry| entry.key));
+                        }
+                    }
+                    Ok(Err(error)) => failed = error,
+                    Err(_) => failed = Error::transient("the store takes too long to be put right"),
+                }
+            }
+            if keys.is_empty() {
+                return Ok(refused);
+            }
+            backoff.pause().await;
+        }
+        Err(failed)
+    }
+
+    /// Puts rows of the mirror right, through the journal, so that every document made from them follows.
+    pub(super) async fn mend_mirror(&self, name: &TableName, table: TableId, keys: &[Key]) -> Result<()> {
+        let derived = self.derived.as_ref().ok_or_else(|| Error::bug("nothing is derived"))?;
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let mut keys = keys.to_vec();
+            let mut backoff = Backoff::new();
+            for _ in 0..TRIES {
+                let range = headwater_model::ChunkRange {
+                    table: name.clone(),
+                    after: None,
+                    limit: keys.len(),
+                    bytes_max: usize::MAX,
+                    keys: keys.clone(),
+                };
+                let purpose = Purpose::Mend { asked: keys.clone() };
+                let mut chunk = self.chunks.start(&range, table, purpose).await?;
+                if let Ok(Ok(Outcome::Landed(landed))) = timeout(WITHIN, &mut chunk.outcome).await {
+                    self.chunks.wait_durable(landed.offset).await?;
+                    let mut upto = derived.upto.clone();
+                    let arrived = timeout(WITHIN, upto.wait_for(|upto| *upto >= landed.offset)).await;
+                    if !matches!(arrived, Ok(Ok(_))) {
+                        return Err(Error::transient("the mirror does not move"));
+                    }
+                    keys = landed.unknown;
+                }
+                if keys.is_empty() {
+                    break;
+                }
+                backoff.pause().await;
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}

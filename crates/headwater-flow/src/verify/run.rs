@@ -1,0 +1,479 @@
+//! One verification, from what was asked for to the report.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Error, Key, Result, TableName, View};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::compare::{Compared, Missed, Target};
+use super::mend::Allowance;
+use super::mirror::MirrorTable;
+use super::page::{Page, Should};
+use super::report::{Comparison, DriftKind, Drifted, Progress, Report, Request, Verdict};
+use super::seen::SeenKeys;
+use super::settle::settle;
+use super::truth::Truth;
+use super::{Verifier, no_such};
+use crate::state::Consumer;
+
+/// Keys that a store lists at once.
+const KEYS_AT_ONCE: usize = 1_000;
+
+/// Keys that differ are looked at again as soon as there are so many.
+const SETTLE_AT: usize = 1_000;
+
+/// Where a store lists keys for a sample: of so many pages, each may be chosen.
+const SAMPLE_KEYS: usize = 200;
+
+/// Tells how far a run is.
+pub(super) struct Watch<'s> {
+    sink: &'s watch::Sender<Progress>,
+    now: Progress,
+    /// Of subjects that are done.
+    before: (u64, u64),
+    told_at: Instant,
+}
+
+impl Watch<'_> {
+    fn begin(&mut self, subject: String, estimate: u64) {
+        self.before = (self.now.rows_total, self.now.drifted);
+        self.now = Progress {
+            subject,
+            doing: "comparing".to_owned(),
+            rows: 0,
+            rows_estimate: estimate,
+            rows_total: self.before.0,
+            rows_total_estimate: self.now.rows_total_estimate,
+            drifted: self.before.1,
+        };
+        self.tell(true);
+    }
+
+    pub fn doing(&mut self, doing: &str) {
+        self.now.doing = doing.to_owned();
+        self.tell(true);
+    }
+
+    /// Of the present subject.
+    pub fn rows(&mut self, rows: u64, drifted: u64) {
+        self.now.rows = rows;
+        self.now.rows_total = self.before.0 + rows;
+        self.now.drifted = self.before.1 + drifted;
+        self.tell(false);
+    }
+
+    fn tell(&mut self, at_once: bool) {
+        if at_once || self.told_at.elapsed() > Duration::from_millis(50) {
+            self.sink.send_replace(self.now.clone());
+            self.told_at = Instant::now();
+        }
+    }
+}
+
+/// A view and the stores that are compared with it.
+struct Subject {
+    view: Arc<View>,
+    tables: Vec<TableName>,
+    derived: bool,
+    places: Vec<Place>,
+}
+
+struct Place {
+    target: Target,
+    /// The store holds part of the view: what it lacks is no drift.
+    part: bool,
+    comparison: Comparison,
+    allowance: Allowance,
+    /// Keys that differed, and those of which nothing could be told.
+    missed: Vec<Key>,
+    unknown: Vec<Key>,
+}
+
+impl Verifier {
+    /// Compares what was asked for. An error means that nothing could be said; what broke off for one view in one store is in
+    /// the report.
+    pub async fn run(self: &Arc<Self>, request: &Request, sink: &watch::Sender<Progress>) -> Result<Report> {
+        let subjects = self.subjects(request)?;
+        let _turn = self.turn.lock().await;
+        let began = Instant::now();
+        let mut watch = Watch { sink, now: Progress::default(), before: (0, 0), told_at: Instant::now() };
+        let mut tables: BTreeSet<TableName> = BTreeSet::new();
+        if request.sample.is_none() {
+            for subject in subjects.iter().filter(|subject| subject.derived && subject.is_open()) {
+                tables.extend(subject.tables.iter().cloned());
+            }
+        }
+        let allowance = Allowance::new(request.repair);
+        let estimate = |table: &TableName| self.estimate(table);
+        watch.now.rows_total_estimate = tables.iter().map(estimate).sum::<u64>()
+            + subjects.iter().map(|subject| estimate(&subject.view.from)).sum::<u64>();
+        let mut report = Report::default();
+        for table in tables {
+            report.mirror.push(self.compare_table(table, allowance, &mut watch).await);
+        }
+        for mut subject in subjects {
+            let estimate = self.estimate(&subject.view.from);
+            watch.begin(format!("view {}", subject.view.name), estimate);
+            let compared = match request.sample {
+                Some(share) => self.sample(&mut subject, share, &mut watch).await,
+                None => self.compare_all(&mut subject, &mut watch).await,
+            };
+            for mut place in subject.places {
+                if let Err(error) = &compared
+                    && place.comparison.verdict == Verdict::Equal
+                {
+                    fail(&mut place.comparison, error);
+                }
+                place.comparison.conclude();
+                place.comparison.position = self.position();
+                report.views.push(place.comparison);
+            }
+        }
+        report.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    fn position(&self) -> Option<String> {
+        self.chunks.journal.last_position().map(|position| self.chunks.source.notation(&position))
+    }
+
+    fn subjects(&self, request: &Request) -> Result<Vec<Subject>> {
+        let known = |name: &String| self.plans.iter().any(|plan| *plan.view.name == **name);
+        if let Some(name) = request.views.iter().find(|name| !known(name)) {
+            return Err(no_such("view", name, self.plans.iter().map(|plan| plan.view.name.to_string())));
+        }
+        if let Some(name) = request.store.as_deref().filter(|name| self.target(name).is_none()) {
+            return Err(no_such("store", name, self.stores.iter().map(|store| store.name.to_string())));
+        }
+        if let Some(share) = request.sample
+            && !(share > 0.0 && share <= 1.0)
+        {
+            return Err(Error::misconfigured("a sample is more than 0% and at most 100%"));
+        }
+        let asked = |view: &View| request.views.is_empty() || request.views.iter().any(|n| **n == *view.name);
+        let mut subjects = Vec::new();
+        for plan in self.plans.iter().filter(|plan| asked(&plan.view)) {
+            let view = &plan.view;
+            let whole = view.stores.iter().map(|store| (store, false));
+            let parts = view.parts.iter().map(|part| (&part.store, true));
+            let places: Vec<Place> = whole
+                .chain(parts)
+                .filter(|(store, _)| request.store.as_ref().is_none_or(|only| **only == ***store))
+                .filter_map(|(store, part)| {
+                    Some(self.place(self.target(store)?, part, view, Allowance::new(request.repair)))
+                })
+                .collect();
+            if !places.is_empty() {
+                let (view, tables) = (Arc::clone(view), plan.tables.clone());
+                subjects.push(Subject { view, tables, derived: plan.stateful, places });
+            }
+        }
+        match (&request.store, subjects.is_empty()) {
+            (Some(store), true) => {
+                Err(Error::misconfigured(format!("store `{store}` holds none of the views that were named")))
+            }
+            _ => Ok(subjects),
+        }
+    }
+
+    fn target(&self, name: &str) -> Option<Target> {
+        let found = self.stores.iter().find(|store| *store.name == *name)?;
+        let progress = self.board.progress(name);
+        Some(Target { name: found.name.clone(), store: Arc::clone(&found.store), progress })
+    }
+
+    fn place(&self, target: Target, part: bool, view: &View, allowance: Allowance) -> Place {
+        let mut comparison = Comparison {
+            name: view.name.to_string(),
+            store: target.name.to_string(),
+            covered: if part { 0.0 } else { 1.0 },
+            ..Comparison::default()
+        };
+        let progress = target.progress.borrow();
+        let why = match (progress.connected, progress.ready.contains(&view.name)) {
+            (true, true) => None,
+            (true, false) => Some("the view is being filled, or can be derived no further"),
+            (false, _) => Some("the store is not in step"),
+        };
+        drop(progress);
+        if let Some(why) = why {
+            (comparison.verdict, comparison.covered) = (Verdict::Skipped, 0.0);
+            comparison.reason = Some(why.to_owned());
+        }
+        Place { target, part, comparison, allowance, missed: Vec::new(), unknown: Vec::new() }
+    }
+
+    async fn compare_table(
+        &self,
+        name: TableName,
+        allowance: Allowance,
+        watch: &mut Watch<'_>,
+    ) -> Comparison {
+        watch.begin(format!("table {name}"), self.estimate(&name));
+        let mut comparison = Comparison {
+            name: name.to_string(),
+            store: "mirror".to_owned(),
+            covered: 1.0,
+            ..Comparison::default()
+        };
+        let compared = async {
+            let (table, look) = (self.chunks.table_id(&name).await?, self.look().await?);
+            let table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance };
+            table.compare(watch, &mut comparison).await
+        };
+        if let Err(error) = compared.await {
+            fail(&mut comparison, &error);
+        }
+        comparison.conclude();
+        comparison.position = self.position();
+        comparison
+    }
+
+    /// Every document that the source has, then those that only a store has.
+    async fn compare_all(self: &Arc<Self>, subject: &mut Subject, watch: &mut Watch<'_>) -> Result<()> {
+        if !subject.is_open() {
+            return Ok(());
+        }
+        let truth = Truth::of(self, &subject.view).await?;
+        let mut seen = SeenKeys::new(self.estimate(&subject.view.from));
+        if subject.places.iter().any(|place| !place.part) {
+            let mut pages = truth.pages(self, None, self.chunk_rows, None);
+            while let Some(page) = pages.next().await? {
+                let there = page.entries.iter().filter(|entry| entry.should != Should::NotBe);
+                there.for_each(|entry| seen.insert(&entry.text));
+                self.compare_page(subject, &truth, page, false).await?;
+                subject.tell(watch);
+            }
+        }
+        watch.doing("looking for extra documents");
+        let view = Arc::clone(&subject.view);
+        for place in subject.places.iter_mut().filter(|place| place.is_open()) {
+            let looked = self.look_for_extras(place, &view, &truth, &seen, watch).await;
+            let settled = match looked {
+                Ok(()) => self.settle(place, &truth).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = settled {
+                fail(&mut place.comparison, &error);
+            }
+            place.comparison.extra_overlooked = if place.part { 0.0 } else { seen.overlooked() };
+        }
+        subject.tell(watch);
+        Ok(())
+    }
+
+    /// Compares a page with every store that is still looked at. With `part`, only with those that hold part of the view.
+    async fn compare_page(&self, subject: &mut Subject, truth: &Truth, page: Page, part: bool) -> Result<()> {
+        let view = &subject.view;
+        let open = subject.places.iter_mut().filter(|place| place.is_open() && place.part == part);
+        let compare = open.map(|place| {
+            let page = page.clone();
+            async move {
+                let compared = self.compare_with(place, truth, view, page).await;
+                if let Err(error) = compared {
+                    fail(&mut place.comparison, &error);
+                }
+            }
+        });
+        futures::future::join_all(compare).await;
+        Ok(())
+    }
+
+    async fn compare_with(
+        &self,
+        place: &mut Place,
+        truth: &Truth,
+        view: &Arc<View>,
+        page: Page,
+    ) -> Result<()> {
+        let roll = truth.roll(self, page.offset);
+        let from = page.offset;
+        let compared = place.target.compare(view, page, roll).await?;
+        place.comparison.at(from.0, compared.upto.0);
+        place.take(compared);
+        if place.missed.len() + place.unknown.len() >= SETTLE_AT {
+            self.settle(place, truth).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, place: &mut Place, truth: &Truth) -> Result<()> {
+        let (missed, unknown) = (std::mem::take(&mut place.missed), std::mem::take(&mut place.unknown));
+        if missed.is_empty() && unknown.is_empty() {
+            return Ok(());
+        }
+        let settled = settle(self, truth, &place.target, missed, unknown).await?;
+        place.comparison.at(settled.upto.0, settled.upto.0);
+        place.comparison.unsettled += settled.unsettled;
+        let store = place.target.name.clone();
+        let consumer = Consumer { store, view: truth.view().name.clone() };
+        let drifted = settled.drifted.into_iter();
+        // What a part lacks is no drift.
+        let drifted: Vec<Missed> =
+            drifted.filter(|missed| !(place.part && missed.drifted.kind == DriftKind::Missing)).collect();
+        let of = self.estimate(&truth.view().from).max(place.comparison.rows);
+        let repair = !drifted.is_empty() && place.allowance.admits(&mut place.comparison, drifted.len(), of);
+        let mut keys = Vec::with_capacity(drifted.len());
+        for Missed { key, mut drifted } in drifted {
+            drifted.quarantined = self.state.is_quarantined(&consumer, &drifted.key)?;
+            place.comparison.add(drifted);
+            keys.push(key);
+        }
+        if repair {
+            place.comparison.repaired += self.mend(truth, &place.target, keys).await?;
+        }
+        Ok(())
+    }
+
+    /// What the store lists and the pass has not seen is looked up at the source.
+    async fn look_for_extras(
+        &self,
+        place: &mut Place,
+        view: &Arc<View>,
+        truth: &Truth,
+        seen: &SeenKeys,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let (mut cursor, mut unseen) = (None, Vec::new());
+        loop {
+            let (keys, next) = place.target.store.keys(view, cursor, KEYS_AT_ONCE).await?;
+            unseen.extend(keys.into_iter().filter(|key| place.part || !seen.contains(key)));
+            if unseen.len() >= KEYS_AT_ONCE || (next.is_none() && !unseen.is_empty()) {
+                self.compare_keys(place, view, truth, std::mem::take(&mut unseen)).await?;
+                watch.rows(watch.now.rows, place.comparison.drift());
+            }
+            match next {
+                None => return Ok(()),
+                next => cursor = next,
+            }
+        }
+    }
+
+    /// Compares what lies in the store under these keys.
+    async fn compare_keys(
+        &self,
+        place: &mut Place,
+        view: &Arc<View>,
+        truth: &Truth,
+        texts: Vec<String>,
+    ) -> Result<()> {
+        let mut keys = Vec::with_capacity(texts.len());
+        for text in texts {
+            match self.key(&view.name, &text) {
+                Some(key) => keys.push(key),
+                // No key of ours is written so: it cannot even be asked for.
+                None => place.comparison.add(Drifted {
+                    key: text,
+                    kind: DriftKind::Extra,
+                    fields: Vec::new(),
+                    quarantined: false,
+                }),
+            }
+        }
+        if !keys.is_empty() {
+            let page = truth.of_keys(self, keys).await?;
+            self.compare_with(place, truth, view, page).await?;
+        }
+        Ok(())
+    }
+
+    /// Stretches of the source behind keys that the stores list, and what the stores list there.
+    async fn sample(
+        self: &Arc<Self>,
+        subject: &mut Subject,
+        share: f64,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        if !subject.is_open() {
+            return Ok(());
+        }
+        let truth = Truth::of(self, &subject.view).await?;
+        let view = Arc::clone(&subject.view);
+        for place in subject.places.iter_mut().filter(|place| place.is_open()) {
+            let sampled = self.sample_place(place, &view, &truth, share, watch).await;
+            let settled = match sampled {
+                Ok(listed) => {
+                    let all = listed.max(1) as f64;
+                    place.comparison.covered = (place.comparison.rows as f64 / all).min(1.0);
+                    self.settle(place, &truth).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = settled {
+                fail(&mut place.comparison, &error);
+            }
+        }
+        subject.tell(watch);
+        Ok(())
+    }
+
+    /// How many keys the store listed.
+    async fn sample_place(
+        self: &Arc<Self>,
+        place: &mut Place,
+        view: &Arc<View>,
+        truth: &Truth,
+        share: f64,
+        watch: &mut Watch<'_>,
+    ) -> Result<u64> {
+        let (mut cursor, mut listed) = (None, 0);
+        // From the start of the table too: a store that has lost everything lists nothing.
+        let mut starts = vec![None];
+        loop {
+            let (texts, next) = place.target.store.keys(view, cursor, SAMPLE_KEYS).await?;
+            listed += texts.len() as u64;
+            if fastrand::f64() < share / 2.0 {
+                let start = texts.first().and_then(|text| self.row_key(&view.name, text));
+                starts.extend(start.map(Some));
+                self.compare_keys(place, view, truth, texts).await?;
+            }
+            if !place.part {
+                for start in starts.drain(..) {
+                    let mut pages = truth.pages(self, start, SAMPLE_KEYS, None);
+                    if let Some(page) = pages.next().await? {
+                        self.compare_with(place, truth, view, page).await?;
+                    }
+                }
+            }
+            watch.rows(place.comparison.rows, place.comparison.drift());
+            match next {
+                None => return Ok(listed),
+                next => cursor = next,
+            }
+        }
+    }
+}
+
+impl Subject {
+    fn is_open(&self) -> bool {
+        self.places.iter().any(Place::is_open)
+    }
+
+    fn tell(&self, watch: &mut Watch<'_>) {
+        let rows = self.places.iter().map(|place| place.comparison.rows).max().unwrap_or(0);
+        watch.rows(rows, self.places.iter().map(|place| place.comparison.drift()).sum());
+    }
+}
+
+impl Place {
+    fn is_open(&self) -> bool {
+        self.comparison.verdict == Verdict::Equal
+    }
+
+    fn take(&mut self, compared: Compared) {
+        self.comparison.rows += compared.rows;
+        self.missed.extend(compared.missed.into_iter().map(|missed| missed.key));
+        self.unknown.extend(compared.unknown);
+    }
+}
+
+fn fail(comparison: &mut Comparison, error: &Error) {
+    comparison.verdict = Verdict::Failed;
+    comparison.reason = Some(match error.remedy() {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    });
+}

@@ -1,0 +1,325 @@
+//! What the documents of a view should be: of flat views from chunks of their table, of the others from the mirror.
+//!
+//! A document that embeds rows is not made from the source itself here: that would take a join as of a moment that nobody
+//! holds. The mirror is compared with the source table by table ([`super::mirror`]), and the stores with what the mirror gives;
+//! the two together say that the stores equal the source.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_model::{Change, ChunkRange, Error, Key, Offset, Result, TableId, TableName, View, ViewChange};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Verifier;
+use super::page::{Entry, Page, Roll, Should};
+use crate::chunks::{InFlight, MARK_WITHIN};
+use crate::derive::{Look, Stateless};
+use crate::landing::{Outcome, Purpose, Seen};
+use crate::retry::Backoff;
+
+/// A chunk ends behind the row that passes this.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Chunks in flight: the next is read while one waits for its mark.
+const CHUNKS_AHEAD: usize = 2;
+
+/// Pages that wait to be compared.
+const PAGES_AHEAD: usize = 1;
+
+/// Documents that are made from the mirror at once.
+const DOCUMENTS_AT_ONCE: usize = 1_000;
+
+/// Where the documents of a view come from.
+#[derive(Clone)]
+pub(super) enum Truth {
+    Rows { view: Arc<View>, table: TableId },
+    Mirror { view: Arc<View>, look: Arc<Mutex<Look>> },
+}
+
+impl Truth {
+    pub async fn of(verifier: &Verifier, view: &Arc<View>) -> Result<Truth> {
+        let view = Arc::clone(view);
+        match verifier.is_derived(&view.name) {
+            true => Ok(Truth::Mirror { look: verifier.look().await?, view }),
+            false => Ok(Truth::Rows { table: verifier.chunks.table_id(&view.from).await?, view }),
+        }
+    }
+
+    pub fn roll(&self, verifier: &Verifier, after: Offset) -> Result<Roll> {
+        match self {
+            Truth::Rows { view, .. } => Roll::flat(&verifier.chunks.journal, after, view, &verifier.tables),
+            Truth::Mirror { view, .. } => {
+                let derived = verifier.derived.as_ref().ok_or_else(|| Error::bug("nothing is derived"))?;
+                Roll::derived(&derived.journal, after, view)
+            }
+        }
+    }
+
+    pub fn view(&self) -> &Arc<View> {
+        match self {
+            Truth::Rows { view, .. } | Truth::Mirror { view, .. } => view,
+        }
+    }
+
+    /// All documents, in pages of about so many rows, behind `after` if that is given; at most about `rows_per_second`.
+    pub fn pages(
+        &self,
+        verifier: &Arc<Verifier>,
+        after: Option<Key>,
+        rows: usize,
+        rows_per_second: Option<u64>,
+    ) -> Pages {
+        let (send, pages) = mpsc::channel(PAGES_AHEAD);
+        let (truth, verifier) = (self.clone(), Arc::clone(verifier));
+        let pace = Pace::new(rows_per_second);
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let ended = match truth {
+                Truth::Rows { view, table } => {
+                    let seen = see_table(&verifier, view.from.clone(), table, after, rows);
+                    of_rows(&verifier, &view, seen, pace, &send).await
+                }
+                Truth::Mirror { view, look } => {
+                    of_mirror(&view, &look, after, rows.min(DOCUMENTS_AT_ONCE), pace, &send).await
+                }
+            };
+            if let Err(error) = ended {
+                let _ = send.send(Err(error)).await;
+            }
+        }));
+        Pages { pages, _task: task }
+    }
+
+    /// What the documents of these keys should be.
+    pub async fn of_keys(&self, verifier: &Verifier, keys: Vec<Key>) -> Result<Page> {
+        let view = &self.view().name;
+        let (keys, foreign): (Vec<Key>, Vec<Key>) =
+            keys.into_iter().partition(|key| verifier.row_key(view, &key.to_text()).is_some());
+        let mut page = match keys.is_empty() {
+            true => Page::new(verifier.chunks.journal.durable(), Vec::new()),
+            false => self.of_row_keys(verifier, keys).await?,
+        };
+        // No row can have such a key, so the source need not be asked, and could not be.
+        page.entries.extend(foreign.into_iter().map(|key| Entry::new(key, Should::NotBe)));
+        Ok(page)
+    }
+
+    async fn of_row_keys(&self, verifier: &Verifier, keys: Vec<Key>) -> Result<Page> {
+        match self {
+            Truth::Rows { view, table } => {
+                let seen = see_keys(verifier, &view.from, *table, keys).await?;
+                to_page(seen, &mut Stateless::new(std::slice::from_ref(view), &verifier.tables)?)
+            }
+            Truth::Mirror { view, look } => {
+                let (look, view) = (Arc::clone(look), Arc::clone(view));
+                blocking(move || {
+                    let looked = lock(&look).documents_of(&view.name, &keys)?;
+                    let should = |found| match found {
+                        Some(document) => Should::Be(document),
+                        None => Should::NotBe,
+                    };
+                    let entries = keys.into_iter().zip(looked.found);
+                    let entries = entries.map(|(key, found)| Entry::new(key, should(found))).collect();
+                    Ok(Page::new(looked.offset, entries))
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// Pages as they are read. Dropped, nothing is read any more.
+pub(super) struct Pages {
+    pages: mpsc::Receiver<Result<Page>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Pages {
+    pub async fn next(&mut self) -> Result<Option<Page>> {
+        self.pages.recv().await.transpose()
+    }
+}
+
+/// Keeps to a rate.
+pub(super) struct Pace {
+    began: Instant,
+    rows: u64,
+    per_second: Option<u64>,
+}
+
+impl Pace {
+    pub fn new(per_second: Option<u64>) -> Pace {
+        Pace { began: Instant::now(), rows: 0, per_second }
+    }
+
+    pub async fn after(&mut self, rows: usize) {
+        self.rows += rows as u64;
+        if let Some(rate) = self.per_second {
+            let due = Duration::from_secs_f64(self.rows as f64 / rate.max(1) as f64);
+            sleep(due.saturating_sub(self.began.elapsed())).await;
+        }
+    }
+}
+
+async fn of_rows(
+    verifier: &Verifier,
+    view: &Arc<View>,
+    mut seen: SeenTable<'_>,
+    mut pace: Pace,
+    send: &mpsc::Sender<Result<Page>>,
+) -> Result<()> {
+    let mut map = Stateless::new(std::slice::from_ref(view), &verifier.tables)?;
+    while let Some(seen) = seen.next().await? {
+        let rows = seen.rows.len();
+        let page = to_page(seen, &mut map)?;
+        if send.send(Ok(page)).await.is_err() {
+            return Ok(());
+        }
+        pace.after(rows).await;
+    }
+    Ok(())
+}
+
+async fn of_mirror(
+    view: &Arc<View>,
+    look: &Arc<Mutex<Look>>,
+    after: Option<Key>,
+    limit: usize,
+    mut pace: Pace,
+    send: &mpsc::Sender<Result<Page>>,
+) -> Result<()> {
+    let mut after = match after {
+        Some(key) => lock(look).place_of(&view.name, &key)?,
+        None => Vec::new(),
+    };
+    loop {
+        let (look, view) = (Arc::clone(look), Arc::clone(view));
+        let looked = blocking(move || lock(&look).documents(&view.name, &after, limit)).await?;
+        let (offset, found) = (looked.offset, looked.found);
+        let rows = found.items.len();
+        let entries =
+            found.items.into_iter().map(|(key, document)| Entry::new(key, Should::Be(document))).collect();
+        if send.send(Ok(Page::new(offset, entries))).await.is_err() {
+            return Ok(());
+        }
+        match found.next {
+            None => return Ok(()),
+            Some(next) => after = next,
+        }
+        pace.after(rows).await;
+    }
+}
+
+/// The chunks of a table, in order.
+pub(super) struct SeenTable<'v> {
+    verifier: &'v Verifier,
+    name: TableName,
+    table: TableId,
+    after: Option<Key>,
+    rows: usize,
+    limit: usize,
+    ended: bool,
+    in_flight: VecDeque<InFlight>,
+}
+
+pub(super) fn see_table(
+    verifier: &Verifier,
+    name: TableName,
+    table: TableId,
+    after: Option<Key>,
+    rows: usize,
+) -> SeenTable<'_> {
+    SeenTable { verifier, name, table, after, rows, limit: rows, ended: false, in_flight: VecDeque::new() }
+}
+
+impl SeenTable<'_> {
+    /// The next chunk; `None` at the end of the table.
+    pub async fn next(&mut self) -> Result<Option<Seen>> {
+        loop {
+            while !self.ended && self.in_flight.len() < CHUNKS_AHEAD {
+                let range = ChunkRange {
+                    table: self.name.clone(),
+                    after: self.after.clone(),
+                    limit: self.limit,
+                    bytes_max: CHUNK_BYTES,
+                    keys: Vec::new(),
+                };
+                let look = Purpose::Look { asked: Vec::new() };
+                let chunk = self.verifier.chunks.start(&range, self.table, look).await?;
+                self.ended = chunk.last;
+                self.after = chunk.upto.clone().or(self.after.take());
+                self.in_flight.push_back(chunk);
+            }
+            let Some(mut chunk) = self.in_flight.pop_front() else { return Ok(None) };
+            if let Ok(Ok(Outcome::Seen(seen))) = timeout(MARK_WITHIN, &mut chunk.outcome).await {
+                self.limit = self.rows;
+                return Ok(Some(seen));
+            }
+            // Too much came by, or its mark never did.
+            self.in_flight.clear();
+            (self.after, self.ended) = (chunk.from.clone(), false);
+            self.limit = (self.limit / 4).max(1);
+        }
+    }
+}
+
+/// What is true of single keys.
+pub(super) async fn see_keys(
+    verifier: &Verifier,
+    name: &TableName,
+    table: TableId,
+    keys: Vec<Key>,
+) -> Result<Seen> {
+    let mut backoff = Backoff::new();
+    loop {
+        let range = ChunkRange {
+            table: name.clone(),
+            after: None,
+            limit: keys.len(),
+            bytes_max: usize::MAX,
+            keys: keys.clone(),
+        };
+        let look = Purpose::Look { asked: keys.clone() };
+        let mut chunk = verifier.chunks.start(&range, table, look).await?;
+        if let Ok(Ok(Outcome::Seen(seen))) = timeout(MARK_WITHIN, &mut chunk.outcome).await {
+            return Ok(seen);
+        }
+        backoff.pause().await;
+    }
+}
+
+/// The documents that rows make.
+fn to_page(seen: Seen, map: &mut Stateless) -> Result<Page> {
+    let mut entries = Vec::with_capacity(seen.rows.len() + seen.absent.len() + seen.unknown.len());
+    let mut mapped = Vec::with_capacity(1);
+    for row in seen.rows {
+        map.map(Change::Snapshot { table: Arc::clone(&seen.table), row }, &mut mapped);
+        entries.extend(mapped.drain(..).filter_map(|change| match change {
+            ViewChange::Put { key, document, .. } => Some(Entry::new(key, Should::Be(document))),
+            ViewChange::Delete { key, .. } => Some(Entry::new(key, Should::NotBe)),
+            ViewChange::Clear { .. } => None,
+        }));
+    }
+    if let Some(broken) = map.take_broken().into_iter().next() {
+        return Err(broken.error);
+    }
+    entries.extend(seen.absent.into_iter().map(|key| Entry::new(key, Should::NotBe)));
+    entries.extend(seen.unknown.into_iter().map(|key| Entry::new(key, Should::Unknown)));
+    Ok(Page::new(seen.offset, entries))
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read,
+        Err(error) => Err(Error::bug("looking at the mirror panicked").with_cause(error)),
+    }
+}
+
+pub(super) fn lock(look: &Mutex<Look>) -> std::sync::MutexGuard<'_, Look> {
+    // It only reads: a panic leaves nothing half done but its own transaction, which the next one reports.
+    look.lock().unwrap_or_else(PoisonError::into_inner)
+}

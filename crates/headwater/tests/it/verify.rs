@@ -1,0 +1,129 @@
+//! `headwater verify` as a script calls it: what it says, how it ends, and what `--repair` makes of damage.
+
+use rusqlite::Connection;
+use serde_json::Value as Json;
+
+use crate::service::Service;
+
+const FILE: &str = r#"
+[source]
+url = "sqlite:shop.db"
+[stores]
+local = { url = "sqlite:derived.db" }
+spare = { url = "sqlite:spare.db" }
+[views.item]
+from = "item"
+store = ["local", "spare"]
+[views.shelf]
+from = "shelf"
+embed.items = { from = "item", many = "shelf_id" }
+store = "local"
+[views.most]
+from = "item"
+rank = { by = "shelf_id", score = "count(*)" }
+store = "local"
+"#;
+
+async fn shop() -> Service {
+    let service = Service::new("verify", FILE);
+    let db = Connection::open(service.path("shop.db")).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE item (id INTEGER PRIMARY KEY, shelf_id INTEGER, name TEXT);
+         INSERT INTO shelf VALUES (1, 'upper'), (2, 'lower');
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO item SELECT i, 1 + i % 2, 'item ' || i FROM n",
+    )
+    .unwrap();
+    service.start();
+    service.healthy().await;
+    service
+}
+
+fn damage(service: &Service, sql: &str) {
+    let db = Connection::open(service.path("derived.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    db.execute_batch(sql).unwrap();
+}
+
+const DAMAGE: &str = r#"
+    DELETE FROM item WHERE key = '7';
+    UPDATE item SET document = '{"id":8,"shelf_id":1,"name":"another"}' WHERE key = '8';
+    INSERT INTO item (key, document) VALUES ('9000', '{}');
+    UPDATE shelf SET document = '{"id":1,"name":"upper","items":[]}' WHERE key = '1';
+    DELETE FROM most WHERE key = '2';
+"#;
+
+fn verified(service: &Service, args: &[&str], code: i32) -> Json {
+    let args: Vec<&str> = ["verify", "--json"].iter().chain(args).copied().collect();
+    serde_json::from_str(&service.command(&args).expect(code).stdout).unwrap()
+}
+
+fn of<'a>(report: &'a Json, view: &str, store: &str) -> &'a Json {
+    let views = report["views"].as_array().unwrap();
+    views.iter().find(|one| one["name"] == view && one["store"] == store).expect("it is in the report")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_named_by_key_and_field_and_repaired() {
+    let service = shop().await;
+    let equal = service.command(&["verify"]).expect(0).stdout;
+    assert!(equal.contains("✓ item in local: equal\n  300 rows compared at offsets"), "{equal}");
+    assert!(equal.contains("✓ mirror of item: equal"), "{equal}");
+    assert!(equal.contains("every store equals the source"), "{equal}");
+
+    damage(&service, DAMAGE);
+    let said = service.command(&["verify", "item", "--store", "local"]).expect(1).stdout;
+    for part in [
+        "✗ item in local: drifted",
+        "missing 1 · extra 1 · different 1",
+        "missing   7\n",
+        "extra     9000\n",
+        "different 8\n",
+        "name: should be \"\\\"item 8\\\"\", is \"\\\"another\\\"\"",
+        "3 keys drifted",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(!said.contains("spare"), "{said}");
+    let report = verified(&service, &[], 1);
+    assert_eq!(of(&report, "item", "local")["drifted"].as_array().unwrap().len(), 3, "{report}");
+    assert_eq!(of(&report, "item", "spare")["verdict"], "equal", "{report}");
+    assert_eq!(of(&report, "shelf", "local")["drifted"][0]["fields"][0]["field"], "items", "{report}");
+    assert_eq!(of(&report, "most", "local")["drifted"][0]["key"], "2", "{report}");
+
+    let report = verified(&service, &["--repair"], 0);
+    assert_eq!(of(&report, "item", "local")["repaired"], 3, "{report}");
+    assert_eq!(of(&report, "shelf", "local")["repaired"], 1, "{report}");
+    assert_eq!(of(&report, "most", "local")["repaired"], 1, "{report}");
+    let report = verified(&service, &[], 0);
+    assert_eq!(of(&report, "item", "local")["verdict"], "equal", "{report}");
+    verified(&service, &["--sample", "50%"], 0);
+
+    // More than may be put right without asking: it says so, and does it when it is allowed to.
+    damage(&service, "DELETE FROM item WHERE key <> '1'");
+    let said = service.command(&["verify", "item", "--repair"]).expect(1).stdout;
+    assert!(said.contains("--allow 100%"), "{said}");
+    let report = verified(&service, &["item", "--repair", "--allow", "100%"], 0);
+    assert_eq!(of(&report, "item", "local")["repaired"], 299, "{report}");
+    verified(&service, &[], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_for_is_refused_with_what_can() {
+    let service = Service::new("verify-refused", FILE);
+    let said = service.command(&["verify"]).expect(2).stderr;
+    assert!(said.contains("no instance runs") && said.contains("headwater run"), "{said}");
+    drop(service);
+    let service = shop().await;
+    for (args, parts) in [
+        (&["verify", "items"][..], ["there is no view `items`", "name one of: item, shelf, most"]),
+        (&["verify", "--store", "near"], ["there is no store `near`", "name one of: local, spare"]),
+        (&["verify", "shelf", "--store", "spare"], ["store `spare` holds none of the views", ""]),
+        (&["verify", "--sample", "0%"], ["more than 0%", "5%"]),
+    ] {
+        let said = service.command(args).expect(2).stderr;
+        assert!(parts.iter().all(|part| said.contains(part)), "{args:?} says {said}");
+    }
+}
