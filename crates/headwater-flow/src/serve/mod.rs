@@ -70,6 +70,9 @@ impl Default for Options {
     }
 }
 
+/// Keys of one batch.
+pub const BATCH_KEYS_MAX: usize = 100;
+
 /// The longest that a reader may wait.
 pub const WITHIN_MAX: Duration = Duration::from_secs(30);
 
@@ -97,6 +100,8 @@ pub struct Reply {
 pub enum Content {
     /// To a `get`: the document, if there is one.
     Document(Option<Arc<str>>),
+    /// To a batch of a `get`: of each key, in the order in which they were asked for.
+    Documents(Vec<Option<Arc<str>>>),
     /// To everything else: in order, and where to go on if there may be more.
     List { items: Vec<Arc<str>>, next: Option<String> },
 }
@@ -243,9 +248,19 @@ impl Serving {
 
     /// Answers what a reader asks of a pattern.
     pub async fn answer(&self, pattern: &str, ask: &Ask) -> Result<Reply, Refused> {
+        self.answer_asked(pattern, ask, request::read).await
+    }
+
+    /// Answers a `get` of several keys, each of which has its own of every parameter, in order: all as of one moment. Counted
+    /// as one read.
+    pub async fn answer_batch(&self, pattern: &str, ask: &Ask) -> Result<Reply, Refused> {
+        self.answer_asked(pattern, ask, request::batch).await
+    }
+
+    async fn answer_asked(&self, pattern: &str, ask: &Ask, read: ReadAsked) -> Result<Reply, Refused> {
         let pattern = self.pattern(pattern)?;
         let began = std::time::Instant::now();
-        let answered = self.answer_pattern(pattern, ask).await;
+        let answered = self.answer_pattern(pattern, ask, read).await;
         match &answered {
             Ok(reply) => {
                 pattern.stats.answered(reply.shown.store.as_deref(), began.elapsed(), reply.shown.age);
@@ -255,8 +270,8 @@ impl Serving {
         answered
     }
 
-    async fn answer_pattern(&self, pattern: &Pattern, ask: &Ask) -> Result<Reply, Refused> {
-        let asked = request::read(&pattern.plan, &ask.params)?;
+    async fn answer_pattern(&self, pattern: &Pattern, ask: &Ask, read: ReadAsked) -> Result<Reply, Refused> {
+        let asked = read(&pattern.plan, &ask.params)?;
         let after = ask.after.as_deref().map(|text| self.position(text)).transpose()?;
         let within = ask.within.unwrap_or(self.inner.options.within).min(WITHIN_MAX);
         let (found, shown) = self.inner.route(pattern, &asked.read, after, within).await?;
@@ -339,6 +354,9 @@ impl Serving {
         freshness::position(&self.inner.handle, &*self.inner.source, text)
     }
 }
+
+/// What a pattern and parameters make together.
+type ReadAsked = fn(&AccessPlan, &[(String, String)]) -> Result<request::Asked, Refused>;
 
 /// Where a scan goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,9 @@ use super::{Content, Refused, cursor, window};
 /// What was found, as the pattern's readers get it.
 pub(super) fn content(plan: &AccessPlan, asked: &Asked, found: Found) -> Result<Content, Refused> {
     Ok(match found {
+        Found::Documents(documents) if asked.batch => Content::Documents(
+            documents.into_iter().map(|body| body.map(|body| json(&plan.fields, body))).collect(),
+        ),
         Found::Documents(documents) => {
             let document = documents.into_iter().next().flatten();
             Content::Document(document.map(|body| json(&plan.fields, body)))

@@ -1,10 +1,11 @@
 //! A reader's texts, read by the types of the pattern's parameters.
 
 use headwater_model::{
-    AccessPlan, Bound, Index, Key, Param, ParamRole, PlannedRead, RangeRead, Read, Value, WalkRead, nearest,
+    AccessPlan, Bound, Error, Index, Key, Param, ParamRole, PlannedRead, RangeRead, Read, Value, WalkRead,
+    nearest,
 };
 
-use super::{Refused, cursor};
+use super::{BATCH_KEYS_MAX, Refused, cursor};
 
 /// Points that figures may be made of in one read.
 pub(super) const POINTS_MAX: usize = 10_000;
@@ -14,6 +15,8 @@ pub(super) struct Asked {
     pub read: Read,
     /// What cursors of this answer are good for.
     pub pages: Vec<u8>,
+    /// Whether each key is answered for itself.
+    pub batch: bool,
 }
 
 /// The read that a pattern and texts make together.
@@ -47,7 +50,64 @@ pub(super) fn read(plan: &AccessPlan, params: &[(String, String)]) -> Result<Ask
         }
     };
     given.finish()?;
-    Ok(Asked { read, pages })
+    Ok(Asked { read, pages, batch: false })
+}
+
+/// Several keys of a `get`: the first of every parameter makes the first key, and so on.
+pub(super) fn batch(plan: &AccessPlan, params: &[(String, String)]) -> Result<Asked, Refused> {
+    let PlannedRead::Get { view } = &plan.read else {
+        let name = &plan.access.name;
+        let what = format!("`{name}` is no `get`: only documents are asked for by several keys at once");
+        return Err(Refused::TooMuch(
+            Error::unsupported(what).with_remedy(format!("ask for `{name}` by itself")),
+        ));
+    };
+    let mut keys: Vec<Vec<Value>> = Vec::new();
+    let mut first: Option<&str> = None;
+    for param in plan.params.iter().filter(|param| param.role == ParamRole::Key) {
+        let texts: Vec<&str> =
+            params.iter().filter(|(name, _)| *name == *param.name).map(|(_, text)| &**text).collect();
+        if texts.is_empty() {
+            return Err(missing(param));
+        }
+        if texts.len() > BATCH_KEYS_MAX {
+            let message = format!("is given more than {BATCH_KEYS_MAX} times");
+            return Err(wrong(&param.name, &message, "ask for the rest in another request"));
+        }
+        if keys.is_empty() {
+            keys.resize(texts.len(), Vec::new());
+        }
+        if texts.len() != keys.len() {
+            let message =
+                format!("is given {} times, and `{}` {}", texts.len(), first.unwrap_or_default(), keys.len());
+            return Err(wrong(
+                &param.name,
+                &message,
+                "give every part of each key, in the order of the keys",
+            ));
+        }
+        for (key, text) in keys.iter_mut().zip(texts) {
+            key.push(parse(param, text)?);
+        }
+        first.get_or_insert(&param.name);
+    }
+    let of_key =
+        |name: &str| plan.params.iter().any(|param| param.role == ParamRole::Key && *param.name == *name);
+    let left =
+        params.iter().filter(|(name, _)| !of_key(name)).map(|(name, text)| (&**name, &**text)).collect();
+    Given { plan, left }.finish()?;
+    let read = Read::Get { view: view.clone(), keys: keys.into_iter().map(Key).collect() };
+    Ok(Asked { read, pages: Vec::new(), batch: true })
+}
+
+fn parse(param: &Param, text: &str) -> Result<Value, Refused> {
+    param
+        .parse(text)
+        .map_err(|bad| wrong(&param.name, &format!("is {:?}: expected {}", bad.given, bad.expected), ""))
+}
+
+fn missing(param: &Param) -> Refused {
+    wrong(&param.name, "is missing", &format!("give a value of type {}", param.type_name))
 }
 
 /// What was given and not looked at yet.
@@ -74,15 +134,8 @@ impl<'a> Given<'a> {
 
     fn value(&mut self, param: &Param) -> Result<Option<Value>, Refused> {
         match self.take(&param.name) {
-            Some(text) => match param.parse(text) {
-                Ok(value) => Ok(Some(value)),
-                Err(bad) => {
-                    Err(wrong(&param.name, &format!("is {:?}: expected {}", bad.given, bad.expected), ""))
-                }
-            },
-            None if param.required => {
-                Err(wrong(&param.name, "is missing", &format!("give a value of type {}", param.type_name)))
-            }
+            Some(text) => parse(param, text).map(Some),
+            None if param.required => Err(missing(param)),
             None => Ok(None),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    Access, AccessPlan, ColumnType, Field, FieldShape, Figure, FigureFunction, Param, ParamRole,
+    Access, AccessPlan, ColumnType, Field, FieldShape, Figure, FigureFunction, Key, Param, ParamRole,
     Pattern as Declared, PlannedRead, RangeRead, Read, Series, StoredBody, TableName, Value, View, ViewKind,
 };
 
@@ -246,4 +246,35 @@ fn a_document_of_fields_has_the_types_of_its_columns() {
             r#""fine":true,"loose":5,"words":"5"}"#
         )
     );
+}
+
+#[test]
+fn a_batch_has_a_key_for_each_time_its_parameters_are_given() {
+    let plan = plan(
+        PlannedRead::Get { view: series() },
+        vec![param("book", ParamRole::Key, ColumnType::Int), param("page", ParamRole::Key, ColumnType::Text)],
+    );
+    let ask = |params: &[(&str, &str)]| {
+        let params: Vec<_> = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        super::request::batch(&plan, &params)
+    };
+    let asked =
+        ask(&[("book", "1"), ("page", "b"), ("page", "a"), ("book", "2"), ("book", "1"), ("page", "b")]);
+    let Ok(Asked { read: Read::Get { keys, .. }, batch: true, .. }) = asked else { panic!("no batch") };
+    let key = |book, page: &str| Key(vec![Value::Int(book), Value::text(page)]);
+    assert_eq!(keys, [key(1, "b"), key(2, "a"), key(1, "b")]);
+    let many: Vec<_> = (0..=super::BATCH_KEYS_MAX).flat_map(|_| [("book", "1"), ("page", "a")]).collect();
+    let wrong = |params: &[(&str, &str)], name: &str, words: &str| match ask(params) {
+        Err(Refused::BadParameter { name: named, message, remedy }) => {
+            let said = format!("{message}; {}", remedy.unwrap_or_default());
+            assert!(named == name && said.contains(words), "{named}: {said}");
+        }
+        other => panic!("{:?}", other.map(|asked| asked.read)),
+    };
+    wrong(&[], "book", "missing");
+    wrong(&[("book", "1")], "page", "missing");
+    wrong(&[("book", "1"), ("book", "2"), ("page", "a")], "page", "is given 1 times, and `book` 2");
+    wrong(&[("book", "1"), ("page", "a"), ("pages", "b")], "pages", "did you mean `page`?");
+    wrong(&[("book", "one"), ("page", "a")], "book", "whole number");
+    wrong(&many, "book", "more than 100 times");
 }

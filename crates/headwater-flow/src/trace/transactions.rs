@@ -251,7 +251,7 @@ mod tests {
         open.give_up_before(i64::MAX);
         let told = kept.0.lock().unwrap();
         assert_eq!(told.len(), OPEN_MAX + 5);
-        assert!(told[5..].iter().all(|trace| trace.lacking == ["far".into()]));
+        assert!(told[5..].iter().all(|trace| trace.lacking == [Box::<str>::from("far")]));
         assert!(told[..5].iter().all(|trace| trace.lacking.len() == 2 && trace.journaled_at.is_none()));
     }
 }

@@ -22,28 +22,40 @@ const STORE_HEADER: HeaderName = HeaderName::from_static("headwater-store");
 const POSITION_HEADER: HeaderName = HeaderName::from_static("headwater-position");
 const AGE_HEADER: HeaderName = HeaderName::from_static("headwater-age-ms");
 
+/// Behind the name of a `get`: several documents at once.
+pub const BATCH: &str = ":batchGet";
+
 /// What `Headwater-Store` says of an answer of the source itself; no store can be called this.
 const SOURCE: &str = "source";
 
 pub async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let path = request.uri().path();
     let name = query::decode(&path["/v1/".len()..]).unwrap_or_default();
+    let (pattern, batch) = match name.strip_suffix(BATCH) {
+        Some(pattern) => (pattern, true),
+        None => (&*name, false),
+    };
     let traced = site.telemetry.as_ref().and_then(|telemetry| telemetry.request(request.headers()));
     let method = request.method().clone();
     let ask = site.opened().and_then(|open| {
         takes_json(request.headers())?;
-        ask(&open.serving, &request)
+        ask(&open.serving, &request, if batch { query::batch } else { query::pairs })
     });
-    let Some(traced) = traced else { return read(&site, &name, ask).await.into_response() };
-    let mut response = traced.trace.of(Box::pin(read(&site, &name, ask))).await.into_response();
-    let known = site.opened().is_ok_and(|open| open.serving.pattern(&name).is_ok());
-    traced.answered(method.as_str(), known.then_some(&*name), &mut response);
+    let read = read(&site, pattern, batch, ask);
+    let Some(traced) = traced else { return read.await.into_response() };
+    let mut response = traced.trace.of(Box::pin(read)).await.into_response();
+    let known = site.opened().is_ok_and(|open| open.serving.pattern(pattern).is_ok());
+    traced.answered(method.as_str(), known.then_some(pattern), if batch { BATCH } else { "" }, &mut response);
     response
 }
 
-async fn read(site: &Site, name: &str, ask: Result<Ask, Problem>) -> Result<Response, Problem> {
+async fn read(site: &Site, name: &str, batch: bool, ask: Result<Ask, Problem>) -> Result<Response, Problem> {
     let (open, ask) = (site.opened()?, ask?);
-    let reply = open.serving.answer(name, &ask).await.map_err(Problem::of)?;
+    let reply = match batch {
+        true => open.serving.answer_batch(name, &ask).await,
+        false => open.serving.answer(name, &ask).await,
+    };
+    let reply = reply.map_err(Problem::of)?;
     let headers = headers(&reply.shown);
     match reply.content {
         Content::Document(Some(document)) => Ok(json(Bytes::from_owner(Text(document)), headers)),
@@ -52,6 +64,10 @@ async fn read(site: &Site, name: &str, ask: Result<Ask, Problem>) -> Result<Resp
             Err(Problem::new(Kind::NoDocument, format!("`{name}` has no document for {}", key.join(", ")))
                 .remedy(format!("if it was written just now, send its commit's position in `{AFTER}`"))
                 .headers(headers))
+        }
+        Content::Documents(documents) => {
+            let items: Vec<&str> = documents.iter().map(|found| found.as_deref().unwrap_or("null")).collect();
+            Ok(json(list(&items, None).into(), headers))
         }
         Content::List { items, next } => Ok(json(list(&items, next.as_deref()).into(), headers)),
     }
@@ -66,7 +82,10 @@ impl AsRef<[u8]> for Text {
     }
 }
 
-fn ask(serving: &Serving, request: &Request) -> Result<Ask, Problem> {
+/// How the parameters of a target are read.
+type Pairs = fn(Option<&str>) -> Result<Vec<(String, String)>, Problem>;
+
+fn ask(serving: &Serving, request: &Request, pairs: Pairs) -> Result<Ask, Problem> {
     let headers = request.headers();
     let after = text(headers, AFTER)?;
     if let Some(after) = after {
@@ -77,7 +96,7 @@ fn ask(serving: &Serving, request: &Request) -> Result<Ask, Problem> {
         })?;
     }
     let within = text(headers, WITHIN)?.map(within).transpose()?;
-    let params = query::pairs(request.uri().query())?;
+    let params = pairs(request.uri().query())?;
     Ok(Ask { params, after: after.map(str::to_owned), within })
 }
 
@@ -158,15 +177,16 @@ fn json(body: Bytes, mut headers: HeaderMap) -> Response {
 }
 
 /// `{"items":[…],"next":…}`. A cursor needs no escapes: it is base64.
-fn list(items: &[Arc<str>], next: Option<&str>) -> Vec<u8> {
-    let length = items.iter().map(|item| item.len() + 1).sum::<usize>() + next.map_or(4, str::len) + 24;
+fn list(items: &[impl AsRef<str>], next: Option<&str>) -> Vec<u8> {
+    let length =
+        items.iter().map(|item| item.as_ref().len() + 1).sum::<usize>() + next.map_or(4, str::len) + 24;
     let mut out = Vec::with_capacity(length);
     out.extend_from_slice(b"{\"items\":[");
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(item.as_bytes());
+        out.extend_from_slice(item.as_ref().as_bytes());
     }
     out.extend_from_slice(b"],\"next\":");
     match next {
@@ -187,10 +207,10 @@ mod tests {
 
     #[test]
     fn a_list_is_json_and_numbers_stay_as_they_are() {
-        let items = [r#"{"n":123456789012345678901234567890.10}"#.into(), "2".into()];
+        let items: [Arc<str>; 2] = [r#"{"n":123456789012345678901234567890.10}"#.into(), "2".into()];
         let whole = String::from_utf8(list(&items, Some("abc_-"))).unwrap_or_default();
         assert_eq!(whole, r#"{"items":[{"n":123456789012345678901234567890.10},2],"next":"abc_-"}"#);
-        assert_eq!(list(&[], None), br#"{"items":[],"next":null}"#);
+        assert_eq!(list(&[""; 0], None), br#"{"items":[],"next":null}"#);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A request's parameters, as they stand in its target.
 
+use headwater_flow::serve::BATCH_KEYS_MAX;
 use percent_encoding::percent_decode_str;
 
 use super::problem::{Kind, Problem};
@@ -9,15 +10,21 @@ const PARAMETERS_MAX: usize = 64;
 
 /// The pairs of a query in their order: percent-encoded, `+` for a blank, UTF-8.
 pub fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
+    at_most(PARAMETERS_MAX, query)
+}
+
+/// Those of a batch, which gives each parameter once per key.
+pub fn batch(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
+    at_most(PARAMETERS_MAX * BATCH_KEYS_MAX, query)
+}
+
+fn at_most(most: usize, query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
     let query = query.unwrap_or_default();
     let mut pairs = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        if pairs.len() == PARAMETERS_MAX {
-            return Err(Problem::new(
-                Kind::BadParameter,
-                format!("there are more than {PARAMETERS_MAX} parameters"),
-            )
-            .remedy("give each parameter once"));
+        if pairs.len() == most {
+            return Err(Problem::new(Kind::BadParameter, format!("there are more than {most} parameters"))
+                .remedy("give each parameter once"));
         }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name).ok_or_else(|| not_text(name))?;

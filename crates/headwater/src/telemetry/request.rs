@@ -59,10 +59,10 @@ impl Telemetry {
 }
 
 impl Request {
-    /// `pattern`: as the file names it; `None` if there is none that is called so.
-    pub fn answered(self, method: &str, pattern: Option<&str>, response: &mut Response) {
+    /// `pattern`: as the file names it; `None` if there is none that is called so. `how`: what stands behind it in the path.
+    pub fn answered(self, method: &str, pattern: Option<&str>, how: &str, response: &mut Response) {
         let Request { trace, telemetry, began, place, parent } = self;
-        let route = format!("/v1/{}", pattern.unwrap_or("{pattern}"));
+        let route = format!("/v1/{}{how}", pattern.unwrap_or("{pattern}"));
         let status = response.status();
         let mut attributes = vec![
             KeyValue::new("http.request.method", method.to_owned()),

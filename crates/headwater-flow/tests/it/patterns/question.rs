@@ -179,7 +179,9 @@ impl Question {
                 );
             }
             (PlannedRead::Window { every: Some(_), .. }, Content::List { .. }) => {}
-            (PlannedRead::Get { .. }, _) | (_, Content::Document(_)) => panic!("{self}: {content:?}"),
+            (PlannedRead::Get { .. }, _) | (_, Content::Document(_) | Content::Documents(_)) => {
+                panic!("{self}: {content:?}")
+            }
             (_, Content::List { items, .. }) => assert!(items.len() <= self.limit, "{self}: {content:?}"),
         }
     }

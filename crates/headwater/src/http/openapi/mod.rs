@@ -11,6 +11,7 @@ use headwater_flow::serve::WITHIN_MAX;
 use headwater_model::{AccessPlan, PlannedRead};
 use serde_json::{Map, Value as Json, json};
 
+use super::patterns::BATCH;
 use super::problem::Problem;
 use super::routes::{AFTER, AGE_MS, POSITION, STORE, WITHIN};
 use super::site::Site;
@@ -41,6 +42,12 @@ pub fn document<'a>(plans: impl Iterator<Item = &'a AccessPlan>, tokens: bool) -
             answer = reference("schemas", &list);
         }
         paths.insert(format!("/v1/{name}"), json!({ "get": operation(plan, &answer) }));
+        if is_get(plan) {
+            let batch = format!("{name}_batch");
+            schemas.insert(batch.clone(), schema::batch(&answer));
+            let operation = batch_operation(plan, &reference("schemas", &batch));
+            paths.insert(format!("/v1/{name}{BATCH}"), json!({ "get": operation }));
+        }
     }
     let mut components = json!({
         "schemas": schemas,
@@ -99,6 +106,23 @@ fn operation(plan: &AccessPlan, answer: &Json) -> Json {
         "parameters": parameters,
         "responses": responses,
     })
+}
+
+/// Several documents of a `get` at once.
+fn batch_operation(plan: &AccessPlan, answer: &Json) -> Json {
+    let mut operation = operation(plan, answer);
+    let what = format!("{}, of several at once, all as of one moment", what(plan));
+    operation["operationId"] = json!(format!("{}_batch_get", plan.access.name));
+    operation["summary"] = json!(what);
+    operation["responses"]["200"]["description"] = json!(what);
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        // What is not there is null in the answer.
+        responses.remove("404");
+    }
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.iter_mut().take(plan.params.len()).for_each(schema::per_key);
+    }
+    operation
 }
 
 fn what(plan: &AccessPlan) -> String {

@@ -1,5 +1,6 @@
 //! Columns, fields and parameters as JSON Schema.
 
+use headwater_flow::serve::BATCH_KEYS_MAX;
 use headwater_model::{ColumnType, Field, FieldShape, Param, ParamRole};
 use serde_json::{Map, Value as Json, json};
 
@@ -19,6 +20,22 @@ pub fn list(item: &Json) -> Json {
             "next": { "type": ["string", "null"], "description": "The `cursor` of the next page; null at the end." },
         },
     })
+}
+
+/// Documents of a batch, each or null.
+pub fn batch(document: &Json) -> Json {
+    let item = json!({ "anyOf": [document, { "type": "null" }] });
+    let mut list = list(&item);
+    list["properties"]["next"] = json!({ "type": "null" });
+    list
+}
+
+/// A parameter that is given once for each key of a batch.
+pub fn per_key(parameter: &mut Json) {
+    let one = parameter["schema"].take();
+    parameter["schema"] = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": BATCH_KEYS_MAX });
+    parameter["style"] = json!("form");
+    parameter["explode"] = json!(true);
 }
 
 pub fn object(fields: &[Field]) -> Json {

@@ -71,7 +71,7 @@ async fn a_generated_client_reads() {
         .arg(format!("http://{}/openapi.json", client.address)));
     let program = format!(
         "from shop_client import Client\n\
-         from shop_client.api.default import book_page, reviews_of_book\n\
+         from shop_client.api.default import book_page, book_page_batch_get, reviews_of_book\n\
          client = Client(base_url='http://{}')\n\
          book = book_page.sync(client=client, id='7')\n\
          assert book.title == 'Book 7' and book.author.name == 'Bo', book\n\
@@ -80,6 +80,8 @@ async fn a_generated_client_reads() {
          assert len(page.items) == 3 and page.next_, page\n\
          rest = reviews_of_book.sync(client=client, book_id='7', cursor=page.next_, limit=3)\n\
          assert len(rest.items) == 3 and rest.items[0].id not in [item.id for item in page.items]\n\
+         books = book_page_batch_get.sync(client=client, id=['9', '777', '1'])\n\
+         assert [book and book.title for book in books.items] == ['Book 9', None, 'Book 1'], books\n\
          response = book_page.sync_detailed(client=client, id='7777')\n\
          assert response.status_code == 404 and response.parsed.type_ == '/problems/no-document', response\n",
         client.address

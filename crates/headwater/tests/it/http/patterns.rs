@@ -1,11 +1,15 @@
 //! What access patterns answer, and how they refuse.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use headwater_testkit::{Folder, Postgres, Redis};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::client::{Client, encode};
 use super::{problem, shop};
-use crate::service::Service;
+use crate::service::{PATIENCE, Service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_get_is_the_document_and_says_where_it_comes_from() {
@@ -174,5 +178,88 @@ async fn from_postgres_by_redis_numbers_are_exact_and_the_source_stands_in() {
     redis.kill();
     let stands_in = client.get(target).expect(200);
     assert_eq!(stands_in.header("headwater-store"), Some("local"), "the next store, at once");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_has_an_item_for_each_key_in_their_order() {
+    let (service, _db, client) = shop("batch", "").await;
+    let answer = client.get("/v1/book_page:batchGet?id=9&id=777&id=1&id=9").expect(200);
+    let json = answer.json();
+    let titles: Vec<_> =
+        json["items"].as_array().unwrap().iter().map(|item| item["title"].as_str()).collect();
+    assert_eq!(titles, [Some("Book 9"), None, Some("Book 1"), Some("Book 9")], "{json}");
+    assert!(json["items"][1].is_null() && json["next"].is_null(), "{json}");
+    assert!(answer.text().contains("9007199254740993"), "{json}");
+    assert_eq!(answer.header("headwater-store"), Some("memory"));
+    assert!(answer.header("headwater-position").is_some());
+    let one = client.get("/v1/book_page?id=9").expect(200);
+    assert_eq!(json["items"][0], one.json());
+    let position = one.header("headwater-position").unwrap();
+    client.with("Headwater-After", position).get("/v1/book_page%3AbatchGet?id=3").expect(200);
+
+    problem(&client.get("/v1/book_page:batchGet"), 400, "bad-parameter");
+    problem(&client.get("/v1/book_page:batchGet?id=1&id=x"), 400, "bad-parameter");
+    problem(&client.get("/v1/book_page:batchGet?id=1&limit=2"), 400, "bad-parameter");
+    let many: Vec<String> = (0..101).map(|id| format!("id={id}")).collect();
+    problem(&client.get(&format!("/v1/book_page:batchGet?{}", many.join("&"))), 400, "bad-parameter");
+    let most = client.get(&format!("/v1/book_page:batchGet?{}", many[..100].join("&"))).expect(200);
+    assert_eq!(most.json()["items"].as_array().unwrap().len(), 100);
+    problem(&client.get("/v1/reviews_of_book:batchGet?book_id=1"), 422, "too-much");
+    problem(&client.get("/v1/book_pge:batchGet?id=1"), 404, "unknown-pattern");
+    let document = client.get("/openapi.json").expect(200).json();
+    let ids = &document["paths"]["/v1/book_page:batchGet"]["get"]["parameters"][0]["schema"];
+    assert_eq!((&ids["type"], &ids["maxItems"]), (&"array".into(), &100.into()), "{document}");
+    assert!(document["paths"].get("/v1/reviews_of_book:batchGet").is_none());
+    service.stop();
+}
+
+/// What is taken from one book is given to another in the same transaction: whoever reads both sees the same sum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_shows_one_moment() {
+    let patterns = "[access.here]\nget = \"book\"\nstore = \"memory\"\n[access.there]\nget = \"book\"\nstore = \"local\"\n";
+    let (service, db, client) = shop("batch-moment", patterns).await;
+    let sum = |json: &Json| (0..2).map(|item| json["items"][item]["copies"].as_i64().unwrap()).sum::<i64>();
+    db.execute_batch("UPDATE books SET copies = 1000").unwrap();
+    for pattern in ["here", "there"] {
+        let read = || client.get(&format!("/v1/{pattern}:batchGet?id=1&id=30")).expect(200).json();
+        let settled = async || if sum(&read()) == 2000 { Ok(()) } else { Err(read().to_string()) };
+        service.eventually("the copies are counted", settled).await;
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = &done;
+        scope.spawn(move || {
+            for n in 0.. {
+                if writing.load(Ordering::SeqCst) {
+                    break;
+                }
+                let by = 1 + n % 7;
+                db.execute_batch(&format!(
+                    "BEGIN IMMEDIATE; UPDATE books SET copies = copies - {by} WHERE id = 1;
+                     UPDATE books SET copies = copies + {by} WHERE id = 30; COMMIT"
+                ))
+                .unwrap();
+                // The log is read between two writes.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for pattern in ["here", "there"] {
+                let (mut seen, until) = (BTreeSet::new(), Instant::now() + PATIENCE);
+                // Until many moments were seen.
+                while seen.len() < 30 {
+                    let json = client.get(&format!("/v1/{pattern}:batchGet?id=1&id=30")).expect(200).json();
+                    assert_eq!(sum(&json), 2000, "{pattern}: {json}");
+                    seen.insert(json["items"][0]["copies"].as_i64());
+                    assert!(Instant::now() < until, "{pattern}: few moments: {seen:?}");
+                }
+            }
+        }));
+        done.store(true, Ordering::SeqCst);
+        if let Err(panic) = looked {
+            std::panic::resume_unwind(panic);
+        }
+    });
     service.stop();
 }
