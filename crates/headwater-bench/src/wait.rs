@@ -55,6 +55,7 @@ pub fn run(size: Size) -> anyhow::Result<()> {
         backfill_parallel: 2,
         backfill_chunk_rows: 10_000,
         backfill_rows_per_second_max: None,
+        heal: Default::default(),
     };
     let service = Service::new(options, Arc::clone(&source), stores.clone(), vec![Arc::clone(&view)])?;
     let serving = Serving::new(service.handle(), source, &stores, vec![plan(view)], Default::default());

@@ -6,6 +6,7 @@
 //! - [`resolve`]: views and access patterns as the flow needs them, every name resolved and typed
 
 pub mod check;
+pub mod drill;
 mod finding;
 pub mod init;
 

@@ -13,6 +13,7 @@ pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+pub mod sandbox;
 mod settings;
 #[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
 mod span;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Source, Store};
 
+use crate::sandbox::{Folder, SandboxSource, SandboxStore};
+
 /// The source that `section.url` names. Parses settings, does not connect.
 pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
     match scheme(section.url.reveal()) {
@@ -50,6 +52,47 @@ const STORES: &[&str] = &[
     #[cfg(feature = "memory")]
     "memory:",
 ];
+
+/// A source for a sandbox: a server if one is installed and wanted, or else a file.
+pub fn sandbox_source(server: bool, folder: &Folder) -> Result<Box<dyn SandboxSource>> {
+    #[cfg(feature = "postgres")]
+    if server {
+        return Ok(Box::new(crate::postgres::sandbox::Cluster::new(folder)?));
+    }
+    #[cfg(feature = "sqlite")]
+    if !server {
+        return Ok(Box::new(crate::sqlite::sandbox::File::source(folder)?));
+    }
+    let _ = folder;
+    Err(Error::unsupported("this build has no source for a sandbox"))
+}
+
+/// A store for a sandbox, called `name`: a server, or else a file.
+pub fn sandbox_store(server: bool, folder: &Folder, name: &str) -> Result<Box<dyn SandboxStore>> {
+    #[cfg(feature = "redis")]
+    if server {
+        return Ok(Box::new(crate::redis::sandbox::Server::new(folder)?));
+    }
+    #[cfg(feature = "sqlite")]
+    if !server {
+        return Ok(Box::new(crate::sqlite::sandbox::File::store(folder, name)));
+    }
+    let _ = (folder, name);
+    Err(Error::unsupported("this build has no store for a sandbox"))
+}
+
+/// Whether a server for a sandbox's source, and one for its store, is installed here.
+pub fn sandbox_servers() -> (bool, bool) {
+    #[cfg(feature = "postgres")]
+    let source = crate::postgres::sandbox::Cluster::is_installed();
+    #[cfg(not(feature = "postgres"))]
+    let source = false;
+    #[cfg(feature = "redis")]
+    let store = crate::redis::sandbox::Server::is_installed();
+    #[cfg(not(feature = "redis"))]
+    let store = false;
+    (source, store)
+}
 
 /// The part before the first `:`. The rest of a URL may hold a password and is never repeated.
 fn scheme(url: &str) -> &str {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_model::heal::Action;
 use headwater_model::{
     Apply, Epoch, Error, ErrorKind, Held, Offset, Position, Refusal, Result, Store, View, ViewChange,
 };
@@ -20,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::backfill::{Request, ViewPlan};
-use crate::board::Board;
+use crate::board::{Board, store_part};
 use crate::frontier::Frontier;
+use crate::heal::Heal;
+use crate::heal::table::{Event, PartKind};
 use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::part::Keepers;
@@ -62,18 +65,24 @@ pub(crate) struct Applier {
     pub board: Arc<Board>,
     pub traces: Option<Arc<Transactions>>,
     pub backfill: mpsc::Sender<Request>,
+    pub heal: Arc<Heal>,
 }
 
 impl Applier {
     /// Keeps the store in step until cancelled. Returns an error only when the store belongs to a successor.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let mut backoff = Backoff::new();
+        let cut = self.board.cut(&self.name).unwrap_or_default();
         loop {
             let began = Instant::now();
+            let heal = Arc::clone(&self.heal);
+            // From here on, so that an approval during the session is not missed.
+            let healed = heal.changed();
             let ended = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 ended = self.session(&cancel) => ended,
+                () = cut.notified() => Err(Error::transient("the connection was given up, as a drill asked")),
             };
             let Err(error) = ended else { return Ok(()) };
             self.board.store_failed(&self.name, &error);
@@ -89,7 +98,13 @@ impl Applier {
                     ErrorKind::Transient | ErrorKind::Throttled | ErrorKind::OutOfStep => {
                         backoff.pause().await
                     }
-                    _ => tokio::time::sleep(PAUSED_RETRY).await,
+                    _ => {
+                        tokio::select! {
+                            biased;
+                            () = tokio::time::sleep(PAUSED_RETRY) => {}
+                            () = healed => {}
+                        }
+                    }
                 }
             };
             tokio::select! {
@@ -190,32 +205,43 @@ impl Applier {
             None => false,
         };
         let mut wanted = Vec::new();
-        let mut cleared = Vec::new();
+        let mut to_clear = Vec::new();
         for plan in &self.plans {
             let consumer = self.consumer(plan);
             let fill = self.state.fill(&consumer, &plan.fingerprint)?;
             // Documents that were derived before the mirror was made anew are not to be had again.
-            let continues = continues && !(plan.stateful && self.mapper.lacks_derived_after(before.offset));
-            if continues && fill == Fill::Stale {
+            let derived = !(plan.stateful && self.mapper.lacks_derived_after(before.offset));
+            if continues && derived && fill == Fill::Stale {
                 wanted.push(consumer);
-            } else if !continues || fill == Fill::Wanted {
-                self.state.want_fill(&consumer, &plan.fingerprint)?;
-                self.state.release_quarantine(&consumer)?;
-                wanted.push(consumer);
-                cleared.push(ViewChange::Clear { view: Arc::clone(&plan.view) });
+            } else if !continues || !derived || fill == Fill::Wanted {
+                if continues {
+                    // It is cleared later perhaps: neither is it ready until then, nor do reads that began before serve it.
+                    self.state.want_fill(&consumer, &plan.fingerprint)?;
+                }
+                to_clear.push(plan);
             }
         }
         let mut now = Held { epoch: self.epoch, ..before.clone() };
-        if !cleared.is_empty() || !continues {
-            let whole = self.frontier.wait_whole().await;
-            if continues && before.offset < whole {
-                return Ok(Start { held: now, wanted: Vec::new(), until: Some(whole) });
-            }
-            if !continues {
-                let end = self.durable_end(whole).await?;
-                (now.offset, now.position) = (end.offset, end.position);
-                now.committed_at = end.committed_at.unwrap_or(0);
-            }
+        let whole = match !to_clear.is_empty() || !continues {
+            true => self.frontier.wait_whole().await,
+            false => Offset::ZERO,
+        };
+        if continues && before.offset < whole {
+            return Ok(Start { held: now, wanted: Vec::new(), until: Some(whole) });
+        }
+        self.may_clear(held.as_ref(), continues, &to_clear)?;
+        let mut cleared = Vec::new();
+        for plan in to_clear {
+            let consumer = self.consumer(plan);
+            self.state.want_fill(&consumer, &plan.fingerprint)?;
+            self.state.release_quarantine(&consumer)?;
+            wanted.push(consumer);
+            cleared.push(ViewChange::Clear { view: Arc::clone(&plan.view) });
+        }
+        if !continues {
+            let end = self.durable_end(whole).await?;
+            (now.offset, now.position) = (end.offset, end.position);
+            now.committed_at = end.committed_at.unwrap_or(0);
         }
         // Before they are cleared: what a reader does not find in them from now on may well be there.
         for consumer in &wanted {
@@ -226,8 +252,37 @@ impl Applier {
             step.write(cleared).await?;
             step.commit(&now).await?;
         }
+        self.heal.settle(&store_part(&self.name), Action::Refill)?;
         self.board.quarantined(&self.name, self.state.quarantined(&self.name)?);
         Ok(Start { held: now, wanted, until: None })
+    }
+
+    /// A view that was filled before is not cleared and filled again unless that is allowed. The first filling is what the
+    /// file asks for.
+    fn may_clear(&self, held: Option<&Held>, continues: bool, plans: &[&ViewPlan]) -> Result<()> {
+        let mut again = Vec::new();
+        for plan in plans {
+            if self.state.was_filled(&self.consumer(plan), &plan.fingerprint)? {
+                again.push(&*plan.view.name);
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        let views = again.join(", ");
+        let (event, seen) = match held {
+            None => (Event::Emptied, "the store holds no position".to_owned()),
+            Some(held) if !continues => {
+                let (first, durable) = (self.journal.first(), self.journal.durable());
+                (
+                    Event::Displaced,
+                    format!("the store is at offset {}, the journal has {first} to {durable}", held.offset),
+                )
+            }
+            Some(_) => (Event::GivenUp, "on record as to be filled".to_owned()),
+        };
+        self.heal.ask(PartKind::Store, &store_part(&self.name), event, &format!("{seen}; views: {views}"))?;
+        Ok(())
     }
 
     /// The journal's end, once that is at `least` or behind it.

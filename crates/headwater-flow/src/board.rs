@@ -108,6 +108,8 @@ struct StorePart {
     lagging: bool,
     quarantined: u64,
     views: BTreeMap<Box<str>, ViewPart>,
+    /// Told when the connection is to be given up.
+    cut: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -207,7 +209,7 @@ impl Inner {
 }
 
 /// As incidents name it.
-fn store_part(name: &str) -> String {
+pub(crate) fn store_part(name: &str) -> String {
     format!("store {name}")
 }
 
@@ -452,6 +454,15 @@ impl Board {
                 change(view);
             }
         });
+    }
+
+    pub fn stores(&self) -> Vec<Box<str>> {
+        self.lock().stores.keys().cloned().collect()
+    }
+
+    /// Told when the store's connection is to be given up, in the middle of whatever it does.
+    pub fn cut(&self, store: &str) -> Option<Arc<Notify>> {
+        self.lock().stores.get(store).map(|part| Arc::clone(&part.cut))
     }
 
     /// How far a store is, from now on. A store that the board does not know never moves.

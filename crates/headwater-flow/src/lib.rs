@@ -20,6 +20,7 @@ pub mod derive;
 mod deriving;
 mod fingerprint;
 mod frontier;
+pub mod heal;
 pub mod incidents;
 pub mod journal;
 mod landing;
@@ -40,4 +41,4 @@ mod upkeep;
 pub mod verify;
 mod watch;
 
-pub use service::{Handle, NamedStore, Options, Service};
+pub use service::{Handle, NamedStore, Options, Service, parts_of};

@@ -4,10 +4,12 @@
 //! forget, and the bounds that protect the source. Does not own: any step of the data's way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use headwater_model::file::HealSection;
+use headwater_model::heal::Action;
 use headwater_model::{
     ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Param, Position, Reshaped,
     Result, Source, Store, TableFacts, TableName, View,
@@ -20,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
-use crate::board::{Board, Progress};
+use crate::board::{Board, Progress, store_part};
 use crate::capture::Capture;
 use crate::chunks::Chunks;
 use crate::counting::{Counting, Counts};
@@ -28,6 +30,8 @@ use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
 use crate::fingerprint::Fingerprint;
 use crate::frontier::{Frontier, Reached};
+use crate::heal::Heal;
+use crate::heal::table::{Event, PartKind};
 use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
@@ -51,6 +55,12 @@ use crate::verify::{self, Verifier};
 /// How long a store may take to say what it holds before it is left for later.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
+/// A standby looks for its chance more often than this.
+const STEPPED_DOWN_FOR: Duration = Duration::from_secs(3);
+
+/// The source, as incidents name it.
+const SOURCE: &str = "source";
+
 /// What the service needs to know, all from the file.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -64,6 +74,8 @@ pub struct Options {
     pub backfill_parallel: usize,
     pub backfill_chunk_rows: usize,
     pub backfill_rows_per_second_max: Option<u64>,
+    /// Who has to agree before something is mended.
+    pub heal: HealSection,
 }
 
 /// A store of the file, with its name.
@@ -84,6 +96,8 @@ pub struct Service {
     counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
     tracer: Option<Arc<dyn Tracer>>,
+    /// While this instance holds the data folder.
+    heal: Arc<Mutex<Option<Arc<Heal>>>>,
 }
 
 /// What others may look at while this instance leads.
@@ -99,6 +113,8 @@ struct Term {
     /// Once everything runs.
     verifier: Option<Arc<Verifier>>,
     ended: CancellationToken,
+    /// Ends the term, for others to take over.
+    step_down: CancellationToken,
 }
 
 /// How far a store may lie behind the source.
@@ -118,6 +134,8 @@ pub struct Handle {
     board: Arc<Board>,
     counts: Arc<Counts>,
     term: Arc<Mutex<Option<Term>>>,
+    heal: Arc<Mutex<Option<Arc<Heal>>>>,
+    data: Arc<Path>,
     journal_bytes_max: u64,
     retained_log_bytes_max: u64,
 }
@@ -126,6 +144,34 @@ impl Handle {
     /// Whether this instance leads: it follows the source, and others wait for it.
     pub fn is_leading(&self) -> bool {
         self.term().is_some()
+    }
+
+    /// What waits for approval and what is paused, and where that is decided; `None` while another instance holds the data
+    /// folder.
+    pub fn heal(&self) -> Option<Arc<Heal>> {
+        self.heal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives up the connection to a store in the middle of whatever it does; it is made again at once. Whether there is such
+    /// a store and this instance leads.
+    pub fn cut_store(&self, store: &str) -> bool {
+        let cut = self.board.cut(store).filter(|_| self.is_leading());
+        cut.inspect(|cut| cut.notify_waiters()).is_some()
+    }
+
+    /// Stops leading for a few seconds, so that a standby takes over if there is one. Whether this instance led.
+    pub fn step_down(&self) -> bool {
+        self.term().inspect(|term| term.step_down.cancel()).is_some()
+    }
+
+    /// The stores of the file that views are in.
+    pub fn stores(&self) -> Vec<Box<str>> {
+        self.board.stores()
+    }
+
+    /// Of journal and state.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     fn term(&self) -> Option<Term> {
@@ -254,6 +300,7 @@ impl Handle {
         let durable = journal.as_ref().map_or(Offset::ZERO, Journal::durable);
         let notation = |position: &_| self.source.notation(position);
         let mut status = self.board.status(durable, notation);
+        status.heal = self.heal().map(|heal| heal.status()).unwrap_or_default();
         status.source.retained_log_bytes_max = self.retained_log_bytes_max;
         status.journal.bytes_max = self.journal_bytes_max;
         status.mirror = derived.map(|offset| MirrorStatus {
@@ -285,6 +332,8 @@ enum Ended {
     Failed(Error),
     /// A successor took over: wait for the next turn.
     Fenced(Error),
+    /// Somebody asked for it: others may lead for now.
+    SteppedDown,
     /// A table's shape changed: everything is planned again.
     Reshaped,
     /// The log between the journal and the source has a gap: views are filled again.
@@ -325,8 +374,9 @@ impl Service {
         }
         let board = Arc::new(Board::new(options.hold_for, machine.clock.clone(), all));
         let counts = Arc::new(Counts::new());
-        let (term, tracer) = (Arc::default(), None);
-        Ok(Service { options, machine, source, stores, views, parts, board, counts, term, tracer })
+        let (term, heal) = Default::default();
+        let tracer = None;
+        Ok(Service { options, machine, source, stores, views, parts, board, counts, term, heal, tracer })
     }
 
     /// With traces of what it does, from the next term on.
@@ -341,6 +391,8 @@ impl Service {
             board: Arc::clone(&self.board),
             counts: Arc::clone(&self.counts),
             term: Arc::clone(&self.term),
+            heal: Arc::clone(&self.heal),
+            data: self.options.data.as_path().into(),
             journal_bytes_max: self.options.journal_bytes_max,
             retained_log_bytes_max: self.options.retained_log_bytes_max,
         }
@@ -352,7 +404,7 @@ impl Service {
             Error::misconfigured(format!("create the data folder {}", self.options.data.display()))
                 .with_cause(error)
         })?;
-        let mut gap = false;
+        let mut gap = None;
         while !cancel.is_cancelled() {
             let ended = match self.lead(&cancel, std::mem::take(&mut gap)).await {
                 Err(error) if error.is_retryable() => Ended::Failed(error),
@@ -367,13 +419,21 @@ impl Service {
                     pause(&cancel).await;
                 }
                 Ended::Reshaped => {}
+                Ended::SteppedDown => {
+                    info!("stepped down; another instance may lead");
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => {}
+                        () = tokio::time::sleep(STEPPED_DOWN_FOR) => {}
+                    }
+                }
                 Ended::Fenced(why) => {
                     warn!(error = %why, "another instance took over; waiting");
                     pause(&cancel).await;
                 }
                 Ended::Gap(why) => {
                     error!(error = %why, "the log has a gap: every view is filled again from the source");
-                    gap = true;
+                    gap = Some(why.to_string());
                 }
             }
         }
@@ -381,7 +441,7 @@ impl Service {
     }
 
     /// One term of leadership, from taking the folder's lock to the end of all tasks and of what is written about them.
-    async fn lead(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
+    async fn lead(&self, cancel: &CancellationToken, gap: Option<String>) -> Result<Ended> {
         let Some(_folder) = self.take_folder(cancel).await? else { return Ok(Ended::Cancelled) };
         let (over, keeping) = (
             CancellationToken::new(),
@@ -389,9 +449,21 @@ impl Service {
         );
         let _told = over.clone().drop_guard();
         let keeping = tokio::spawn(keeping.run(over.clone()));
-        let ended = self.term(cancel, gap).await;
+        let parts = parts_of(self.stores.iter().map(|store| &*store.name));
+        let heal = Heal::open(&self.options.data, self.options.heal, parts, Arc::clone(&self.board));
+        let ended = match heal {
+            Ok(heal) => {
+                let heal = Arc::new(heal);
+                *self.heal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&heal));
+                let ended = self.term(cancel, gap, &heal).await;
+                *self.heal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                ended
+            }
+            Err(error) => Err(error),
+        };
         match &ended {
             Ok(Ended::Cancelled | Ended::Reshaped) => {}
+            Ok(Ended::SteppedDown) => self.board.standby("it stepped down, as a drill asked"),
             Ok(Ended::Failed(why) | Ended::Gap(why)) | Err(why) => self.board.source_failed(why),
             Ok(Ended::Fenced(why)) => self.board.standby(&why.to_string()),
         }
@@ -403,7 +475,15 @@ impl Service {
         ended
     }
 
-    async fn term(&self, cancel: &CancellationToken, gap: bool) -> Result<Ended> {
+    async fn term(&self, cancel: &CancellationToken, gap: Option<String>, heal: &Arc<Heal>) -> Result<Ended> {
+        if let Some(why) = &gap {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(Ended::Cancelled),
+                allowed = self.may_rebuild(heal, why) => allowed?,
+            }
+        }
+        let gap = gap.is_some();
         let state = Arc::new(State::open(&self.options.data.join("state.db"))?);
         let tables = self.tables();
         // Before the source hears which tables are still wanted: a table that comes back after a crash between the two
@@ -430,6 +510,7 @@ impl Service {
         let tasks = CancellationToken::new();
         // Threads are not dropped with this future: they are told.
         let _told = tasks.clone().drop_guard();
+        let step_down = CancellationToken::new();
         *self.term.lock().unwrap_or_else(PoisonError::into_inner) = Some(Term {
             ended: tasks.clone(),
             journal: journal.clone(),
@@ -438,6 +519,7 @@ impl Service {
             windows: None,
             derived: None,
             verifier: None,
+            step_down: step_down.clone(),
         });
         let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
             return Ok(Ended::Cancelled);
@@ -464,6 +546,7 @@ impl Service {
         } else {
             self.know_tables(&state, &plans)?;
         }
+        heal.settle(SOURCE, Action::Rebuild)?;
         let reshaped = CancellationToken::new();
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 
@@ -595,6 +678,7 @@ impl Service {
                 board: Arc::clone(&self.board),
                 traces: traces.clone(),
                 backfill: requests.clone(),
+                heal: Arc::clone(heal),
             };
             running.spawn(named("apply", applier.run(tasks.clone())));
         }
@@ -645,6 +729,7 @@ impl Service {
             biased;
             () = cancel.cancelled() => Ok(Ended::Cancelled),
             () = reshaped.cancelled() => Ok(Ended::Reshaped),
+            () = step_down.cancelled() => Ok(Ended::SteppedDown),
             Some(ended) = running.join_next() => sort_out(ended),
         };
         tasks.cancel();
@@ -660,6 +745,21 @@ impl Service {
                 .any(|view| view.part(name).is_some() || view.stores.iter().any(|store| **store == *name))
         };
         self.stores.iter().map(|store| store.name.clone()).filter(|name| holds(name)).collect()
+    }
+
+    /// Waits until everything may be cleared and filled again. What the source keeps for us meanwhile is of no use: it goes
+    /// first.
+    async fn may_rebuild(&self, heal: &Heal, why: &str) -> Result<()> {
+        let asked = heal.ask(PartKind::Source, SOURCE, Event::LogLost, why);
+        let Err(error) = asked.as_ref() else { return Ok(()) };
+        if error.kind() != ErrorKind::Denied {
+            return asked.map(drop);
+        }
+        if let Err(error) = self.source.forget().await {
+            warn!(%error, "the source cannot be set free yet");
+        }
+        let told = |waits: &Error| self.board.source_failed(waits);
+        heal.wait_for(PartKind::Source, SOURCE, Event::LogLost, why, told).await.map(drop)
     }
 
     async fn take_folder(&self, cancel: &CancellationToken) -> Result<Option<FolderLock>> {
@@ -864,7 +964,9 @@ impl Service {
         Ok(again)
     }
 
+    /// Was allowed as a whole: no store asks again.
     fn want_everything(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {
+        state.forget_filled()?;
         for plan in plans {
             for store in &plan.view.stores {
                 let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
@@ -881,6 +983,11 @@ fn key_params_of(
 ) -> Option<(Box<str>, Vec<Param>)> {
     let facts = facts.get(&plan.view.from)?;
     Some((plan.view.name.clone(), verify::key_params(&plan.view, facts)))
+}
+
+/// The parts whose healing can be paused.
+pub fn parts_of<'n>(stores: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+    [SOURCE.to_owned()].into_iter().chain(stores.into_iter().map(store_part)).collect()
 }
 
 /// The view's table, then those of embedded rows, each once.

@@ -65,6 +65,9 @@ CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, view TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
     at_offset INTEGER NOT NULL, UNIQUE (store, view, key));
 CREATE TABLE IF NOT EXISTS mirrored (one INTEGER PRIMARY KEY CHECK (one = 1), shapes TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS filled (
+    store TEXT NOT NULL, view TEXT NOT NULL, definition TEXT NOT NULL, PRIMARY KEY (store, view));
+INSERT OR IGNORE INTO filled SELECT store, view, definition FROM fill WHERE state = 'ready';
 ";
 
 const FORGET_IDLE_JOBS: &str = "DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)";
@@ -117,6 +120,12 @@ impl State {
         if waited > 0 {
             transaction
                 .execute("UPDATE fill SET state = 'ready' WHERE store = ?1 AND view = ?2", of)
+                .map_err(broken)?;
+            transaction
+                .execute(
+                    "INSERT OR REPLACE INTO filled SELECT store, view, definition FROM fill WHERE store = ?1 AND view = ?2",
+                    of,
+                )
                 .map_err(broken)?;
             transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
         }
@@ -227,6 +236,23 @@ impl State {
         Ok(())
     }
 
+    /// Whether the view in the store was complete at some time, as it is defined now: to fill it again is to mend it.
+    pub fn was_filled(&self, consumer: &Consumer, fingerprint: &Fingerprint) -> Result<bool> {
+        self.lock()
+            .query_row(
+                "SELECT count(*) FROM filled WHERE store = ?1 AND view = ?2 AND definition = ?3",
+                params![consumer.store, consumer.view, fingerprint.definition],
+                |row| row.get(0),
+            )
+            .map_err(broken)
+    }
+
+    /// Nothing counts as ever filled any more: everything may be filled as if it were new.
+    pub fn forget_filled(&self) -> Result<()> {
+        self.lock().execute("DELETE FROM filled", []).map_err(broken)?;
+        Ok(())
+    }
+
     /// Forgets every view in a store that is not among `consumers`: it is not kept in step any more, and should it
     /// come back, it is wanted like a new one.
     pub fn keep_only(&self, consumers: &[Consumer]) -> Result<()> {
@@ -238,7 +264,7 @@ impl State {
             .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
             .map_err(broken)?;
         for (store, view) in known.iter().filter(|(store, view)| !kept.contains(&(store, view))) {
-            for table in ["fill", "consumer", "quarantine"] {
+            for table in ["fill", "consumer", "quarantine", "filled"] {
                 let delete = format!("DELETE FROM {table} WHERE store = ?1 AND view = ?2");
                 transaction.execute(&delete, params![store, view]).map_err(broken)?;
             }
@@ -557,7 +583,16 @@ mod tests {
             "a read that no longer serves it does not complete it"
         );
         assert_eq!(state.fill(&consumer("a"), &fingerprint("f", 1)).unwrap(), Fill::Wanted);
+        assert!(!state.was_filled(&consumer("b"), &fingerprint("f", 1)).unwrap());
         assert!(state.finish_fill(&consumer("b")).unwrap());
+        assert!(
+            state.was_filled(&consumer("b"), &fingerprint("f", 2)).unwrap(),
+            "whatever its tables look like"
+        );
+        assert!(
+            !state.was_filled(&consumer("b"), &fingerprint("g", 1)).unwrap(),
+            "another definition is new"
+        );
         assert_eq!(state.fill(&consumer("b"), &fingerprint("f", 1)).unwrap(), Fill::Ready);
         assert!(state.jobs().unwrap().is_empty());
     }

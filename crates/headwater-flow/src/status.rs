@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::heal::HealStatus;
+
 /// The state of one part: the source, a store, a view in a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +50,9 @@ pub struct Status {
     pub mirror: Option<MirrorStatus>,
     pub stores: Vec<StoreStatus>,
     pub backfills: Vec<BackfillStatus>,
+    /// What waits for approval, and what is paused.
+    #[serde(default)]
+    pub heal: HealStatus,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ mod error;
 mod facts;
 pub mod file;
 pub mod filter;
+pub mod heal;
 mod key;
 mod nearest;
 mod param;

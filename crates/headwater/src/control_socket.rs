@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headwater_flow::Handle;
+use headwater_flow::heal::Heal;
 use headwater_flow::status::Status;
 use headwater_flow::verify::report;
 use headwater_model::{Error, ErrorKind};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
@@ -44,6 +46,44 @@ pub enum Request {
     Status,
     /// Answered by lines of [`Told`]. It ends when the client goes away.
     Verify(report::Request),
+    /// This and all that follow are answered by a [`Done`].
+    Approve {
+        id: u64,
+        name: String,
+    },
+    Pause {
+        part: String,
+        within_ms: Option<u64>,
+        name: String,
+    },
+    Resume {
+        part: String,
+        name: String,
+    },
+    /// Without a name: the first store.
+    CutStore {
+        store: Option<String>,
+    },
+    StepDown,
+}
+
+/// What came of something that was asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// What to say.
+    Fine(String),
+    Refused(Refused),
+}
+
+impl Done {
+    /// As a command reports it.
+    pub fn into_result(self) -> Result<String, Error> {
+        match self {
+            Done::Fine(text) => Ok(text),
+            Done::Refused(refused) => Err(refused.into()),
+        }
+    }
 }
 
 /// One line about a verification.
@@ -121,11 +161,63 @@ async fn answer(client: UnixStream, handle: &Handle) -> io::Result<()> {
             let client = lines.into_inner().into_inner();
             verify(&request, handle, client, &mut write).await
         }
+        Ok(request) => {
+            let done = match done(&request, handle) {
+                Ok(text) => Done::Fine(text),
+                Err(error) => Done::Refused(error.into()),
+            };
+            send(&mut write, &done).await
+        }
         Err(error) => {
             let why = format!("the running instance does not understand the question: {error}");
             let remedy = Some("the command and the instance may be of different versions".to_owned());
             send(&mut write, &Told::Refused(Refused { why, remedy })).await
         }
+    }
+}
+
+fn done(request: &Request, handle: &Handle) -> Result<String, Error> {
+    let idle = || Error::transient("this instance does not lead");
+    match request {
+        Request::CutStore { store } => cut_store(handle, store.as_deref()),
+        Request::StepDown if handle.step_down() => Ok("the leader stepped down".to_owned()),
+        Request::StepDown => Err(idle()),
+        request => heal_as_asked(&*handle.heal().ok_or_else(idle)?, request),
+    }
+}
+
+fn cut_store(handle: &Handle, store: Option<&str>) -> Result<String, Error> {
+    let stores = handle.stores();
+    let Some(name) = store.or(stores.first().map(|name| &**name)) else {
+        return Err(Error::misconfigured("there is no store"));
+    };
+    if handle.cut_store(name) {
+        return Ok(format!("gave up the connection to store {name}"));
+    }
+    Err(Error::misconfigured(format!("there is no store `{name}`, or this instance does not lead"))
+        .with_remedy(format!("stores here: {}", stores.join(", "))))
+}
+
+/// Does what was asked of healing, here or while no instance runs.
+pub fn heal_as_asked(heal: &Heal, request: &Request) -> Result<String, Error> {
+    match request {
+        Request::Approve { id, name } => {
+            let held = heal.approve(*id, name)?;
+            let what = format!("{} of {}", held.action.name(), held.part);
+            Ok(match held.missing() {
+                0 => format!("approved: {what}"),
+                _ => format!("approved by {name}; another person has to approve {what} too"),
+            })
+        }
+        Request::Pause { part, within_ms, name } => {
+            heal.pause(part, within_ms.map(Duration::from_millis), name)?;
+            Ok(format!("healing of {part} is paused"))
+        }
+        Request::Resume { part, name } => Ok(match heal.resume(part, name)? {
+            true => format!("healing of {part} goes on"),
+            false => format!("healing of {part} was not paused"),
+        }),
+        _ => Err(Error::bug("this is not asked of healing")),
     }
 }
 
@@ -185,7 +277,12 @@ async fn connect(data: &Path, request: &Request) -> io::Result<Option<UnixStream
 
 /// The status of the instance that leads in this data folder; `None` if none runs.
 pub async fn ask(data: &Path) -> io::Result<Option<Status>> {
-    let Some(client) = connect(data, &Request::Status).await? else { return Ok(None) };
+    ask_for(data, &Request::Status).await
+}
+
+/// What is answered by one document; `None` if no instance runs.
+pub async fn ask_for<T: DeserializeOwned>(data: &Path, request: &Request) -> io::Result<Option<T>> {
+    let Some(client) = connect(data, request).await? else { return Ok(None) };
     let mut answer = Vec::new();
     match timeout(ANSWER_WITHIN, client.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)).await {
         Ok(read) => read?,

@@ -3,6 +3,7 @@
 mod cli;
 mod control_socket;
 mod dashboard;
+mod drill;
 mod figures;
 mod http;
 mod metrics;

@@ -28,6 +28,7 @@ mod pgoutput;
 mod pool;
 mod prepare;
 mod revision;
+pub(crate) mod sandbox;
 mod slot;
 mod source;
 mod sql;

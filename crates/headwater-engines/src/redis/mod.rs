@@ -30,6 +30,7 @@ mod keys;
 mod meta;
 mod resp;
 mod rows;
+pub(crate) mod sandbox;
 mod scan;
 mod step;
 mod store;

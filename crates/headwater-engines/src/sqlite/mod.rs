@@ -11,6 +11,7 @@ mod codec;
 mod config;
 mod connection;
 mod readers;
+pub(crate) mod sandbox;
 mod source;
 mod store;
 

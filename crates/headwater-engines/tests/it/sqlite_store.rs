@@ -56,6 +56,29 @@ async fn another_store_on_the_same_file_fences_this_one() {
 }
 
 #[tokio::test]
+async fn dropped_tables_are_noticed_and_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("derived.db");
+    let (store, books) = (store(&path), view("books"));
+    store.claim(Epoch(1)).await.unwrap();
+    store.prepare(&books).await.unwrap();
+    step(&store, 1, 0, vec![put(&books, 1, &[("n", Value::Int(1))])]).await;
+    let db = Connection::open(&path).unwrap();
+    let tables: Vec<String> = db
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        .unwrap();
+    tables.iter().for_each(|table| db.execute_batch(&format!("DROP TABLE \"{table}\"")).unwrap());
+    assert_eq!(store.held().await.unwrap(), None);
+    assert_eq!(store.begin(Epoch(1), Offset(1)).await.err().unwrap().kind(), ErrorKind::OutOfStep);
+    assert_eq!(store.claim(Epoch(1)).await.unwrap(), None);
+    store.prepare(&books).await.unwrap();
+    step(&store, 1, 0, vec![put(&books, 2, &[("n", Value::Int(2))])]).await;
+    assert_eq!(json(&store, &books, 2).await.unwrap(), r#"{"n":2}"#);
+    assert_eq!(json(&store, &books, 1).await, None);
+}
+
+#[tokio::test]
 async fn a_removed_file_is_noticed_and_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("derived.db");

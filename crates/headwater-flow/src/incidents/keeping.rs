@@ -75,6 +75,11 @@ impl Keeping {
         }
     }
 
+    /// Writes what is left, at once.
+    pub fn close(mut self) {
+        self.write(true);
+    }
+
     fn write(&mut self, all: bool) {
         let Some(log) = &mut self.log else { return };
         let now = self.board.now_micros();

@@ -45,6 +45,7 @@ pub fn options(data: &Path) -> Options {
         backfill_parallel: 2,
         backfill_chunk_rows: 1000,
         backfill_rows_per_second_max: None,
+        heal: Default::default(),
     }
 }
 

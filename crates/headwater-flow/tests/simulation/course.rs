@@ -92,6 +92,7 @@ impl Course {
             backfill_parallel: 1 + world.below(3) as usize,
             backfill_chunk_rows: world.pick(&[1, 2, 3, 5, 1000]),
             backfill_rows_per_second_max: None,
+            heal: Default::default(),
         };
         Course {
             world: world.clone(),

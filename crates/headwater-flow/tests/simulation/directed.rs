@@ -34,6 +34,7 @@ impl Quiet {
             backfill_parallel: 1,
             backfill_chunk_rows: 10,
             backfill_rows_per_second_max: None,
+            heal: Default::default(),
         };
         let (views, shelves) = ([Shape::Flat.view(&["near"])], [self.shelf.clone()]);
         let wall = (wall, self.began);

@@ -41,6 +41,17 @@ impl File {
         }
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
+        let heal = &self.heal;
+        let _ = writeln!(
+            out,
+            "\n[heal]\nsafe = {}\nrefill = \"{}\"\nrebuild = \"{}\"\nrepair = \"{}\"",
+            heal.safe,
+            heal.refill.name(),
+            heal.rebuild.name(),
+            heal.repair.name()
+        );
+        let rto = string(&show_duration(self.objectives.rto));
+        let _ = writeln!(out, "\n[objectives]\nrto = {rto}\nrpo = {}", self.objectives.rpo_transactions);
         self.serve_config(&mut out);
         self.telemetry_config(&mut out);
         out.push_str(&views(&self.views));

@@ -9,6 +9,7 @@ mod access;
 mod call;
 mod config;
 mod error;
+mod heal;
 mod holders;
 mod kinds;
 mod name;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::heal::Level;
 use crate::{Access, Secret, View};
 pub use config::{access as toml_access, key as toml_key, string as toml_string, views as toml_views};
 pub use error::{FileError, FileErrors, line_and_column};
@@ -55,6 +57,7 @@ pub mod default {
     pub const SIZE_MIN: u64 = 64 << 20;
     pub const PARALLEL: usize = 2;
     pub const CHUNK_ROWS: usize = 10_000;
+    pub const RTO: Duration = Duration::from_secs(60);
     pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
     /// How many documents an answer has at most.
     pub const ACCESS_LIMIT: usize = 100;
@@ -82,6 +85,8 @@ pub struct File {
     pub run: RunSection,
     /// Without it nothing is traced.
     pub telemetry: Option<TelemetrySection>,
+    pub heal: HealSection,
+    pub objectives: ObjectivesSection,
     /// The text that this was read from, for pointing into it. It holds no secret.
     pub text: Arc<str>,
     /// Where things stand in `text`.
@@ -138,6 +143,10 @@ impl File {
         let run = sections::run(&mut reader, section);
         let section = root.take_section(&mut reader, "telemetry");
         let telemetry = telemetry::telemetry(&mut reader, section);
+        let section = root.take_section(&mut reader, "heal");
+        let heal = heal::heal(&mut reader, section);
+        let section = root.take_section(&mut reader, "objectives");
+        let objectives = heal::objectives(&mut reader, section);
         root.finish(&mut reader);
 
         match (source, data) {
@@ -152,6 +161,8 @@ impl File {
                 backfill,
                 run,
                 telemetry,
+                heal,
+                objectives,
                 text: text.into(),
                 places: reader.places,
             }),
@@ -351,4 +362,38 @@ pub struct TelemetrySection {
     pub sample: u32,
     /// What is said of this instance, by the names of the semantic conventions.
     pub resource: Vec<(Box<str>, Box<str>)>,
+}
+
+/// `[heal]`: who has to agree before something is mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealSection {
+    /// Nothing is cleared, filled again or repaired without approval.
+    pub safe: bool,
+    /// Of one store.
+    pub refill: Level,
+    /// Of everything, after a gap in the log.
+    pub rebuild: Level,
+    /// Of keys that differ.
+    pub repair: Level,
+}
+
+impl Default for HealSection {
+    fn default() -> Self {
+        HealSection { safe: false, refill: Level::Alone, rebuild: Level::Alone, repair: Level::Alone }
+    }
+}
+
+/// `[objectives]`: what drills are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectivesSection {
+    /// From a fault to everything being whole again.
+    pub rto: Duration,
+    /// Committed transactions that may be missing then.
+    pub rpo_transactions: u64,
+}
+
+impl Default for ObjectivesSection {
+    fn default() -> Self {
+        ObjectivesSection { rto: default::RTO, rpo_transactions: 0 }
+    }
 }

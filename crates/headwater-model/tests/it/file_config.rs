@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use headwater_model::file::{
-    BackfillSection, File, JournalSection, Places, RunSection, ServeSection, Setting, SourceSection,
-    StoreSection, TelemetrySection, TlsFiles,
+    BackfillSection, File, HealSection, JournalSection, ObjectivesSection, Places, RunSection, ServeSection,
+    Setting, SourceSection, StoreSection, TelemetrySection, TlsFiles,
 };
+use headwater_model::heal::Level;
 use headwater_model::{
     Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, Hold, HopLabel, Layout, Order, Part,
     Pattern, Ranking, Secret, Series, TableName, View, ViewKind,
@@ -324,6 +325,16 @@ fn file() -> impl Strategy<Value = File> {
                 },
                 run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
                 telemetry,
+                heal: HealSection {
+                    safe: shutdown % 2 == 0,
+                    refill: Level::ALL[(shutdown % 3) as usize],
+                    rebuild: Level::ALL[(shutdown / 3 % 3) as usize],
+                    repair: Level::ALL[(shutdown / 9 % 3) as usize],
+                },
+                objectives: ObjectivesSection {
+                    rto: Duration::from_millis(shutdown),
+                    rpo_transactions: shutdown,
+                },
                 text: "".into(),
                 places: Places::default(),
             }
@@ -354,5 +365,7 @@ proptest! {
         prop_assert_eq!(again.journal.bytes_max, file.journal.bytes_max);
         prop_assert_eq!(again.backfill.rows_per_second_max, file.backfill.rows_per_second_max);
         prop_assert_eq!(again.run.shutdown_within, file.run.shutdown_within);
+        prop_assert_eq!(again.heal, file.heal);
+        prop_assert_eq!(again.objectives, file.objectives);
     }
 }

@@ -42,6 +42,8 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("a text without unit", "[source]\nhold_for = \"5\""),
     ("a bad unit of time", "[source]\nhold_for = \"5 minutes\""),
     ("a duration out of range", "[run]\nshutdown_within = \"0s\"\n[source]"),
+    ("a level that is none", "[heal]\nrefill = \"never\"\nsafe = \"yes\"\nlet-go = \"one\"\n[source]"),
+    ("objectives out of range", "[objectives]\nrto = \"0s\"\nrpo = -1\n[source]"),
     ("a size without unit", "[journal]\nmax = 10_000\n[source]"),
     ("a bad unit of size", "[journal]\nmax = \"10gb\"\n[source]"),
     ("a size out of range", "[source]\nretained_log_max = \"1MiB\""),

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use headwater_model::file::{Setting, default};
+use headwater_model::file::{HealSection, ObjectivesSection, Setting, default};
+use headwater_model::heal::Level;
 use headwater_model::{EmbedKind, Layout, Order, TableName};
 
 use crate::support::load;
@@ -52,6 +53,15 @@ rate = "4000/s"
 
 [run]
 shutdown_within = "2m"
+
+[heal]
+safe = true
+refill = "one"
+rebuild = "two"
+
+[objectives]
+rto = "30s"
+rpo = 5
 "#;
 
 #[test]
@@ -70,6 +80,10 @@ fn a_full_file_reads_as_written() {
     assert_eq!((file.backfill.parallel, file.backfill.chunk_rows), (4, 500));
     assert_eq!(file.backfill.rows_per_second_max, Some(4000));
     assert_eq!(file.run.shutdown_within, Duration::from_secs(120));
+    let heal = HealSection { safe: true, refill: Level::One, rebuild: Level::Two, repair: Level::Alone };
+    assert_eq!(file.heal, heal);
+    let objectives = ObjectivesSection { rto: Duration::from_secs(30), rpo_transactions: 5 };
+    assert_eq!(file.objectives, objectives);
 
     let book = file.view("book").unwrap();
     assert_eq!(book.from, TableName::new(Some("shop"), "books"));

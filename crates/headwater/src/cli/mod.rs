@@ -6,8 +6,10 @@
 mod check;
 mod config;
 mod demo;
+mod drill;
 mod failure;
 mod file;
+mod heal;
 mod incidents;
 mod init;
 mod picture;
@@ -52,6 +54,10 @@ enum Command {
     Verify(verify::Args),
     /// Show what happened to each part and what was done about it.
     Incidents(incidents::Args),
+    /// Show what waits for somebody's approval, and approve, pause and resume healing.
+    Heal(heal::Args),
+    /// Break something on purpose, and measure how well it is survived.
+    Drill(drill::Args),
     /// Try it on a small bookshop: SQLite on both ends, live traffic, nothing to install.
     Demo(demo::Args),
 }
@@ -80,6 +86,8 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Status(status) => status::run(status, &args.file).await,
         Command::Verify(verify) => verify::run(verify, &args.file).await,
         Command::Incidents(incidents) => incidents::run(incidents, &args.file).await,
+        Command::Heal(heal) => heal::run(heal, &args.file).await,
+        Command::Drill(drill) => drill::run(drill, &args.file).await,
         Command::Demo(demo) => demo::run(demo).await,
     }
 }

@@ -53,6 +53,19 @@ pub fn picture(status: &Status, screen: Screen) -> String {
             }
         }
     }
+    for held in status.heal.held.iter().filter(|held| held.missing() > 0) {
+        let _ = writeln!(
+            out,
+            "! {} {}: to {} waits for `headwater heal approve {}`",
+            held.part,
+            held.cause,
+            held.action.what(),
+            held.id
+        );
+    }
+    for pause in &status.heal.pauses {
+        let _ = writeln!(out, "! healing of {} is paused by {}", pause.part, pause.by);
+    }
     if !status.backfills.is_empty() {
         out.push('\n');
     }

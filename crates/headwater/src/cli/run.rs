@@ -29,11 +29,15 @@ pub struct Args {
     /// Log lines as JSON, one object per line.
     #[arg(long)]
     log_json: bool,
+    /// Safe mode: follow and serve, but clear, fill again and repair nothing without approval. As [heal] safe = true.
+    #[arg(long)]
+    safe: bool,
 }
 
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     log_to_stderr(args.log_json);
-    let file = file::load(path)?;
+    let mut file = file::load(path)?;
+    file.heal.safe |= args.safe;
     let cancel = CancellationToken::new();
     stop_on_signals(&cancel)?;
     let source = headwater_engines::registry::source(&file.source)?;
@@ -104,6 +108,7 @@ pub fn build(
         backfill_parallel: file.backfill.parallel,
         backfill_chunk_rows: file.backfill.chunk_rows,
         backfill_rows_per_second_max: file.backfill.rows_per_second_max,
+        heal: file.heal,
     };
     let tracer = telemetry.map(Telemetry::tracer);
     let service =
@@ -157,7 +162,7 @@ pub async fn keep_in_step(
 async fn answer(data: PathBuf, handle: Handle) {
     loop {
         if data.is_dir()
-            && handle.is_leading()
+            && handle.heal().is_some()
             && let Err(error) = control_socket::serve(&data, handle.clone()).await
         {
             warn!(%error, "`headwater status` cannot be answered");

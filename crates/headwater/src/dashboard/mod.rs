@@ -14,6 +14,7 @@ mod tables;
 
 use std::time::Duration;
 
+use headwater_control::drill::Report;
 use headwater_flow::status::{Incident, QuarantinedRow, Status};
 use history::Lately;
 pub use page::{live, page};
@@ -28,6 +29,9 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self';
 /// Rows of the quarantine that the page lists.
 pub const QUARANTINE_SHOWN: usize = 100;
 
+/// Drills that the page lists.
+pub const DRILLS_SHOWN: usize = 10;
+
 /// Everything that the page shows, at one moment.
 #[derive(Default)]
 pub struct Scene {
@@ -39,6 +43,8 @@ pub struct Scene {
     pub quarantine: Vec<QuarantinedRow>,
     /// Newest first.
     pub incidents: Vec<Incident>,
+    /// Newest first.
+    pub drills: Vec<Report>,
     /// Whether who looks may act.
     pub operator: bool,
 }

@@ -28,7 +28,7 @@ pub fn page(scene: &Scene) -> String {
                     nav aria-label="Sections" {
                         a href="#flow" { "Flow" } a href="#patterns" { "Access patterns" }
                         a href="#backfill" { "Backfill" } a href="#quarantine" { "Quarantine" }
-                        a href="#incidents" { "Incidents" }
+                        a href="#incidents" { "Incidents" } a href="#drills" { "Drills" }
                     }
                 }
                 p #lost role="alert" hidden { "This page has lost its instance: what it shows is old. It tries again." }
@@ -74,7 +74,12 @@ fn inside(scene: &Scene) -> Markup {
         }
         section #incidents aria-labelledby="incidents-heading" {
             h2 #incidents-heading { "Incidents" }
+            (tables::healing(scene))
             (tables::incidents(scene))
+        }
+        section #drills aria-labelledby="drills-heading" {
+            h2 #drills-heading { "Drills" }
+            (tables::drills(scene))
         }
     }
 }
@@ -101,6 +106,7 @@ fn summary(scene: &Scene) -> Markup {
             }
         }
         @if status.stores.iter().any(|store| store.quarantined_rows > 0) { " Rows are in quarantine." }
+        @if status.heal.held.iter().any(|held| held.missing() > 0) { " Healing waits for approval." }
         " This instance leads, epoch " (status.epoch) "."
     }
 }

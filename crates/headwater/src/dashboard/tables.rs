@@ -297,6 +297,31 @@ pub fn quarantine(scene: &Scene) -> Markup {
 /// Entries that are shown at once; the others are behind a button.
 const INCIDENTS_OPEN: usize = 12;
 
+/// What waits for somebody, and what is left alone.
+pub fn healing(scene: &Scene) -> Markup {
+    let heal = &scene.status.heal;
+    html! {
+        @if heal.safe { p { "Safe mode: nothing is cleared, filled again or repaired without approval." } }
+        @for pause in &heal.pauses {
+            p { "Healing of " (pause.part) " is paused by " (pause.by)
+                @if let Some(until) = pause.until_micros { " until " (utc(until)) } "." }
+        }
+        @for held in &heal.held {
+            div.held id={ "held-" (held.id) } {
+                p { strong { (held.part) } " " (held.cause) ". To " (held.action.what()) " waits for "
+                    @if held.missing() == 0 { "the end of a pause" } @else { (plural(held.missing(), "approval")) } "." }
+                @if let Some(evidence) = &held.evidence { p.cause { (evidence) } }
+                @for approval in &held.approvals { p { "Approved by " (approval.name) "." } }
+                @if scene.operator && held.missing() > 0 {
+                    form method="post" action={ "/dashboard/heal/" (held.id) "/approve" } {
+                        button type="submit" aria-label={ "Approve " (held.action.name()) " of " (held.part) } { "Approve" }
+                    }
+                }
+            }
+        }
+    }
+}
+
 pub fn incidents(scene: &Scene) -> Markup {
     if scene.incidents.is_empty() {
         return html! { p.none { "Nothing has happened yet." } };
@@ -309,6 +334,32 @@ pub fn incidents(scene: &Scene) -> Markup {
         }
         p.note { "The newest of the log in the data folder; " code { "headwater incidents" } " shows all of it. Times are UTC." }
     }
+}
+
+/// What was broken on purpose lately, and how well it was survived.
+pub fn drills(scene: &Scene) -> Markup {
+    if scene.drills.is_empty() {
+        return html! { p.none { "No drill was run yet: " code { "headwater drill list" } " says which there are." } };
+    }
+    let columns = ["Drill", "When (UTC)", "Result", "Detected", "Whole again", "Lost", "Where"];
+    let rows = scene.drills.iter().map(|report| {
+        let measured = &report.measured;
+        let ms = |ms: Option<u64>, none: &str| ms.map_or(none.to_owned(), duration_ms);
+        let cells = vec![
+            html! { (report.drill) },
+            html! { (report.at) },
+            html! {
+                @if report.passed { span.good { "passed" } } @else { span.bad { "failed" } }
+                @for failure in &report.failures { div.cause { (failure) } }
+            },
+            html! { (ms(measured.detected_ms, "nothing to notice")) },
+            html! { (ms(measured.rto_ms, "never")) },
+            html! { @if report.sandbox { (count(measured.lost_by_source + measured.lost_transactions)) " of " (count(measured.committed)) } @else { "not compared" } },
+            html! { @if report.sandbox { "sandbox" } @else { "live" } },
+        ];
+        (None, cells)
+    });
+    table("Drills, the newest first", &columns, rows.collect())
 }
 
 fn timeline(incidents: &[Incident]) -> Markup {

@@ -11,11 +11,12 @@ use axum::http::header::{
 use axum::response::{IntoResponse, Redirect, Response};
 use headwater_model::file::Role;
 
-use super::gate::Who;
+use super::gate::{Holder, Who};
 use super::problem::{Kind, Problem};
 use super::site::{Open, Site};
 use crate::control_socket::{ROWS_AGE_MAX, ROWS_WITHIN};
 use crate::dashboard::{self, PatternScene, Scene};
+use crate::drill::history;
 
 /// `/`
 pub async fn page(State(site): State<Arc<Site>>, Extension(who): Extension<Who>) -> Response {
@@ -45,6 +46,21 @@ pub async fn discard(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Resu
         Problem::new(Kind::Unavailable, error.to_string()).remedy(remedy)
     })?;
     Ok(Redirect::to("/#quarantine").into_response())
+}
+
+/// `/dashboard/heal/ID/approve`, in the name of the token's holder.
+pub async fn approve(
+    State(site): State<Arc<Site>>,
+    Extension(Holder(name)): Extension<Holder>,
+    Path(id): Path<u64>,
+) -> Result<Response, Problem> {
+    let refused = |why: String, remedy: &str| Problem::new(Kind::Unavailable, why).remedy(remedy.to_owned());
+    let Some(heal) = site.opened()?.handle.heal() else {
+        return Err(refused("this instance does not lead".to_owned(), "ask the one that does"));
+    };
+    heal.approve(id, &name)
+        .map_err(|error| refused(error.to_string(), "look at the page for what waits for approval"))?;
+    Ok(Redirect::to("/#incidents").into_response())
 }
 
 fn html(text: String) -> Response {
@@ -88,6 +104,7 @@ async fn of(open: &Open, who: Who) -> Scene {
         // A list that cannot be read is empty here; the stores' counts say that there is one.
         quarantine: open.handle.quarantined_rows(dashboard::QUARANTINE_SHOWN).unwrap_or_default(),
         incidents: open.handle.incidents(),
+        drills: history::newest(open.handle.data(), dashboard::DRILLS_SHOWN),
         operator: who == Who::Role(Role::Operator),
     }
 }

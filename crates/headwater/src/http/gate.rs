@@ -22,6 +22,10 @@ pub enum Who {
     Role(Role),
 }
 
+/// Whose token was shown, for the incident log. Handlers find it in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder(pub String);
+
 /// What probes and people in trouble need before they have a token.
 fn is_open(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/problems") || path.starts_with("/problems/")
@@ -39,6 +43,7 @@ pub struct Gate {
 pub struct Pass {
     gate: Arc<Gate>,
     pub who: Who,
+    pub holder: Holder,
 }
 
 impl Drop for Pass {
@@ -60,7 +65,8 @@ impl Gate {
     pub fn pass<B>(self: &Arc<Gate>, request: &Request<B>) -> Result<Pass, Problem> {
         // Counted first: a pass that is dropped by a refusal below counts down again.
         let before = self.at_once.fetch_add(1, Ordering::Relaxed);
-        let mut pass = Pass { gate: Arc::clone(self), who: Who::Nobody };
+        let nobody = Holder("nobody".to_owned());
+        let mut pass = Pass { gate: Arc::clone(self), who: Who::Nobody, holder: nobody };
         let path = request.uri().path();
         if before >= self.at_once_max && path != "/livez" {
             let detail = format!("{} requests are worked on at once", self.at_once_max);
@@ -75,7 +81,8 @@ impl Gate {
         if writes {
             same_site(request)?;
         }
-        pass.who = self.who(request.headers()).map_err(|problem| ask_browsers(problem, path))?;
+        (pass.who, pass.holder) =
+            self.who(request.headers()).map_err(|problem| ask_browsers(problem, path))?;
         let needs = if writes { Role::Operator } else { Role::Viewer };
         match pass.who {
             Who::Role(role) if role >= needs => Ok(pass),
@@ -89,20 +96,22 @@ impl Gate {
     }
 
     /// Every token is compared, and each in constant time: how long it takes tells nothing of them.
-    fn who(&self, headers: &HeaderMap) -> Result<Who, Problem> {
+    fn who(&self, headers: &HeaderMap) -> Result<(Who, Holder), Problem> {
         if self.tokens.is_empty() {
-            return Ok(Who::Role(Role::Operator));
+            return Ok((Who::Role(Role::Operator), Holder("somebody on this machine".to_owned())));
         }
-        let Some(sent) = headers.get(AUTHORIZATION) else { return Ok(Who::Nobody) };
+        let Some(sent) = headers.get(AUTHORIZATION) else {
+            return Ok((Who::Nobody, Holder("nobody".to_owned())));
+        };
         let sent = token_in(sent.as_bytes())
             .ok_or_else(|| unauthenticated("`Authorization` is not of the form `Bearer TOKEN`"))?;
         let mut found = None;
         for token in &self.tokens {
             if bool::from(token.secret.reveal().as_bytes().ct_eq(&sent)) {
-                found = Some(token.role);
+                found = Some((Who::Role(token.role), Holder(token.name.to_string())));
             }
         }
-        found.map(Who::Role).ok_or_else(|| unauthenticated("the token is none of this instance's"))
+        found.ok_or_else(|| unauthenticated("the token is none of this instance's"))
     }
 }
 

@@ -238,6 +238,7 @@ impl Door {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let mut request = request.map(|body| if reads { Body::empty() } else { Body::new(body) });
         request.extensions_mut().insert(pass.who);
+        request.extensions_mut().insert(pass.holder.clone());
         let answered = self.routes.clone().call(request).await;
         drop(pass);
         answered.unwrap_or_else(|never| match never {})

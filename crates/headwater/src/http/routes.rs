@@ -24,6 +24,7 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/dashboard/style.css", get(dashboard::style))
         .route("/dashboard/script.js", get(dashboard::script))
         .route("/dashboard/quarantine/{id}/discard", post(dashboard::discard))
+        .route("/dashboard/heal/{id}/approve", post(dashboard::approve))
         .route("/v1/{pattern}", get(patterns::answer))
         .route("/openapi.json", get(openapi::show))
         .route("/livez", get(health::live))

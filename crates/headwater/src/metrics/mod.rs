@@ -95,6 +95,7 @@ pub fn text(look: Option<&Look>) -> String {
             text.histogram(STORE_VISIBLE_SECONDS, &[("store", store)], visible);
         }
         look.patterns.iter().for_each(|pattern| self::pattern(&mut text, pattern));
+        text.set(HEAL_HELD, &[], look.status.heal.held.len() as f64);
         look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
         if let Some(spans) = look.spans {
             text.set(TRACE_SPANS_EXPORTED, &[], spans.exported as f64);

@@ -84,6 +84,7 @@ metrics! {
     INCIDENTS = Counter "headwater_incidents_total": "What happened to parts, by kind; `headwater incidents` tells of each.";
     TRACE_SPANS_EXPORTED = Counter "headwater_trace_spans_exported_total": "Spans that the collector took.";
     TRACE_SPANS_DROPPED = Counter "headwater_trace_spans_dropped_total": "Spans that the collector did not take in time.";
+    HEAL_HELD = Gauge "headwater_heal_held": "Steps of healing that wait for somebody's approval.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total": "User and system time.";
     PROCESS_RESIDENT = Gauge "process_resident_memory_bytes": "Memory held.";

@@ -5,6 +5,8 @@ mod check;
 mod config;
 mod crash;
 mod demo;
+mod drill;
+mod heal;
 mod http;
 mod incidents;
 mod init;

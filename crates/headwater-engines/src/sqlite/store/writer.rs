@@ -126,7 +126,11 @@ impl Writer {
             let held = match &before {
                 Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
                 Some(held) => Held { epoch, ..held.clone() },
-                None => Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 },
+                None => {
+                    // Somebody may have dropped them under an open connection.
+                    schema::make_own_tables(connection)?;
+                    Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 }
+                }
             };
             schema::set_held(connection, &held)?;
             Ok(before)

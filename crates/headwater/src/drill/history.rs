@@ -1,0 +1,45 @@
+//! Reports of earlier drills, in the data folder: `drills/SECONDS-NAME.json` and the same as Markdown.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use headwater_control::drill::{Report, markdown};
+
+/// The oldest go.
+const KEPT_MAX: usize = 100;
+
+fn folder(data: &Path) -> PathBuf {
+    data.join("drills")
+}
+
+/// Keeps a report; where it lies as Markdown.
+pub fn keep(data: &Path, report: &Report) -> anyhow::Result<PathBuf> {
+    let folder = folder(data);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let name = format!("{:012}-{}", report.at_seconds, report.drill);
+    let json = serde_json::to_vec_pretty(report).context("cannot write the report as JSON")?;
+    let (text, machine) = (folder.join(format!("{name}.md")), folder.join(format!("{name}.json")));
+    fs::write(&text, markdown(report)).with_context(|| format!("cannot write {}", text.display()))?;
+    fs::write(&machine, json).with_context(|| format!("cannot write {}", machine.display()))?;
+    for old in files(data).into_iter().rev().skip(KEPT_MAX) {
+        let _ = fs::remove_file(old.with_extension("md"));
+        let _ = fs::remove_file(old);
+    }
+    Ok(text)
+}
+
+/// At most `limit` reports, newest first. One that cannot be read is left out.
+pub fn newest(data: &Path, limit: usize) -> Vec<Report> {
+    let files = files(data).into_iter().rev().take(limit);
+    files.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect()
+}
+
+/// Oldest first.
+fn files(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder(data)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+    files.sort();
+    files
+}
