@@ -2,6 +2,7 @@
 
 mod bench;
 mod engines;
+mod faults;
 mod node;
 mod python;
 mod simulate;
@@ -13,6 +14,8 @@ const USAGE: &str = "\
 cargo xtask test [filter…]   install missing engines, build, run every test (or those whose name holds a filter)
 cargo xtask simulate [--seeds N] [--seed S]
                              the data plane over a simulated source, store, disk and clock; --seed alone tells its story
+cargo xtask faults [--only NAME] [--pairs N] [--seed S]
+                             the program against real engines while something breaks, each fault alone, then pairs
 cargo xtask engines          which engines are here, in which version, and what `test` would install
 cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
 ";
@@ -24,6 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match command.as_str() {
         "test" => test::run(&rest),
         "engines" => engines::list(),
+        "faults" => faults::run(&rest),
         "simulate" => simulate::run(&rest),
         "bench" => bench::run(&rest),
         _ => {
