@@ -28,6 +28,7 @@ use crate::heal::table::{Event, PartKind};
 use crate::journal::{self, Item, Journal};
 use crate::mapping::{End, Mapper, Piece};
 use crate::part::Keepers;
+use crate::refused::{RefusedKeys, Spoken};
 use crate::repair::Mend;
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, State};
@@ -58,6 +59,8 @@ pub(crate) struct Applier {
     pub keepers: Keepers,
     /// Documents to be put right.
     pub mends: mpsc::Receiver<Mend>,
+    /// What is in quarantine of the store.
+    pub refused: RefusedKeys,
     pub journal: Journal,
     pub frontier: Arc<Frontier>,
     pub mapper: Mapper,
@@ -147,6 +150,7 @@ impl Applier {
                 // A backfill that is gone is the end of the service, which cancels us.
                 let _ = self.backfill.send(start.wanted).await;
             }
+            self.refused = RefusedKeys::new(self.state.quarantined_keys(&self.name)?);
             match self.pump(start.held, start.until, cancel).await? {
                 Some(arrived) => held = Some(arrived),
                 None => return Ok(()),
@@ -484,12 +488,15 @@ impl Applier {
             come.clear();
         }
         let mut refused = Vec::new();
+        let mut spoken_of = self.refused.spoken_of(&gone);
+        spoken_of.extend(self.refused.spoken_of(&come));
         let mut open = self.store.begin(self.epoch, *stored).await?;
         for changes in [std::mem::take(&mut gone), come] {
             if !changes.is_empty() {
                 refused.extend(open.write(changes).await?);
             }
         }
+        self.settle(spoken_of, &refused)?;
         self.quarantine(&refused, held.offset)?;
         open.commit(held).await?;
         *stored = held.offset;
@@ -500,12 +507,26 @@ impl Applier {
 
     /// Adds changes to a step, which belong to what ends at `at`.
     async fn add(&mut self, open: &mut Box<dyn Apply>, changes: Vec<ViewChange>, at: Offset) -> Result<()> {
+        let spoken_of = self.refused.spoken_of(&changes);
         let refusals = open.write(changes).await?;
         let (leave, refusals) = self.keepers.refused(refusals);
         if !leave.is_empty() {
             open.write(leave).await?;
         }
+        self.settle(spoken_of, &refusals)?;
         self.quarantine(&refusals, at)
+    }
+
+    /// What was in quarantine and is taken now leaves it. Before the step commits: if it does not, its changes come again, and
+    /// with them what is refused.
+    fn settle(&mut self, spoken_of: Vec<Spoken>, refusals: &[Refusal]) -> Result<()> {
+        let settled = self.refused.written(spoken_of, refusals);
+        if !settled.is_empty() {
+            info!(store = %self.name, rows = settled.len(), "rows in quarantine were mended at the source");
+            self.state.settle_quarantine(&self.name, &settled)?;
+            self.board.quarantined(&self.name, self.state.quarantined(&self.name)?);
+        }
+        Ok(())
     }
 
     /// An error once the journal keeps nothing for the store any more: its views are on record as to be filled, which

@@ -29,6 +29,7 @@ pub mod machine;
 mod mapping;
 mod part;
 mod passed;
+mod refused;
 mod repair;
 mod reshape;
 mod retry;

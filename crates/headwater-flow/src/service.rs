@@ -40,6 +40,7 @@ use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
+use crate::refused::RefusedKeys;
 use crate::repair::Menders;
 use crate::reshape::{Catalogue, Watch};
 use crate::retry::Backoff;
@@ -670,6 +671,7 @@ impl Service {
                 claimed: false,
                 keepers: self.keepers(name, &facts, &shapes)?,
                 mends: menders.add(name),
+                refused: RefusedKeys::default(),
                 plans: held_here,
                 journal: journal.clone(),
                 frontier: Arc::clone(&frontier),

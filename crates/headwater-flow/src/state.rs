@@ -402,6 +402,32 @@ impl State {
         transaction.commit().map_err(broken)
     }
 
+    /// View and key of every row in a store's quarantine.
+    pub fn quarantined_keys(&self, store: &str) -> Result<Vec<(String, String)>> {
+        let connection = self.lock();
+        let mut select =
+            connection.prepare("SELECT view, key FROM quarantine WHERE store = ?1").map_err(broken)?;
+        select
+            .query_map([store], |row| Ok((row.get(0)?, row.get(1)?)))
+            .and_then(Iterator::collect)
+            .map_err(broken)
+    }
+
+    /// The store has taken newer versions of these keys, or they are gone.
+    pub fn settle_quarantine(&self, store: &str, settled: &[(Box<str>, String)]) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        for (view, key) in settled {
+            transaction
+                .execute(
+                    "DELETE FROM quarantine WHERE store = ?1 AND view = ?2 AND key = ?3",
+                    params![store, view, key],
+                )
+                .map_err(broken)?;
+        }
+        transaction.commit().map_err(broken)
+    }
+
     pub fn quarantined(&self, store: &str) -> Result<u64> {
         let count: i64 = self
             .lock()

@@ -272,6 +272,18 @@ fn a_row_that_a_store_refuses_is_quarantined_while_all_else_flows() {
     life.wait_settled(PATIENCE);
     let rows = |store: &Arc<dyn Store>| block_on(store.rows(&shop.view(&["any"]))).unwrap();
     assert_eq!((rows(&near), rows(&stores[1].1)), (4, 3), "the row behind it arrived");
+
+    // A newer version that the store takes, and a delete, take the entry along.
+    shop.execute("UPDATE books SET title = 'small' WHERE id = 3");
+    wait_until("the mended row has left the quarantine", || quarantined(&life) == [0, 0]);
+    shop.equal(&Copy::Store(Arc::clone(&stores[1].1)));
+    shop.execute("UPDATE books SET title = hex(zeroblob(50000)) WHERE id = 3");
+    wait_until("the row is quarantined again", || quarantined(&life) == [0, 1]);
+    shop.execute("DELETE FROM books WHERE id = 3");
+    wait_until("the deleted row has left the quarantine", || quarantined(&life) == [0, 0]);
+    shop.execute("INSERT INTO books VALUES (3, hex(zeroblob(50000)))");
+    wait_until("the row is quarantined once more", || quarantined(&life) == [0, 1]);
+    life.wait_settled(PATIENCE);
     life.stop();
 
     // Still on record after a restart, and gone with what it stood for when the store is filled again.

@@ -285,7 +285,7 @@ pub fn quarantine(scene: &Scene) -> Markup {
     html! {
         p {
             "A store refused these rows: of each it holds an older version, or none. All others flow on. Mend a row at the \
-             source: it is tried again when it is written there. Then discard its entry, which only takes it off this list."
+             source: it is tried again when it is written there, and leaves this list once it is taken, or deleted."
         }
         (table("Rows that stores refused, the newest first", &columns, rows.collect()))
         @if total > scene.quarantine.len() as u64 {
