@@ -142,6 +142,7 @@ struct Inner {
     transactions: Meter,
     changes: Meter,
     retained: Option<u64>,
+    left_out: u64,
     stores: BTreeMap<Box<str>, StorePart>,
     backfills: BTreeMap<u64, BackfillPart>,
     backfills_told: bool,
@@ -376,6 +377,20 @@ impl Board {
                 }
             }
         });
+    }
+
+    /// So many rows cannot be handed on by the source.
+    pub fn left_out(&self, rows: u64) {
+        let mut inner = self.lock();
+        if rows > inner.left_out {
+            let cause = format!("rows without a key are left out; {rows} are in quarantine");
+            inner.happened("source", IncidentKind::Quarantined, &cause);
+        }
+        inner.left_out = rows;
+    }
+
+    pub fn has_left_out(&self) -> bool {
+        self.lock().left_out > 0
     }
 
     pub fn quarantined(&self, store: &str, rows: u64) {
@@ -671,6 +686,7 @@ impl Board {
                 changes_total: inner.changes.total,
                 retained_log_bytes: inner.retained,
                 retained_log_bytes_max: 0,
+                quarantined_rows: inner.left_out,
             },
             stores: stores.collect(),
             backfills: backfills.collect(),

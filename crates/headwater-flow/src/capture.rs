@@ -11,7 +11,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Change, Error, Event, Follow, Offset, Position, Result, Source, Table, TableId};
+use headwater_model::{
+    Change, Error, Event, Follow, Offset, Position, Refused, Result, Source, Table, TableId,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -20,9 +22,11 @@ use crate::board::Board;
 use crate::derive::Tables;
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Journal, Writer};
-use crate::landing::{Arrived, Delivered, Landed, Landing, Outcome, Purpose, Seen, Windows, touches};
+use crate::landing::{Arrived, Delivered, Landed, Landing, Outcome, Purpose, Seen, Touch, Windows, touches};
+use crate::left_out::LeftOut;
 use crate::reshape::Watch;
 use crate::retry::Backoff;
+use crate::state::State;
 use crate::trace::transactions::Transactions;
 
 /// How often the source is told what it may forget.
@@ -42,6 +46,7 @@ pub(crate) struct Capture {
     /// The tables' shapes when this term began.
     pub shapes: Arc<Tables>,
     pub watch: Arc<Watch>,
+    pub state: Arc<State>,
     /// The newest entry handed to the writer: what a reconnected stream may repeat is skipped.
     pub last: Option<Position>,
     pub last_offset: Offset,
@@ -115,6 +120,7 @@ impl Capture {
                 () = tokio::time::sleep_until(release_at) => Vec::new(),
             };
             let (mut grew, came) = (false, !events.is_empty());
+            let mut left_out = Vec::new();
             for event in events {
                 match event {
                     Event::Begin { xid } => {
@@ -125,11 +131,21 @@ impl Capture {
                         if let Some((_, true)) = transaction {
                             touches(&change, &mut touched);
                         }
+                        if let Change::Truncate { tables } = &change {
+                            left_out.push(LeftOut::Emptied(tables.clone()));
+                        }
                         if let Some(table) = seen.unplanned(&change, &self.shapes) {
                             self.watch.look_at(&table.name).await?;
                         }
                         self.writer.change(&change)?;
                         changes += 1;
+                    }
+                    Event::Refused(refused) => {
+                        // For chunks it is a change of its key like others.
+                        if let Some((_, true)) = transaction {
+                            touched.push((refused.table.id, Touch::Settled(refused.key.to_bytes())));
+                        }
+                        left_out.push(LeftOut::Rows(refused));
                     }
                     Event::Commit { position, committed_at } => {
                         let Some((xid, _)) = transaction.take() else {
@@ -159,11 +175,15 @@ impl Capture {
                         let is_old = self.is_old(&position)?;
                         self.frontier.mark_came_by(chunk, &position, self.last_offset);
                         if !is_old {
-                            grew |= self.land(chunk, position)?;
+                            grew |= self.land(chunk, position, &mut left_out)?;
                         }
                     }
                     Event::Idle { position } => idle = Some(position),
                 }
+            }
+            // Before what comes with it is durable, and the source may forget it.
+            if !left_out.is_empty() {
+                self.leave_out(&left_out)?;
             }
             if transaction.is_none()
                 && let Some(position) = idle.as_ref().or(self.last.as_ref())
@@ -203,7 +223,7 @@ impl Capture {
     }
 
     /// Puts what is still true of a chunk into the journal, here. Whether anything was written.
-    fn land(&mut self, id: u64, position: Position) -> Result<bool> {
+    fn land(&mut self, id: u64, position: Position, left_out: &mut Vec<LeftOut>) -> Result<bool> {
         let Some(Arrived { chunk, purpose, landing, tell }) = self.windows.land(id) else { return Ok(false) };
         let table = chunk.table;
         let landing = match landing {
@@ -223,6 +243,7 @@ impl Capture {
                 return Ok(false);
             }
         };
+        left_out.extend(landing.refused.into_iter().map(LeftOut::Rows));
         self.writer.begin(EntryKind::Chunk { chunk: id })?;
         for row in landing.rows {
             self.writer.change(&Change::Snapshot { table: Arc::clone(&table), row })?;
@@ -236,6 +257,21 @@ impl Capture {
         let _ =
             tell.send(Outcome::Landed(Landed { offset, reread: landing.reread, unknown: landing.unknown }));
         Ok(true)
+    }
+
+    fn leave_out(&self, notes: &[LeftOut]) -> Result<()> {
+        // Tables are emptied more often than rows are left out.
+        let nothing_to_empty = !self.board.has_left_out();
+        if nothing_to_empty && !notes.iter().any(|note| matches!(note, LeftOut::Rows(_))) {
+            return Ok(());
+        }
+        for note in notes {
+            if let LeftOut::Rows(Refused { table, rows: 1.., place, reason, .. }) = note {
+                warn!(table = %table.name, place, reason, "rows are left out, and in quarantine");
+            }
+        }
+        self.board.left_out(self.state.leave_out(notes, self.last_offset)?);
+        Ok(())
     }
 
     fn abandon_transaction(&mut self) {

@@ -108,7 +108,7 @@ impl Chunks {
         }
         let earlier = self.look_up(&passed, &chunk, table)?;
         let read = chunk.rows.len() as u64;
-        let upto = chunk.rows.last().map(|row| row.key(&chunk.table));
+        let upto = chunk.upto.clone();
         let last = chunk.last;
         let outcome = self.windows.fill(id, chunk, purpose, earlier);
         self.source.mark(id).await?;

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{
-    Change, Chunk, ChunkId, Error, Key, Moment, Offset, Position, Result, Row, Table, TableId, Value,
+    Change, Chunk, ChunkId, Error, Key, Moment, Offset, Position, Refused, Result, Row, Table, TableId, Value,
 };
 use tokio::sync::oneshot;
 
@@ -103,6 +103,8 @@ pub fn earlier_touches(change: &Change, out: &mut Vec<(TableId, Touch)>) {
 #[derive(Debug, Default)]
 pub struct Landing {
     pub rows: Vec<Row>,
+    /// What the read left out.
+    pub refused: Vec<Refused>,
     /// Keys to read again: their rows can be told neither from the chunk nor from the stream.
     pub reread: Vec<Key>,
     /// As in [`Seen`]; of chunks that are not read for their rows alone.
@@ -148,10 +150,13 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
     }
     if emptied {
         chunk.rows.clear();
+        chunk.refused.clear();
     }
+    let mut refused = std::mem::take(&mut chunk.refused);
     if states.is_empty() {
-        return Landing { rows: std::mem::take(&mut chunk.rows), reread, ..Landing::default() };
+        return Landing { rows: std::mem::take(&mut chunk.rows), refused, reread, ..Landing::default() };
     }
+    refused.retain(|refused| !states.contains_key(refused.key.to_bytes().as_slice()));
     let mut rows = Vec::with_capacity(chunk.rows.len());
     for mut row in std::mem::take(&mut chunk.rows) {
         match states.get(row.key(&chunk.table).to_bytes().as_slice()) {
@@ -168,7 +173,7 @@ pub fn land<'a>(chunk: &mut Chunk, unseen: impl Iterator<Item = &'a Touch>) -> L
         State::Known(row) => Some(row),
         State::Settled | State::Kept(_) => None,
     }));
-    Landing { rows, reread, ..Landing::default() }
+    Landing { rows, refused, reread, ..Landing::default() }
 }
 
 /// Puts the cells that `newer` has over those of `row`.
@@ -538,6 +543,8 @@ mod tests {
         Chunk {
             table: table(),
             rows: (1..=4).map(|i| row([i, i * 10, i * 100])).collect(),
+            refused: Vec::new(),
+            upto: None,
             moment,
             last: false,
         }

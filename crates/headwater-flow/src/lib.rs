@@ -24,6 +24,7 @@ pub mod heal;
 pub mod incidents;
 pub mod journal;
 mod landing;
+mod left_out;
 mod lock;
 pub mod machine;
 mod mapping;

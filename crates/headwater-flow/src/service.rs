@@ -253,7 +253,7 @@ impl Handle {
         self.board.commit_to_visible()
     }
 
-    /// At most `limit` rows that stores refused, the newest first; none while this instance does not lead.
+    /// At most `limit` rows that stores refused or that the source does not hand on, the newest first; none while this instance does not lead.
     pub fn quarantined_rows(&self, limit: usize) -> Result<Vec<QuarantinedRow>> {
         self.term().map_or(Ok(Vec::new()), |term| term.state.quarantined_rows(limit))
     }
@@ -262,8 +262,11 @@ impl Handle {
     /// was such an entry. `Transient` while this instance does not lead.
     pub fn discard_quarantined(&self, id: i64) -> Result<bool> {
         let Some(term) = self.term() else { return Err(Error::transient("this instance does not lead")) };
-        let Some(store) = term.state.discard_quarantined(id)? else { return Ok(false) };
-        self.board.quarantined(&store, term.state.quarantined(&store)?);
+        match term.state.discard_quarantined(id)? {
+            None => return Ok(false),
+            Some(Some(store)) => self.board.quarantined(&store, term.state.quarantined(&store)?),
+            Some(None) => self.board.left_out(term.state.left_out()?),
+        }
         Ok(true)
     }
 
@@ -490,6 +493,9 @@ impl Service {
         // Before the source hears which tables are still wanted: a table that comes back after a crash between the two
         // would otherwise seem never to have been away.
         state.keep_only(&consumers(&self.views))?;
+        // After a gap they are found again by the reads.
+        state.keep_left_out(if gap { &[] } else { &tables })?;
+        self.board.left_out(state.left_out()?);
         Deriving::keep_only(&self.options.data, &tables)?;
         let held = self.greatest_held().await;
         let (journal, writer) = {
@@ -611,6 +617,7 @@ impl Service {
             traces: traces.clone(),
             shapes: Arc::clone(&shapes),
             watch: Arc::clone(&watch),
+            state: Arc::clone(&state),
             last: after,
             last_offset: journal.durable(),
             last_committed_at: journal.last_committed_at().unwrap_or(0),

@@ -11,6 +11,7 @@ use headwater_model::{Catalogued, Epoch, Error, Key, Offset, Refusal, Reshaped, 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::fingerprint::{self, Fingerprint};
+use crate::left_out;
 use crate::status::QuarantinedRow;
 
 /// One read of a whole table, chunk by chunk, on behalf of some views.
@@ -81,11 +82,12 @@ impl State {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
             .and_then(|()| connection.execute_batch(SCHEMA))
+            .and_then(|()| connection.execute_batch(left_out::SCHEMA))
             .map_err(|e| failed("prepare", path, e))?;
         Ok(State { connection: Mutex::new(connection) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
         // SQLite rolls an interrupted transaction back, so a panic elsewhere leaves nothing half done.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -448,12 +450,15 @@ impl State {
             .map_err(broken)
     }
 
-    /// At most `limit` rows that stores refused, the newest first.
+    /// At most `limit` rows that stores refused or that the source does not hand on, the newest first.
     pub fn quarantined_rows(&self, limit: usize) -> Result<Vec<QuarantinedRow>> {
         let connection = self.lock();
         let mut select = connection
             .prepare(
                 "SELECT id, store, view, key, reason, at_offset FROM quarantine
+                 UNION ALL
+                 SELECT -id, NULL, iif(schema_name = '', '', schema_name || '.') || table_name, shown, reason, at_offset
+                 FROM left_out
                  ORDER BY at_offset DESC, id DESC LIMIT ?1",
             )
             .map_err(broken)?;
@@ -471,14 +476,17 @@ impl State {
         select.query_map([limit], row).and_then(Iterator::collect).map_err(broken)
     }
 
-    /// Forgets that a row was refused. The store it was refused by; `None` if there is no such entry (any more).
-    pub fn discard_quarantined(&self, id: i64) -> Result<Option<Box<str>>> {
-        let store: Option<String> = self
-            .lock()
-            .query_row("DELETE FROM quarantine WHERE id = ?1 RETURNING store", [id], |row| row.get(0))
-            .optional()
-            .map_err(broken)?;
-        Ok(store.map(Into::into))
+    /// Forgets that a row was refused. The store it was refused by, `None` for the source; nothing if there is no such entry
+    /// (any more).
+    pub fn discard_quarantined(&self, id: i64) -> Result<Option<Option<Box<str>>>> {
+        let (delete, id) = match id {
+            0.. => ("DELETE FROM quarantine WHERE id = ?1 RETURNING store", id),
+            // As they are listed.
+            _ => ("DELETE FROM left_out WHERE id = ?1 RETURNING NULL", id.saturating_neg()),
+        };
+        let store: Option<Option<String>> =
+            self.lock().query_row(delete, [id], |row| row.get(0)).optional().map_err(broken)?;
+        Ok(store.map(|store| store.map(Into::into)))
     }
 
     /// A view is empty again: so is its quarantine.
@@ -499,7 +507,7 @@ fn failed(doing: &str, path: &Path, error: rusqlite::Error) -> Error {
     )
 }
 
-fn broken(error: rusqlite::Error) -> Error {
+pub(crate) fn broken(error: rusqlite::Error) -> Error {
     Error::transient("read or write the state file").with_cause(error)
 }
 
@@ -632,7 +640,7 @@ mod tests {
         state.quarantine("near", &[refusal("2"), refusal("3")], Offset(9)).unwrap();
         let rows = state.quarantined_rows(2).unwrap();
         assert_eq!(rows.iter().map(|row| (&*row.key, row.offset)).collect::<Vec<_>>(), [("3", 9), ("2", 9)]);
-        assert_eq!(state.discard_quarantined(rows[1].id).unwrap().as_deref(), Some("near"));
+        assert_eq!(state.discard_quarantined(rows[1].id).unwrap(), Some(Some("near".into())));
         assert_eq!(state.discard_quarantined(rows[1].id).unwrap(), None);
         assert_eq!(state.quarantined("near").unwrap(), 2);
     }

@@ -73,6 +73,9 @@ pub struct SourceStatus {
     /// Log that the source keeps for us, and what it would keep at most.
     pub retained_log_bytes: Option<u64>,
     pub retained_log_bytes_max: u64,
+    /// Rows that cannot be handed on, for want of a key.
+    #[serde(default)]
+    pub quarantined_rows: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -228,7 +231,7 @@ pub enum IncidentKind {
     Filled,
     /// A view can be derived no further.
     Broken,
-    /// A store refused rows.
+    /// A store refused rows, or the source has rows that cannot be handed on.
     Quarantined,
     /// Something is done to mend a part, or waits to be allowed, or was: see its step.
     Healing,
@@ -285,15 +288,17 @@ impl IncidentKind {
     }
 }
 
-/// A row that a store refused.
+/// A row that a store refused, or rows of one key that the source does not hand on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedRow {
     pub id: i64,
-    pub store: String,
+    /// `None`: the source itself.
+    pub store: Option<String>,
+    /// The view; of the source, the table.
     pub view: String,
     /// The document's key, as readers write it.
     pub key: String,
     pub reason: String,
-    /// Of the transaction whose row was refused.
+    /// Of the transaction whose row was refused, about.
     pub offset: u64,
 }

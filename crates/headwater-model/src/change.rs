@@ -41,6 +41,19 @@ pub enum Change {
     },
 }
 
+/// The rows of one key that a source cannot hand on, all of them: they have no name that a store could keep them under.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub table: Arc<Table>,
+    /// As the rows have it: with parts that are NULL, or that look like other keys.
+    pub key: Key,
+    /// 0: there are none any more.
+    pub rows: u64,
+    /// Where to find them, beside the key; empty if the key says it all.
+    pub place: Box<str>,
+    pub reason: Box<str>,
+}
+
 /// One step of a source's log. Transactions never interleave: `Begin`, changes, `Commit`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -49,6 +62,8 @@ pub enum Event {
         xid: Option<u64>,
     },
     Change(Change),
+    /// What is not handed on of a key, in place of a change: said again whenever it may be otherwise.
+    Refused(Refused),
     Commit {
         position: Position,
         /// Microseconds since 1970-01-01T00:00:00Z, by the source's clock.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Key, Position, Row, Table, TableName};
+use crate::{Key, Position, Refused, Row, Table, TableName};
 
 /// Names one chunk read, unique within a run (and, with the epoch mixed in, across runs).
 pub type ChunkId = u64;
@@ -26,8 +26,12 @@ pub struct ChunkRange {
 pub struct Chunk {
     pub table: Arc<Table>,
     pub rows: Vec<Row>,
+    /// What was left out of the range: rows that cannot be handed on. A bounded number of them.
+    pub refused: Vec<Refused>,
+    /// The last key that was read, be it of a row or left out: the next chunk begins behind it.
+    pub upto: Option<Key>,
     pub moment: Moment,
-    /// Whether the range ended: no row of the table lies beyond the last row read.
+    /// Whether the range ended: no row of the table lies beyond the last key read.
     pub last: bool,
 }
 

@@ -35,7 +35,7 @@ pub use access::{
     HopLabel, Param, ParamRole, Pattern, PlannedRead, RangeRead, Reached, Read, WalkRead,
 };
 pub use affinity::Affinity;
-pub use change::{Change, Event, Row};
+pub use change::{Change, Event, Refused, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
 pub use document::{Names, Record};
 pub use error::{Error, ErrorKind, Result};

@@ -42,12 +42,27 @@ async fn read_rows(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result
 
     let mut parsed = Vec::with_capacity(range.limit.min(100_000));
     let mut unescaped = Vec::new();
-    let mut bytes = 0;
+    let may_be_refused = pgoutput::may_be_refused(&shape);
+    // Of the last row read, if it was refused.
+    let (mut refused, mut upto) = (Vec::new(), None);
+    let (mut read, mut bytes) = (0, 0);
     let by_keys = !range.keys.is_empty();
     let finished = connection
         .run(&format!("COPY ({select}) TO STDOUT; COMMIT"), &mut Vec::new(), |line| {
-            parsed.push(row(line, &shape, &mut unescaped)?);
+            let row = row(line, &shape, &mut unescaped)?;
+            read += 1;
             bytes += line.len();
+            let key = may_be_refused.then(|| row.key(&shape.table));
+            match key.filter(|key| !pgoutput::names_a_row(&shape, key)) {
+                Some(key) => {
+                    refused.push(pgoutput::refused(&shape, key.clone(), 1));
+                    upto = Some(key);
+                }
+                None => {
+                    parsed.push(row);
+                    upto = None;
+                }
+            }
             Ok(by_keys || bytes <= range.bytes_max)
         })
         .await?;
@@ -61,8 +76,9 @@ async fn read_rows(pool: &Pool, catalog: &Catalog, range: &ChunkRange) -> Result
         // Bounds are not part of a value, so the literal was another, smaller key. Reading on would never end.
         return Err(Error::unsupported("a key is an array with bounds of its own, which cannot be followed"));
     }
-    let last = by_keys || (finished && parsed.len() < range.limit.max(1));
-    Ok(Chunk { table: shape.table, rows: parsed, moment, last })
+    let last = by_keys || (finished && read < range.limit.max(1));
+    let upto = upto.or_else(|| parsed.last().map(|row| row.key(&shape.table)));
+    Ok(Chunk { table: shape.table, rows: parsed, refused, upto, moment, last })
 }
 
 /// The table as it is now.
@@ -132,7 +148,15 @@ fn select(shape: &Shape, range: &ChunkRange, key_types: &[String], partitioned: 
                 wanted.0.len()
             )));
         }
-        let values = wanted.0.iter().zip(key_types).map(|(value, name)| sql::value(value, name));
+        let values =
+            table.key.iter().zip(&wanted.0).zip(key_types).map(|((column, value), name)| match value {
+                // A text that is not UTF-8, of a database that takes anything.
+                Value::Bytes(bytes) if !shape.decode[*column].identifies(value) => {
+                    let escaped: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+                    format!("E'{escaped}'::{name}")
+                }
+                value => sql::value(value, name),
+            });
         Ok(values.collect::<Vec<_>>().join(", "))
     };
     let columns = columns.join(", ");
@@ -166,14 +190,14 @@ fn row(line: &[u8], shape: &Shape, unescaped: &mut Vec<u8>) -> Result<Row> {
         let column = values.len();
         let Some(decode) = shape.decode.get(column) else { return Err(misfit(shape)) };
         let value = match cell {
-            b"\\N" => Some(Value::Null),
+            b"\\N" => Value::Null,
             cell if cell.contains(&b'\\') => {
                 unescape(cell, unescaped);
-                decode.value(unescaped)
+                decode.value_or_text(unescaped)
             }
-            cell => decode.value(cell),
+            cell => decode.value_or_text(cell),
         };
-        values.push(value.ok_or_else(|| pgoutput::unreadable(shape, column))?);
+        values.push(value);
     }
     if values.len() != shape.decode.len() {
         return Err(misfit(shape));

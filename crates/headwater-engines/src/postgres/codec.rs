@@ -74,6 +74,20 @@ impl Decode {
         }
     }
 
+    /// What the server printed, whatever it is: a text that cannot be read as the column's type stays a text, and one that is
+    /// not even UTF-8 (a database whose encoding is `SQL_ASCII` takes anything) its bytes.
+    pub fn value_or_text(&self, text: &[u8]) -> Value {
+        self.value(text).unwrap_or_else(|| match str::from_utf8(text) {
+            Ok(text) => Value::Text(text.into()),
+            Err(_) => Value::Bytes(text.into()),
+        })
+    }
+
+    /// Whether a value can be part of a key: bytes in a column of another type look like texts that mean them.
+    pub fn identifies(&self, part: &Value) -> bool {
+        *self == Decode::Bytes || !matches!(part, Value::Bytes(_))
+    }
+
     /// `None` when the text is not of this type.
     pub fn value(&self, text: &[u8]) -> Option<Value> {
         Some(match self {

@@ -108,6 +108,10 @@ impl Connection {
         // Until ReadyForQuery: parameters and the key for cancelling.
         while connection.answer().await?.tag != b'Z' {}
         connection.ready = true;
+        if connection.parameters.get("server_encoding").is_some_and(|encoding| encoding == "SQL_ASCII") {
+            // Such a database takes any bytes, and would refuse to give them away as UTF-8: with one of them the whole read.
+            connection.query("SET client_encoding = 'SQL_ASCII'").await?;
+        }
         Ok(connection)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::{Change, Error, Event, Key, Position, Result, Row, TableName, Value};
+use headwater_model::{Change, Error, Event, Key, Position, Refused, Result, Row, TableName, Value};
 
 use super::catalog::{Described, Shape};
 use super::codec::Decode;
@@ -40,6 +40,8 @@ struct Relation {
     message: RelationMessage,
     /// Per column: its place in the key.
     key_place: Vec<Option<usize>>,
+    /// [`may_be_refused`]
+    may_be_refused: bool,
 }
 
 /// A Relation message. The key's order, and the key itself under REPLICA IDENTITY FULL, are not in it.
@@ -85,12 +87,13 @@ impl Decoder {
                 let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
                 m.tag(b'N')?;
                 let row = relation.row(&mut m, None)?;
-                self.change(Change::Insert { table: relation.shape.table.clone(), row }, events)?;
+                let change = Change::Insert { table: relation.shape.table.clone(), row };
+                relation.hand_on(change, &mut self.transaction, events)?;
             }
             b'U' => {
                 let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
                 let change = relation.update(&mut m)?;
-                self.change(change, events)?;
+                relation.hand_on(change, &mut self.transaction, events)?;
             }
             b'D' => {
                 let Some(relation) = relation(&self.relations, m.u32()?)? else { return Ok(None) };
@@ -98,8 +101,9 @@ impl Decoder {
                     b'K' | b'O' => {}
                     _ => return Err(torn()),
                 }
-                let key = relation.key(&mut m)?;
-                self.change(Change::Delete { table: relation.shape.table.clone(), key }, events)?;
+                let change =
+                    Change::Delete { table: relation.shape.table.clone(), key: relation.key(&mut m)? };
+                relation.hand_on(change, &mut self.transaction, events)?;
             }
             b'C' => self.commit(&mut m, events)?,
             b'T' => {
@@ -112,7 +116,7 @@ impl Decoder {
                     }
                 }
                 if !tables.is_empty() {
-                    self.change(Change::Truncate { tables }, events)?;
+                    hand_on(Event::Change(Change::Truncate { tables }), &mut self.transaction, events)?;
                 }
             }
             b'R' => {
@@ -142,7 +146,9 @@ impl Decoder {
         for (place, column) in shape.table.key.iter().enumerate() {
             key_place[*column] = Some(place);
         }
-        self.relations.insert(message.id, Some(Relation { shape, message, key_place }));
+        let may_be_refused = may_be_refused(&shape);
+        let relation = Relation { shape, message, key_place, may_be_refused };
+        self.relations.insert(relation.message.id, Some(relation));
     }
 
     /// Changes of this table are passed over.
@@ -184,18 +190,6 @@ impl Decoder {
         let xid = widen(m.u32()?, self.xid);
         self.xid = self.xid.max(xid);
         self.transaction = Some(Transaction { xid, begun: false, marks: Vec::new() });
-        Ok(())
-    }
-
-    fn change(&mut self, change: Change, events: &mut Vec<Event>) -> Result<()> {
-        let Some(transaction) = &mut self.transaction else {
-            return Err(Error::bug("the log holds a change outside of a transaction"));
-        };
-        if !transaction.begun {
-            transaction.begun = true;
-            events.push(Event::Begin { xid: Some(transaction.xid) });
-        }
-        events.push(Event::Change(change));
         Ok(())
     }
 
@@ -263,7 +257,61 @@ fn relation(relations: &HashMap<u32, Option<Relation>>, id: u32) -> Result<Optio
         .ok_or_else(|| Error::bug(format!("the log never described the table with oid {id}")))
 }
 
+/// Opens the transaction with its first event.
+fn hand_on(event: Event, transaction: &mut Option<Transaction>, events: &mut Vec<Event>) -> Result<()> {
+    let Some(transaction) = transaction else {
+        return Err(Error::bug("the log holds a change outside of a transaction"));
+    };
+    if !transaction.begun {
+        transaction.begun = true;
+        events.push(Event::Begin { xid: Some(transaction.xid) });
+    }
+    events.push(event);
+    Ok(())
+}
+
 impl Relation {
+    /// Hands on a change, or says what is left out if the row has no key that a store could keep it under.
+    fn hand_on(
+        &self,
+        change: Change,
+        transaction: &mut Option<Transaction>,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        if !self.may_be_refused {
+            return hand_on(Event::Change(change), transaction, events);
+        }
+        let (row, old_key) = match &change {
+            Change::Insert { table, row } => (Some(row.key(table)), None),
+            Change::Update { table, old_key, row } => (Some(row.key(table)), old_key.clone()),
+            Change::Delete { key, .. } => (None, Some(key.clone())),
+            Change::Truncate { .. } | Change::Snapshot { .. } => (None, None),
+        };
+        let names_a_row = |key: &Option<Key>| key.as_ref().is_none_or(|key| names_a_row(&self.shape, key));
+        if names_a_row(&row) && names_a_row(&old_key) {
+            return hand_on(Event::Change(change), transaction, events);
+        }
+        let mut say = |event| hand_on(event, transaction, events);
+        let table = &self.shape.table;
+        match old_key {
+            Some(key) if names_a_row(&Some(key.clone())) => {
+                say(Event::Change(Change::Delete { table: table.clone(), key }))?;
+            }
+            Some(key) => say(Event::Refused(refused(&self.shape, key, 0)))?,
+            None => {}
+        }
+        match (row, change) {
+            (Some(key), _) if !names_a_row(&Some(key.clone())) => {
+                say(Event::Refused(refused(&self.shape, key, 1)))
+            }
+            // Stores have nothing of the row.
+            (Some(_), Change::Update { table, row, .. }) => {
+                say(Event::Change(Change::Update { table, old_key: None, row }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn row(&self, m: &mut Reader, old: Option<&mut [Value]>) -> Result<Row> {
         let count = self.columns(m)?;
         let mut values = Vec::with_capacity(count);
@@ -341,21 +389,32 @@ impl Relation {
     fn value(&self, column: usize, m: &mut Reader) -> Result<Value> {
         let length = m.u32()? as usize;
         let text = m.take(length)?;
-        self.shape.decode[column].value(text).ok_or_else(|| unreadable(&self.shape, column))
+        Ok(self.shape.decode[column].value_or_text(text))
     }
 }
 
-/// A value that cannot be read stops the stream, by name: skipping it would lose it silently.
-pub(super) fn unreadable(shape: &Shape, column: usize) -> Error {
-    let name = &shape.table.columns[column].name;
-    let why = match shape.decode[column] {
-        Decode::Text | Decode::Json | Decode::Decimal => "it is not UTF-8",
-        _ => "its text is not of its type",
-    };
-    Error::unsupported(format!(
-        "a value of column \"{name}\" of table {} cannot be read: {why}",
-        shape.table.name
-    ))
+/// The rows of a key, one or none, that cannot be told from another by what stores keep.
+pub(super) fn refused(shape: &Shape, key: Key, rows: u64) -> Refused {
+    let table = &shape.table;
+    let wrong = table.key.iter().zip(&key.0).find(|(column, part)| !shape.decode[**column].identifies(part));
+    let column = wrong.map_or("", |(column, _)| &*table.columns[*column].name);
+    let reason = format!(
+        "column \"{column}\" of the key is not UTF-8, so it may look like another row's: UPDATE or DELETE the row, or give \
+         the database an encoding"
+    );
+    Refused { table: table.clone(), key, rows, place: "".into(), reason: reason.into() }
+}
+
+/// Whether the key has a column whose text may be anything.
+pub(super) fn may_be_refused(shape: &Shape) -> bool {
+    let free =
+        |column: &usize| matches!(shape.decode[*column], Decode::Text | Decode::Json | Decode::List { .. });
+    shape.table.key.iter().any(free)
+}
+
+/// Whether the key can be told from every other by what stores keep.
+pub(super) fn names_a_row(shape: &Shape, key: &Key) -> bool {
+    shape.table.key.iter().zip(&key.0).all(|(column, part)| shape.decode[*column].identifies(part))
 }
 
 /// The old key if it is not the new row's key. Under FULL, and for keys stored out of line, it is always sent.

@@ -11,6 +11,7 @@ mod derive_speed;
 mod filter;
 mod hazard;
 mod hidden;
+mod left_out;
 mod part;
 mod patterns;
 mod property;

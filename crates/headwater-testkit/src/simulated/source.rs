@@ -122,9 +122,13 @@ impl Source for SimulatedSource {
             let last = all.len() <= range.limit;
             world.note("chunk", all.len() as u64);
             world.tell(|| format!("  {} after {after}: {snapshot:?} {all:?}", range.table));
+            let shape = Arc::clone(&inner.tables[table].shape);
+            let rows: Vec<_> = all.into_iter().take(range.limit).map(|(_, row)| row).collect();
             Chunk {
-                table: Arc::clone(&inner.tables[table].shape),
-                rows: all.into_iter().take(range.limit).map(|(_, row)| row).collect(),
+                upto: rows.last().map(|row| row.key(&shape)),
+                table: shape,
+                rows,
+                refused: Vec::new(),
                 moment: inner.as_told(snapshot, world),
                 last,
             }

@@ -40,6 +40,10 @@ pub fn picture(status: &Status, screen: Screen) -> String {
     head(&mut out, status, screen);
     out.push('\n');
     out.push_str(&table(status, screen));
+    if status.source.quarantined_rows > 0 {
+        let rows = count(status.source.quarantined_rows);
+        let _ = writeln!(out, "! source: {rows} rows without a key, left out, in quarantine");
+    }
     for store in &status.stores {
         if let Some(error) = &store.error {
             let _ = writeln!(out, "! {}: {error}", store.name);

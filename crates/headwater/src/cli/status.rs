@@ -72,6 +72,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
 
 fn is_healthy(status: &Status) -> bool {
     status.source.state == PartState::Healthy
+        && status.source.quarantined_rows == 0
         && status.stores.iter().all(|store| store.state == PartState::Healthy && store.quarantined_rows == 0)
 }
 

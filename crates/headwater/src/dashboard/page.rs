@@ -105,8 +105,10 @@ fn summary(scene: &Scene) -> Markup {
                 " " (part) " is " (state(*is)) "."
             }
         }
-        @if status.stores.iter().any(|store| store.quarantined_rows > 0) { " Rows are in quarantine." }
         @if status.heal.held.iter().any(|held| held.missing() > 0) { " Healing waits for approval." }
+        @if status.source.quarantined_rows > 0 || status.stores.iter().any(|store| store.quarantined_rows > 0) {
+            " Rows are in quarantine."
+        }
         " This instance leads, epoch " (status.epoch) "."
     }
 }
@@ -129,7 +131,7 @@ mod tests {
         };
         let row = QuarantinedRow {
             id: 7,
-            store: "near".into(),
+            store: Some("near".into()),
             view: "book".into(),
             key: hostile.into(),
             reason: hostile.into(),

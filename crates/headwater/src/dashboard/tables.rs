@@ -260,15 +260,16 @@ pub fn quarantine(scene: &Scene) -> Markup {
     if scene.quarantine.is_empty() {
         return html! { p.none { "No row is in quarantine." } };
     }
-    let total: u64 = scene.status.stores.iter().map(|store| store.quarantined_rows).sum();
-    let mut columns = vec!["Key", "Store", "View", "Reason", "Offset"];
+    let refused: u64 = scene.status.stores.iter().map(|store| store.quarantined_rows).sum();
+    let total = refused + scene.status.source.quarantined_rows;
+    let mut columns = vec!["Key", "Refused by", "View or table", "Reason", "Offset"];
     if scene.operator {
         columns.push("Action");
     }
     let rows = scene.quarantine.iter().map(|row| {
         let mut cells = vec![
             html! { code { (row.key) } },
-            html! { (row.store) },
+            html! { (row.store.as_deref().unwrap_or("the source")) },
             html! { (row.view) },
             html! { (row.reason) },
             html! { (count(row.offset)) },
@@ -276,7 +277,7 @@ pub fn quarantine(scene: &Scene) -> Markup {
         if scene.operator {
             cells.push(html! {
                 form method="post" action={ "/dashboard/quarantine/" (row.id) "/discard" } {
-                    button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) " in " (row.store) } { "Discard" }
+                    button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) } { "Discard" }
                 }
             });
         }
@@ -284,11 +285,11 @@ pub fn quarantine(scene: &Scene) -> Markup {
     });
     html! {
         p {
-            "A store refused these rows: of each it holds an older version, or none. All others flow on. Mend a row at the \
-             source: it is tried again when it is written there, and leaves this list once it is taken, or deleted."
+            "A store refused these rows: of each it holds an older version, or none; or they have no key that a store could \
+             keep them under. All others flow on. Mend a row at the source: it is tried again when it is written there, and leaves this list once it is taken, or deleted."
         }
-        (table("Rows that stores refused, the newest first", &columns, rows.collect()))
-        @if total > scene.quarantine.len() as u64 {
+        (table("Rows in quarantine, the newest first", &columns, rows.collect()))
+        @if scene.quarantine.len() >= QUARANTINE_SHOWN && total > QUARANTINE_SHOWN as u64 {
             p { "The newest " (QUARANTINE_SHOWN) " of " (plural(usize::try_from(total).unwrap_or(usize::MAX), "row")) "." }
         }
     }

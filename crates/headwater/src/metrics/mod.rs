@@ -122,6 +122,7 @@ fn flow(text: &mut Text, look: &Look) {
         text.set(SOURCE_RETAINED_BYTES, &[], bytes as f64);
     }
     text.set(SOURCE_RETAINED_MAX_BYTES, &[], source.retained_log_bytes_max as f64);
+    text.set(SOURCE_QUARANTINED_ROWS, &[], source.quarantined_rows as f64);
     text.set(JOURNAL_BYTES, &[], status.journal.bytes as f64);
     text.set(JOURNAL_MAX_BYTES, &[], status.journal.bytes_max as f64);
     text.set(JOURNAL_OFFSET, &[], status.journal.durable_offset as f64);

@@ -40,6 +40,7 @@ metrics! {
     SOURCE_LAST_COMMIT_SECONDS = Gauge "headwater_source_last_commit_timestamp_seconds": "When the newest transaction read was committed, seconds since 1970 by the source's clock.";
     SOURCE_RETAINED_BYTES = Gauge "headwater_source_retained_log_bytes": "Log that the source keeps for this pipeline.";
     SOURCE_RETAINED_MAX_BYTES = Gauge "headwater_source_retained_log_max_bytes": "Bound on that: past it the source is set free and views are filled again.";
+    SOURCE_QUARANTINED_ROWS = Gauge "headwater_source_quarantined_rows": "Rows that are left out because they have no key that a store could keep them under.";
 
     JOURNAL_BYTES = Gauge "headwater_journal_bytes": "Size of the journal on disk.";
     JOURNAL_MAX_BYTES = Gauge "headwater_journal_max_bytes": "Bound on that: past it the slowest store is let go.";

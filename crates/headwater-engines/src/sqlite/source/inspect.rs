@@ -31,6 +31,7 @@ pub(super) fn facts(connection: &Connection) -> Result<SourceFacts> {
     for name in tables::names(connection).map_err(looking)? {
         let Some(table) = tables::describe(connection, &name).map_err(looking)? else { continue };
         risks.extend(replace_risk(&table));
+        risks.extend(null_key_risk(connection, &table).map_err(looking)?);
         found.push(table_facts(connection, &table, &statistics).map_err(looking)?);
     }
     share_bytes(connection, &mut found).map_err(looking)?;
@@ -48,17 +49,7 @@ fn table_facts(
     table: &Description,
     statistics: &HashMap<String, u64>,
 ) -> rusqlite::Result<TableFacts> {
-    let mut obstacle = table.obstacle();
-    if obstacle.is_none()
-        && let Some(sql) = table.null_keys()
-        && connection.query_row(&sql, [], |_| Ok(())).optional()?.is_some()
-    {
-        obstacle = Some(Risk {
-            severity: Severity::Error,
-            what: format!("table \"{}\" has rows with NULL in their primary key", table.name),
-            remedy: format!("correct or delete what this finds: {}", sql.replacen("SELECT 1", "SELECT *", 1)),
-        });
-    }
+    let obstacle = table.obstacle();
     let key: Vec<Box<str>> = table.key_names().map(Box::from).collect();
     let never_null = |name: &str| table.columns.iter().any(|c| &*c.column.name == name && !c.nullable);
     let mut unique: Vec<Vec<Box<str>>> = if key.is_empty() { Vec::new() } else { vec![key.clone()] };
@@ -131,6 +122,29 @@ fn share_bytes(connection: &Connection, tables: &mut [TableFacts]) -> rusqlite::
         table.bytes_estimate = (bytes as f64 * weight(table) / all) as u64;
     }
     Ok(())
+}
+
+/// SQLite allows NULL in most keys. A row without a key is left out, and says so in the quarantine.
+fn null_key_risk(connection: &Connection, table: &Description) -> rusqlite::Result<Option<Risk>> {
+    let Some(sql) = table.null_keys().filter(|_| table.obstacle().is_none()) else { return Ok(None) };
+    let name = &table.name;
+    Ok(Some(match connection.query_row(&sql, [], |_| Ok(())).optional()? {
+        Some(()) => Risk {
+            severity: Severity::Warning,
+            what: format!(
+                "table \"{name}\" has rows with NULL in their primary key: they are left out, in quarantine"
+            ),
+            remedy: format!("correct or delete what this finds: {}", sql.replacen("SELECT 1", "SELECT *", 1)),
+        },
+        None => Risk {
+            severity: Severity::Note,
+            what: format!(
+                "the primary key of table \"{name}\" may be NULL, as SQLite has it; a row without a key would be left out, \
+                 in quarantine"
+            ),
+            remedy: "declare the key NOT NULL, or make the table STRICT or WITHOUT ROWID".to_owned(),
+        },
+    }))
 }
 
 fn replace_risk(table: &Description) -> Option<Risk> {

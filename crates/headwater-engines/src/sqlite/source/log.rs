@@ -16,12 +16,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use headwater_model::{Change, ChunkId, Error, Event, Key, Position, Result, Row, Value};
+use headwater_model::{Change, ChunkId, Error, Event, Key, Position, Refused, Result, Row, Value};
 use rusqlite::Connection;
 
 use super::capture::kind;
-use super::registry::{self, Captured, Registry};
-use crate::sqlite::codec::{self, Parameter, parameters};
+use super::registry::{self, Captured, ROW_IDS_SHOWN, Registry};
+use crate::sqlite::codec::{self, parameters};
 use crate::sqlite::connection::{failed, is_missing_table};
 
 /// Rows of the change table, or of a table that is read again, per call.
@@ -94,7 +94,7 @@ impl Log {
             self.open = true;
             events.push(Event::Begin { xid: None });
         }
-        events.extend(changes.into_iter().map(Event::Change));
+        events.append(&mut changes);
         self.windows += 1;
         if !complete {
             return Ok(events);
@@ -122,7 +122,7 @@ impl Log {
         connection: &Connection,
         registry: &Registry,
         newest: i64,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<Event>,
     ) -> Result<()> {
         if self.upto == newest {
             return Ok(());
@@ -184,7 +184,7 @@ impl Log {
         &mut self,
         connection: &Connection,
         registry: &Registry,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<Event>,
     ) -> Result<()> {
         let Some(reread) = &mut self.reread else { return Ok(()) };
         let captured = registry.tables.get(&reread.table).filter(|captured| captured.reread_id == reread.id);
@@ -195,16 +195,18 @@ impl Log {
         };
         if !reread.started {
             reread.started = true;
-            changes.push(Change::Truncate { tables: vec![captured.shape.clone()] });
+            changes.push(Event::Change(Change::Truncate { tables: vec![captured.shape.clone()] }));
         }
         if !captured.present {
             self.reread = None;
             return Ok(());
         }
         let page = page(connection, captured, reread.after.as_ref(), WINDOW_ROWS, WINDOW_BYTES)?;
-        reread.after = page.rows.last().map(|row| row.key(&captured.shape));
         let table = &captured.shape;
-        changes.extend(page.rows.into_iter().map(|row| Change::Insert { table: table.clone(), row }));
+        let insert = |row| Event::Change(Change::Insert { table: table.clone(), row });
+        changes.extend(page.rows.into_iter().map(insert));
+        changes.extend(page.refused.into_iter().map(Event::Refused));
+        reread.after = page.upto;
         if page.last {
             self.reread = None;
         }
@@ -243,47 +245,66 @@ fn look_up(
     captured: &Captured,
     key: Key,
     inserted: bool,
-    changes: &mut Vec<Change>,
+    changes: &mut Vec<Event>,
 ) -> Result<usize> {
     let table = &captured.shape;
     let reading = |e| failed(e, format!("read a row of table {}", table.name));
-    if key.0.iter().any(Value::is_null) {
-        let mut exact = connection.prepare_cached(&captured.select.exact).map_err(reading)?;
-        // Such a row has no name and was never handed on; once it is gone there is nothing to say.
-        return match exact.exists(rusqlite::params_from_iter(parameters(&key))).map_err(reading)? {
-            true => captured.check_key(&key).map(|()| 0),
-            false => Ok(0),
-        };
+    if !captured.names_a_row(&key) {
+        let (rows, row_ids): (i64, Option<String>) = connection
+            .prepare_cached(&captured.select.exact)
+            .and_then(|mut exact| {
+                exact.query_row(rusqlite::params_from_iter(parameters(&key)), |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+            })
+            .map_err(reading)?;
+        let row_ids = shown(rows.unsigned_abs(), row_ids.unwrap_or_default());
+        changes.push(Event::Refused(captured.refused(key, rows.unsigned_abs(), &row_ids)));
+        return Ok(256);
     }
     let mut statement = connection.prepare_cached(&captured.select.row).map_err(reading)?;
     let mut rows = statement.query(rusqlite::params_from_iter(parameters(&key))).map_err(reading)?;
     let Some(found) = rows.next().map_err(reading)? else {
-        changes.push(Change::Delete { table: table.clone(), key });
+        changes.push(Event::Change(Change::Delete { table: table.clone(), key }));
         return Ok(64);
     };
     let (row, bytes) = row_of(found, table.columns.len()).map_err(reading)?;
     let found_key = row.key(table);
-    captured.check_key(&found_key)?;
+    let table = table.clone();
     if found_key != key {
         // The same key to SQLite (another case, 1 and 1.0), another one to a store.
-        changes.push(Change::Delete { table: table.clone(), key });
-        changes.push(Change::Insert { table: table.clone(), row });
+        changes.push(Event::Change(Change::Delete { table: table.clone(), key }));
+        changes.push(Event::Change(Change::Insert { table, row }));
     } else if inserted {
-        changes.push(Change::Insert { table: table.clone(), row });
+        changes.push(Event::Change(Change::Insert { table, row }));
     } else {
-        changes.push(Change::Update { table: table.clone(), old_key: None, row });
+        changes.push(Event::Change(Change::Update { table, old_key: None, row }));
     }
     Ok(bytes)
+}
+
+/// The row ids that were found, and that there are more.
+fn shown(rows: u64, row_ids: String) -> String {
+    match rows.checked_sub(ROW_IDS_SHOWN as u64) {
+        Some(more) if more > 0 && !row_ids.is_empty() => format!("{row_ids} and {more} more"),
+        _ => row_ids,
+    }
 }
 
 /// Rows in key order.
 pub(super) struct Page {
     pub(super) rows: Vec<Row>,
+    pub(super) refused: Vec<Refused>,
+    /// The key that the next page begins behind.
+    pub(super) upto: Option<Key>,
     /// Whether no row of the table lies beyond.
     pub(super) last: bool,
 }
 
 /// Up to `limit` rows after a key; fewer if `bytes_max` is passed before.
+///
+/// Rows that cannot be handed on are met in the key's order too: those with NULL in part lie before all others that agree
+/// with them so far, so a page that ends with a row that has a key has met every one before it.
 pub(super) fn page(
     connection: &Connection,
     captured: &Captured,
@@ -293,25 +314,64 @@ pub(super) fn page(
 ) -> Result<Page> {
     let table = &captured.shape;
     let reading = |e| failed(e, format!("read rows of table {}", table.name));
-    let limit_value = Value::Int(i64::try_from(limit).unwrap_or(i64::MAX));
     let sql = if after.is_some() { &captured.select.next } else { &captured.select.first };
     let mut statement = connection.prepare_cached(sql).map_err(reading)?;
-    let after = after.into_iter().flat_map(parameters);
     let mut found = statement
-        .query(rusqlite::params_from_iter(after.chain([Parameter(&limit_value)])))
+        .query(rusqlite::params_from_iter(after.into_iter().flat_map(parameters)))
         .map_err(reading)?;
-    let (mut rows, mut total) = (Vec::new(), 0);
+    let mut refused = Nameless::default();
+    let mut page = Page { rows: Vec::new(), refused: Vec::new(), upto: None, last: true };
+    let mut total = 0;
     while let Some(row) = found.next().map_err(reading)? {
+        let row_id: Option<i64> = row.get(table.columns.len()).map_err(reading)?;
         let (row, bytes) = row_of(row, table.columns.len()).map_err(reading)?;
-        captured.check_key(&row.key(table))?;
-        rows.push(row);
+        let key = row.key(table);
+        if !captured.names_a_row(&key) {
+            refused.add(key, row_id);
+            continue;
+        }
+        page.rows.push(row);
         total += bytes;
-        if total > bytes_max {
-            return Ok(Page { rows, last: false });
+        if page.rows.len() >= limit || total > bytes_max {
+            page.upto = Some(key);
+            page.last = false;
+            break;
         }
     }
-    let last = rows.len() < limit;
-    Ok(Page { rows, last })
+    if page.last {
+        page.upto = page.rows.last().map(|row| row.key(table));
+    }
+    page.refused = refused.into_refused(captured);
+    Ok(page)
+}
+
+/// Rows without a name, by what stands in place of their key.
+#[derive(Default)]
+struct Nameless(HashMap<Vec<u8>, (Key, u64, Vec<i64>)>);
+
+/// Kept of one page. Whoever has more has another trouble.
+const NAMELESS_MAX: usize = 10_001;
+
+impl Nameless {
+    fn add(&mut self, key: Key, row_id: Option<i64>) {
+        let (known, bytes) = (self.0.len(), key.to_bytes());
+        let entry = match self.0.entry(bytes) {
+            Entry::Vacant(_) if known >= NAMELESS_MAX => return,
+            entry => entry.or_insert((key, 0, Vec::new())),
+        };
+        entry.1 += 1;
+        if entry.2.len() < ROW_IDS_SHOWN {
+            entry.2.extend(row_id);
+        }
+    }
+
+    fn into_refused(self, captured: &Captured) -> Vec<Refused> {
+        let refused = |(key, rows, row_ids): (Key, u64, Vec<i64>)| {
+            let row_ids: Vec<String> = row_ids.iter().map(i64::to_string).collect();
+            captured.refused(key, rows, &shown(rows, row_ids.join(", ")))
+        };
+        self.0.into_values().map(refused).collect()
+    }
 }
 
 /// The row of a key, if there is one and its key is exactly this.
@@ -319,7 +379,7 @@ pub(super) fn row(connection: &Connection, captured: &Captured, key: &Key) -> Re
     let mut changes = Vec::new();
     look_up(connection, captured, key.clone(), false, &mut changes)?;
     Ok(match changes.pop() {
-        Some(Change::Update { row, .. }) => Some(row),
+        Some(Event::Change(Change::Update { row, .. })) => Some(row),
         _ => None,
     })
 }

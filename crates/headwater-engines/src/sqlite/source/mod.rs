@@ -204,10 +204,11 @@ impl headwater_model::Source for Source {
                 for key in &range.keys {
                     rows.extend(log::row(connection, captured, key)?);
                 }
-                log::Page { rows, last: true }
+                log::Page { rows, refused: Vec::new(), upto: None, last: true }
             };
             let moment = Moment::At(log::position(&registry.system, log::newest(connection)?));
-            Ok(Chunk { table: captured.shape.clone(), rows: page.rows, moment, last: page.last })
+            let log::Page { rows, refused, upto, last } = page;
+            Ok(Chunk { table: captured.shape.clone(), rows, refused, upto, moment, last })
         })
         .await
     }

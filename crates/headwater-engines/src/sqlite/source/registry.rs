@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_model::{
-    Affinity, Catalogued, Column, ColumnRevision, Error, ErrorKind, Key, Result, Revision, Table, TableName,
+    Affinity, Catalogued, Column, ColumnRevision, Error, ErrorKind, Key, Refused, Result, Revision, Table,
+    TableName,
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -43,15 +44,18 @@ pub(super) struct Captured {
     pub(super) select: Select,
 }
 
+/// Row ids that are named of the rows of one key.
+pub(super) const ROW_IDS_SHOWN: usize = 5;
+
 /// The table's reads, as SQL. Parameters are the key's parts.
 #[derive(Default)]
 pub(super) struct Select {
     pub(super) row: String,
-    /// The first rows in key order; the parameter is how many.
+    /// The rows in key order, and their row ids if they have any.
     pub(super) first: String,
-    /// The next rows in key order; the last parameter is how many.
+    /// The rows behind a key.
     pub(super) next: String,
-    /// A row whose key is exactly this, NULL included.
+    /// How many rows have exactly this key, NULL included, and the row ids of the first of them.
     pub(super) exact: String,
 }
 
@@ -66,37 +70,27 @@ impl Captured {
         Catalogued { table: self.shape.clone(), revision }
     }
 
-    /// Fails for a key that would look like another one.
-    pub(super) fn check_key(&self, key: &Key) -> Result<()> {
-        let wrong = key
-            .0
-            .iter()
-            .zip(&self.key_affinities)
-            .any(|(part, affinity)| !codec::identifies(*affinity, part));
-        if !wrong {
-            return Ok(());
-        }
-        let name = &self.shape.name;
-        let columns: Vec<String> =
-            self.shape.key.iter().map(|part| quoted(&self.shape.columns[*part].name)).collect();
-        let what = if key.0.iter().any(headwater_model::Value::is_null) {
-            format!("a row of table {name} has NULL in its key ({}), so it has no name", columns.join(", "))
-        } else {
-            format!(
-                "a row of table {name} has a key ({}) whose storage class is not the declared one, so it may look like \
-                 another row's: {key}",
-                columns.join(", ")
-            )
+    /// Whether a row can be handed on under this key: it has no part that is missing, and none that looks like another
+    /// row's.
+    pub(super) fn names_a_row(&self, key: &Key) -> bool {
+        let parts = key.0.iter().zip(&self.key_affinities);
+        parts.into_iter().all(|(part, affinity)| codec::identifies(*affinity, part))
+    }
+
+    /// The rows of a key that names none.
+    pub(super) fn refused(&self, key: Key, rows: u64, row_ids: &str) -> Refused {
+        let columns: Vec<&str> = self.shape.key.iter().map(|part| &*self.shape.columns[*part].name).collect();
+        let columns = columns.join(", ");
+        let reason = match key.0.iter().any(headwater_model::Value::is_null) {
+            true => format!("the key ({columns}) is NULL, so the row has no name: UPDATE or DELETE it"),
+            false => format!(
+                "the storage class of the key ({columns}) is not the declared one, so it may look like another row's: \
+                 UPDATE or DELETE it"
+            ),
         };
-        Err(Error::unsupported(what).with_remedy(format!(
-            "correct or delete the row: SELECT * FROM {} WHERE {}",
-            quoted(&name.name),
-            columns
-                .iter()
-                .map(|c| format!("typeof({c}) IN ('null', 'blob')"))
-                .collect::<Vec<_>>()
-                .join(" OR ")
-        )))
+        let place = if row_ids.is_empty() { String::new() } else { format!("rowid {row_ids}") };
+        let table = self.shape.clone();
+        Refused { table, key, rows, place: place.into(), reason: reason.into() }
     }
 }
 
@@ -279,18 +273,25 @@ fn select(table: &Description) -> Select {
     if key.is_empty() {
         return Select::default();
     }
-    let from = format!("SELECT {} FROM {}", columns.join(", "), quoted(&table.name));
+    let (name, row_id) = (quoted(&table.name), table.row_id());
+    let from = format!("SELECT {} FROM {name}", columns.join(", "));
+    let rows = format!("SELECT {}, {row_id} FROM {name}", columns.join(", "));
     let each = |comparison: &str| -> String {
         let parts = key.iter().enumerate().map(|(i, name)| format!("{name} {comparison} ?{}", i + 1));
         parts.collect::<Vec<_>>().join(" AND ")
     };
     let places: Vec<String> = (1..=key.len()).map(|n| format!("?{n}")).collect();
-    let (keys, places) = (key.join(", "), places.join(", "));
+    let (keys, places, exactly) = (key.join(", "), places.join(", "), each("IS"));
     Select {
         row: format!("{from} WHERE {}", each("=")),
-        first: format!("{from} ORDER BY {keys} LIMIT ?1"),
-        next: format!("{from} WHERE ({keys}) > ({places}) ORDER BY {keys} LIMIT ?{}", key.len() + 1),
-        exact: format!("SELECT 1 FROM {} WHERE {}", quoted(&table.name), each("IS")),
+        // The LIMIT that is none has rows read by the key's index, of which only the first are taken, and not sorted.
+        first: format!("{rows} ORDER BY {keys} LIMIT -1"),
+        next: format!("{rows} WHERE ({keys}) > ({places}) ORDER BY {keys} LIMIT -1"),
+        exact: format!(
+            "SELECT count(*), (SELECT group_concat(id, ', ') FROM (
+                 SELECT {row_id} AS id FROM {name} WHERE {exactly} LIMIT {ROW_IDS_SHOWN}))
+             FROM {name} WHERE {exactly}"
+        ),
     }
 }
 
@@ -304,7 +305,7 @@ pub(super) fn refresh(connection: &Connection) -> Result<()> {
             continue;
         }
         if let Some(table) = &now.table {
-            judge(connection, table)?;
+            judge(table)?;
             widen(connection, table.key.len())?;
         }
         renew(connection, &remembered, &now, version).map_err(failed)?;
@@ -340,25 +341,10 @@ fn renew(connection: &Connection, remembered: &Remembered, now: &Now, version: u
 }
 
 /// Refuses a table that cannot be followed.
-fn judge(connection: &Connection, table: &Description) -> Result<()> {
-    if let Some(risk) = table.obstacle() {
-        return Err(Error::misconfigured(risk.what).with_remedy(risk.remedy));
-    }
-    let Some(sql) = table.null_keys() else { return Ok(()) };
-    let found: Option<i64> = connection
-        .query_row(&sql, [], |row| row.get(0))
-        .optional()
-        .map_err(|e| failed(e, "look for keys that are NULL"))?;
-    match found {
+fn judge(table: &Description) -> Result<()> {
+    match table.obstacle() {
+        Some(risk) => Err(Error::misconfigured(risk.what).with_remedy(risk.remedy)),
         None => Ok(()),
-        Some(_) => Err(Error::misconfigured(format!(
-            "table \"{}\" has rows with NULL in their primary key, so they have no name",
-            table.name
-        ))
-        .with_remedy(format!(
-            "correct or delete what this finds: {}",
-            sql.replacen("SELECT 1", "SELECT *", 1)
-        ))),
     }
 }
 
@@ -405,7 +391,7 @@ pub(super) fn prepare(connection: &Connection, asked: &[TableName], rows_max: u6
             continue;
         }
         let table = existing(connection, name)?;
-        judge(connection, &table)?;
+        judge(&table)?;
         connection
             .execute(
                 "INSERT INTO headwater_table (id, asked, name, version, columns, reread_id)

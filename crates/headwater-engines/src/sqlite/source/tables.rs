@@ -203,6 +203,14 @@ impl Description {
         )
     }
 
+    /// An expression for the row's id, under the first of its names that no column has taken; NULL if there is none.
+    pub(super) fn row_id(&self) -> &'static str {
+        let is_column =
+            |name: &&str| self.columns.iter().any(|column| column.column.name.eq_ignore_ascii_case(name));
+        let free = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !is_column(name));
+        free.filter(|_| !self.without_row_id).unwrap_or("NULL")
+    }
+
     /// SQL that finds a row whose key is NULL in part: SQLite allows that in keys that are not declared NOT NULL.
     pub(super) fn null_keys(&self) -> Option<String> {
         let nullable: Vec<String> = (self.key.iter().map(|part| &self.columns[*part]))

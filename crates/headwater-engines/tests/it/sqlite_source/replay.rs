@@ -17,7 +17,9 @@ pub struct Replica {
     pub transactions: usize,
     pub changes: usize,
     pub columns: BTreeMap<String, Vec<String>>,
-    open: Option<Vec<Change>>,
+    /// How many rows are left out, by table and key.
+    pub refused: BTreeMap<(String, String), u64>,
+    open: Option<Vec<Event>>,
 }
 
 impl Replica {
@@ -28,15 +30,25 @@ impl Replica {
                     assert_eq!(xid, None);
                     assert!(self.open.replace(Vec::new()).is_none(), "transactions do not nest");
                 }
-                Event::Change(change) => {
-                    self.open.as_mut().expect("a change is in a transaction").push(change)
+                event @ (Event::Change(_) | Event::Refused(_)) => {
+                    self.open.as_mut().expect("a change is in a transaction").push(event)
                 }
                 Event::Commit { position, committed_at } => {
                     assert!(committed_at > 1_700_000_000_000_000, "{committed_at}");
                     let changes = self.open.take().expect("a commit ends a transaction");
                     assert!(!changes.is_empty());
                     self.changes += changes.len();
-                    changes.into_iter().for_each(|change| self.apply(change));
+                    changes.into_iter().for_each(|event| match event {
+                        Event::Change(change) => self.apply(change),
+                        Event::Refused(refused) => {
+                            let at = (refused.table.name.to_string(), format!("{:?}", refused.key.0));
+                            match refused.rows {
+                                0 => self.refused.remove(&at),
+                                rows => self.refused.insert(at, rows),
+                            };
+                        }
+                        other => panic!("{other:?} inside a transaction"),
+                    });
                     self.transactions += 1;
                     self.go_to(position);
                 }

@@ -1,7 +1,7 @@
 //! Changes of the schema while following, and what is refused.
 
 use headwater_engines::sqlite::{Source, SourceOptions};
-use headwater_model::{ColumnType, ErrorKind, Severity, Source as _, Value};
+use headwater_model::{ChunkRange, ColumnType, ErrorKind, Severity, Source as _, TableName, Value};
 
 use super::replay::Replica;
 use super::{Database, failure, names, read_until};
@@ -147,9 +147,7 @@ async fn tables_whose_rows_have_no_name_are_refused_with_the_remedy() {
         &["fine"],
     )
     .await;
-    for (table, what) in
-        [("none", "no primary key"), ("untyped", "has no type"), ("nulls", "NULL"), ("fin", "no table")]
-    {
+    for (table, what) in [("none", "no primary key"), ("untyped", "has no type"), ("fin", "no table")] {
         let error = database.source.prepare(&names(&["fine", table])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(what), "{error}");
@@ -158,19 +156,62 @@ async fn tables_whose_rows_have_no_name_are_refused_with_the_remedy() {
     let facts = database.source.inspect().await.unwrap();
     let obstacles: Vec<(&str, bool)> =
         facts.tables.iter().map(|table| (&*table.name.name, table.obstacle.is_some())).collect();
-    assert_eq!(obstacles, [("fine", false), ("none", true), ("nulls", true), ("untyped", true)]);
+    assert_eq!(obstacles, [("fine", false), ("none", true), ("nulls", false), ("untyped", true)]);
 
-    // A nameless row that comes later stops the stream by name, and goes on once it is corrected.
+    let risk = |what: &str| facts.risks.iter().find(|risk| risk.what.contains(what)).unwrap();
+    let there_are = risk("\"nulls\" has rows with NULL");
+    assert_eq!(there_are.severity, Severity::Warning);
+    assert!(there_are.remedy.contains("SELECT * FROM \"nulls\" WHERE \"k\" IS NULL"), "{}", there_are.remedy);
+    assert_eq!(risk("table \"fine\" may be NULL").severity, Severity::Note);
+}
+
+#[tokio::test]
+async fn rows_without_a_name_are_left_out_and_said_until_they_are_mended() {
+    let database = Database::with(
+        "CREATE TABLE fine (k TEXT PRIMARY KEY, a); CREATE TABLE pair (a TEXT, b INTEGER, x, PRIMARY KEY (a, b));
+         INSERT INTO fine VALUES (NULL, 0);
+         INSERT INTO pair VALUES ('x', 1, 1), ('x', NULL, 2), ('y', NULL, 3), ('y', NULL, 4), ('y', 5, 5), (NULL, NULL, 6);",
+        &["fine", "pair"],
+    )
+    .await;
     let mut replica = Replica::default();
-    database.run("INSERT INTO fine VALUES ('a', 1), (NULL, 2)");
-    let error = failure(&database.source, None).await;
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("fine") && error.remedy().is_some(), "{error}");
-    database.run("UPDATE fine SET k = 'b' WHERE k IS NULL");
+    let refused = |replica: &Replica| -> Vec<u64> { replica.refused.values().copied().collect() };
+    database.run("INSERT INTO fine VALUES ('a', 1), (NULL, 2), (NULL, 3), (x'00', 4)");
     database.catch_up(&mut replica).await;
+    assert_eq!(replica.tables["fine"].keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(refused(&replica), [1, 3], "one of bytes, and all that are NULL: {:?}", replica.refused);
+    database.run("UPDATE fine SET k = 'b' WHERE a = 2; DELETE FROM fine WHERE a = 0");
+    database.catch_up(&mut replica).await;
+    assert_eq!(refused(&replica), [1, 1]);
+    database.run("UPDATE fine SET k = 'c' WHERE k = x'00'; UPDATE fine SET k = 'd' WHERE k IS NULL");
+    database.catch_up(&mut replica).await;
+    assert_eq!(refused(&replica), [] as [u64; 0]);
     replica.assert_equals(&database.connect(), "fine", &["k"]);
-    database.run("INSERT INTO fine VALUES (x'00', 3)");
-    assert_eq!(failure(&database.source, replica.position.as_ref()).await.kind(), ErrorKind::Unsupported);
+    database.run("UPDATE fine SET k = NULL WHERE k = 'c'");
+    database.catch_up(&mut replica).await;
+    assert_eq!(replica.tables["fine"].keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+    assert_eq!(refused(&replica), [1]);
+
+    // A chunk meets each of them once, whatever its size.
+    for limit in 1..4 {
+        let (mut after, mut rows, mut left_out) = (None, 0, Vec::new());
+        loop {
+            let table = TableName::new(None, "pair");
+            let range =
+                ChunkRange { table, after: after.clone(), limit, bytes_max: 1 << 20, keys: Vec::new() };
+            let chunk = database.source.read_chunk(&range).await.unwrap();
+            rows += chunk.rows.len();
+            left_out.extend(chunk.refused.iter().map(|refused| (refused.rows, refused.place.to_string())));
+            after = chunk.upto.or(after);
+            if chunk.last {
+                break;
+            }
+        }
+        left_out.sort();
+        assert_eq!(rows, 2);
+        let expected = [(1, "rowid 2"), (1, "rowid 6"), (2, "rowid 3, 4")];
+        assert_eq!(left_out, expected.map(|(rows, place)| (rows, place.to_owned())));
+    }
 }
 
 #[tokio::test]
