@@ -22,6 +22,10 @@ pub struct TableFacts {
     /// Column sets that are unique and never null, the primary key included.
     pub unique: Vec<Vec<Box<str>>>,
     pub foreign_keys: Vec<ForeignKey>,
+    /// Indexes over whole columns of all rows, the key's included.
+    pub indexes: Vec<IndexFacts>,
+    /// How the statement for one more begins, so that writers go on meanwhile if the source can do that.
+    pub create_index: &'static str,
     /// The source's own estimate.
     pub rows_estimate: u64,
     pub bytes_estimate: u64,
@@ -41,6 +45,31 @@ pub struct ColumnFacts {
     pub may_be_unchanged: bool,
     /// Not in the log at all (PostgreSQL: generated columns before version 18).
     pub absent_from_log: bool,
+    pub indexable: Indexable,
+}
+
+/// What an index of the source can do for reads by a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Indexable {
+    /// Nothing: the column is compared as something that no index has.
+    Never,
+    /// Find a value, but not sort as stores do.
+    ByValue,
+    /// Both, if the column is followed by this in the index (a collation).
+    InOrder(&'static str),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFacts {
+    pub columns: Vec<IndexedColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexedColumn {
+    pub name: Box<str>,
+    pub descending: bool,
+    /// Whether the index has the order of stores: texts by bytes, NULL where stores have it.
+    pub as_stores: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

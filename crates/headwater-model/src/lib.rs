@@ -39,7 +39,10 @@ pub use change::{Change, Event, Refused, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
 pub use document::{Names, Record};
 pub use error::{Error, ErrorKind, Result};
-pub use facts::{ColumnFacts, ForeignKey, RetainedLog, Risk, Severity, SourceFacts, TableFacts};
+pub use facts::{
+    ColumnFacts, ForeignKey, IndexFacts, Indexable, IndexedColumn, RetainedLog, Risk, Severity, SourceFacts,
+    TableFacts,
+};
 pub use key::Key;
 pub use nearest::nearest;
 pub use param::{BadParam, read_key};

@@ -1,11 +1,12 @@
 //! The file compared with what the source and the stores say about themselves. Pure: whoever calls has looked.
 //!
 //! Owns: do the tables and columns that views name exist, can they be followed, do embedded rows join by something
-//! unique and of one kind, do access patterns read what is there. Not: what the file says by itself (`model::file`), engine settings (the engines).
+//! unique and of one kind, do access patterns read what is there, and can the source find it. Not: what the file says by itself (`model::file`), engine settings (the engines).
 
 mod access;
 mod embeds;
 mod fields;
+mod indexes;
 mod kinds;
 mod stores;
 mod tables;
@@ -93,12 +94,13 @@ fn look(file: &File, facts: &SourceFacts) -> (Resolved, Vec<Finding>) {
     let indexes: Vec<Option<usize>> =
         file.access.iter().map(|access| look.index(access, &mut views)).collect();
     let views: Vec<Arc<View>> = views.into_iter().map(Arc::new).collect();
-    let access = file
+    let access: Vec<AccessPlan> = file
         .access
         .iter()
         .zip(indexes)
         .filter_map(|(access, index)| look.plan(access, index, &views))
         .collect();
+    look.source_indexes(&access);
     let by_view = look.by_view(&views);
     (Resolved { views, access, by_view }, look.findings)
 }

@@ -3,7 +3,7 @@
 use headwater_control::{check, init, resolve};
 use headwater_model::file::File;
 use headwater_model::{
-    ColumnFacts, ColumnType, ForeignKey, Risk, Severity, SourceFacts, TableFacts, TableName,
+    ColumnFacts, ColumnType, ForeignKey, Indexable, Risk, Severity, SourceFacts, TableFacts, TableName,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -34,6 +34,7 @@ fn column() -> impl Strategy<Value = ColumnFacts> {
             nullable,
             may_be_unchanged: false,
             absent_from_log,
+            indexable: Indexable::InOrder(""),
         },
     )
 }
@@ -56,6 +57,8 @@ fn table() -> impl Strategy<Value = TableFacts> {
                 key,
                 columns,
                 foreign_keys: Vec::new(),
+                indexes: Vec::new(),
+                create_index: "CREATE INDEX",
                 rows_estimate: rows,
                 bytes_estimate: 0,
             }

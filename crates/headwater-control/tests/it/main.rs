@@ -5,5 +5,6 @@ mod access;
 mod any_schema;
 mod check;
 mod examples;
+mod indexes;
 mod init;
 mod support;

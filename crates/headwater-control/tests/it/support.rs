@@ -6,7 +6,8 @@ use std::path::Path;
 use headwater_control::Finding;
 use headwater_model::file::{File, References};
 use headwater_model::{
-    ColumnFacts, ColumnType, ForeignKey, Risk, Severity, SourceFacts, TableFacts, TableName,
+    ColumnFacts, ColumnType, ForeignKey, IndexFacts, Indexable, IndexedColumn, Risk, Severity, SourceFacts,
+    TableFacts, TableName,
 };
 
 pub struct Env;
@@ -35,16 +36,33 @@ pub fn table(line: &str) -> TableFacts {
         None => (Some("public"), name),
     };
     let key = vec![columns[0].name.clone()];
-    TableFacts {
+    let mut table = TableFacts {
         name: TableName::new(schema, name),
         unique: vec![key.clone()],
         key,
         columns,
         foreign_keys: Vec::new(),
+        indexes: Vec::new(),
+        create_index: "CREATE INDEX CONCURRENTLY",
         rows_estimate: rows.parse().unwrap(),
         bytes_estimate: 0,
         obstacle: None,
-    }
+    };
+    let key = table.key[0].clone();
+    index(&mut table, &[&key]);
+    table
+}
+
+/// An index with the server's own collation: `["a", "-b"]` has b descending.
+pub fn index(table: &mut TableFacts, columns: &[&str]) {
+    let column = |written: &&str| {
+        let name = written.trim_start_matches('-');
+        let as_stores =
+            table.columns.iter().any(|c| *c.name == *name && c.indexable == Indexable::InOrder(""));
+        IndexedColumn { name: name.into(), descending: written.starts_with('-'), as_stores }
+    };
+    let columns = columns.iter().map(column).collect();
+    table.indexes.push(IndexFacts { columns });
 }
 
 fn column(text: &str) -> ColumnFacts {
@@ -63,8 +81,14 @@ fn column(text: &str) -> ColumnFacts {
         _ => ColumnType::Text,
     };
     let rest: Vec<&str> = words.collect();
+    let indexable = match &kind {
+        ColumnType::Text => Indexable::InOrder(" COLLATE \"C\""),
+        ColumnType::Json => Indexable::Never,
+        _ => Indexable::InOrder(""),
+    };
     ColumnFacts {
         name: name.into(),
+        indexable,
         kind,
         type_name: type_name.into(),
         nullable: rest.contains(&"null"),
@@ -80,6 +104,7 @@ pub fn points(table: &mut TableFacts, columns: &[&str], to: &str, to_columns: &[
         to: TableName::new(Some("public"), to),
         to_columns: names(to_columns),
     });
+    index(table, columns);
 }
 
 /// Customers, authors, books with tags, reviews, orders with lines, price changes, a log without a key.
@@ -112,6 +137,7 @@ pub fn bookshop() -> SourceFacts {
     );
     lines.key = vec!["order_id".into(), "line_no".into()];
     lines.unique = vec![lines.key.clone()];
+    index(&mut lines, &["order_id", "line_no"]);
     points(&mut lines, &["order_id"], "orders", &["id"]);
     points(&mut lines, &["book_id"], "books", &["id"]);
     let mut prices =

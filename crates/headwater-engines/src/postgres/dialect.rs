@@ -4,7 +4,7 @@
 //! locale, `char(n)`, enums, types that travel as text), text is compared byte by byte as printed.
 
 use headwater_model::filter::Comparison;
-use headwater_model::{Aggregate, ColumnType, Error, Result, Value};
+use headwater_model::{Aggregate, ColumnType, Error, Indexable, Result, Value};
 
 use super::codec::Decode;
 use super::sql;
@@ -55,6 +55,17 @@ impl Type {
             _ => Class::Native,
         };
         Type { decode, class }
+    }
+
+    /// What an index over the column can do for the statements made here. `by_bytes`: its own collation sorts so.
+    pub fn indexable(&self, by_bytes: bool) -> Indexable {
+        match &self.class {
+            Class::Native | Class::Uuid | Class::List { collated: false, .. } => Indexable::InOrder(""),
+            Class::Text { .. } | Class::List { .. } if by_bytes => Indexable::InOrder(""),
+            Class::Text { .. } | Class::List { .. } => Indexable::InOrder(" COLLATE \"C\""),
+            Class::Padded => Indexable::ByValue,
+            Class::Real | Class::Printed => Indexable::Never,
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use headwater_model::{
-    ColumnFacts, ForeignKey, Result, RetainedLog, Risk, Severity, SourceFacts, TableFacts, TableName, Value,
+    ColumnFacts, ForeignKey, IndexFacts, IndexedColumn, Result, RetainedLog, Risk, Severity, SourceFacts,
+    TableFacts, TableName, Value,
 };
 
 use super::catalog::{self, Catalog};
 use super::codec::Decode;
 use super::config::Config;
 use super::connection::{Connection, Row};
-use super::{slot, sql, tables};
+use super::{dialect, slot, sql, tables};
 
 pub(super) async fn inspect(
     connection: &mut Connection,
@@ -32,6 +33,7 @@ pub(super) async fn inspect(
     let mut columns = columns(connection, catalog).await?;
     let mut unique = unique(connection).await?;
     let mut foreign_keys = foreign_keys(connection).await?;
+    let mut indexes = indexes(connection).await?;
     let tables = states
         .iter()
         .map(|state| {
@@ -42,6 +44,9 @@ pub(super) async fn inspect(
                 key: unique.iter().find(|index| index.is_key).map_or(Vec::new(), |i| i.columns.clone()),
                 unique: unique.into_iter().map(|index| index.columns).collect(),
                 foreign_keys: foreign_keys.remove(&state.oid).unwrap_or_default(),
+                indexes: indexes.remove(&state.oid).unwrap_or_default(),
+                // The server makes indexes of partitioned tables only while their writers wait.
+                create_index: if state.kind == 'p' { "CREATE INDEX" } else { "CREATE INDEX CONCURRENTLY" },
                 rows_estimate: state.rows,
                 bytes_estimate: state.bytes,
                 obstacle: state.obstacle(&config.user).map(|(_, risk)| risk),
@@ -68,15 +73,22 @@ pub(super) async fn retained_bound(connection: &mut Connection) -> Result<Option
 
 async fn columns(connection: &mut Connection, catalog: &Catalog) -> Result<HashMap<u32, Vec<ColumnFacts>>> {
     let rows = connection
-        .query(
+        .query(&format!(
             "SELECT a.attrelid, a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-                    a.attstorage <> 'p', a.attgenerated <> ''
+                    a.attstorage <> 'p', a.attgenerated <> '',
+                    (WITH RECURSIVE b AS (
+                       SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid
+                       UNION ALL
+                       SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t JOIN b
+                         ON b.typtype = 'd' AND t.oid = b.typbasetype)
+                     SELECT b.oid FROM b WHERE b.typtype <> 'd'),
+                    a.attcollation <> 0, a.attcollation = 0 OR a.attcollation = ANY(bytes.collations)
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-             JOIN pg_namespace n ON n.oid = c.relnamespace
+             JOIN pg_namespace n ON n.oid = c.relnamespace, {BYTE_COLLATIONS}
              WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relkind IN ('r', 'p')
                AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
-             ORDER BY a.attrelid, a.attnum",
-        )
+             ORDER BY a.attrelid, a.attnum"
+        ))
         .await?;
     let mut typed: Vec<(Box<str>, u32)> = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -85,16 +97,60 @@ async fn columns(connection: &mut Connection, catalog: &Catalog) -> Result<HashM
     let decoders = catalog.decoders(&typed, connection).await?;
     let mut columns: HashMap<u32, Vec<ColumnFacts>> = HashMap::new();
     for (row, decode) in rows.iter().zip(decoders) {
+        let kind = decode.kind();
+        let native = dialect::Type::new(decode, catalog::number(&row[7])?, &text(row, 3), true, yes(row, 8));
         columns.entry(catalog::number(&row[0])?).or_default().push(ColumnFacts {
             name: text(row, 1).into(),
-            kind: decode.kind(),
+            kind,
             type_name: text(row, 3).into(),
             nullable: !yes(row, 4),
             may_be_unchanged: yes(row, 5),
             absent_from_log: yes(row, 6),
+            indexable: native.indexable(yes(row, 9)),
         });
     }
     Ok(columns)
+}
+
+/// The collations that sort by bytes.
+const BYTE_COLLATIONS: &str = "(SELECT array_agg(l.oid) AS collations FROM pg_collation l JOIN pg_database d ON d.datname = current_database()
+      WHERE l.collname IN ('C', 'POSIX', 'ucs_basic', 'pg_c_utf8')
+         OR l.collname = 'default'
+            AND (d.datlocprovider = 'b' OR d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX'))) bytes";
+
+/// Valid indexes over whole columns of all rows, per table.
+async fn indexes(connection: &mut Connection) -> Result<HashMap<u32, Vec<IndexFacts>>> {
+    let rows = connection
+        .query(&format!(
+            "SELECT i.indrelid, i.indexrelid, a.attname, o.flags & 1 = 1,
+                    (o.flags IN (0, 3) OR a.attnotnull) AND (k.coll = 0 OR k.coll = ANY(bytes.collations))
+             FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
+             CROSS JOIN {BYTE_COLLATIONS}
+             CROSS JOIN LATERAL unnest(string_to_array(i.indkey::text, ' ')::int2[], string_to_array(i.indcollation::text, ' ')::oid[])
+               WITH ORDINALITY k(attnum, coll, place)
+             JOIN LATERAL unnest(string_to_array(i.indoption::text, ' ')::int2[]) WITH ORDINALITY o(flags, place)
+               ON o.place = k.place
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relkind IN ('r', 'p')
+               AND NOT c.relispartition AND am.amname = 'btree' AND i.indisvalid
+               AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
+             ORDER BY i.indrelid, i.indexrelid, k.place"
+        ))
+        .await?;
+    let mut indexes: HashMap<u32, Vec<IndexFacts>> = HashMap::new();
+    let mut last = None;
+    for row in &rows {
+        let known = indexes.entry(catalog::number(&row[0])?).or_default();
+        if last.replace(text(row, 1)) != Some(text(row, 1)) {
+            known.push(IndexFacts { columns: Vec::new() });
+        }
+        let column =
+            IndexedColumn { name: text(row, 2).into(), descending: yes(row, 3), as_stores: yes(row, 4) };
+        known.last_mut().into_iter().for_each(|index| index.columns.push(column.clone()));
+    }
+    Ok(indexes)
 }
 
 struct Unique {

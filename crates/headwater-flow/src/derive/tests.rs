@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Aggregate, Change, Column, ColumnFacts, ColumnType, Edge, ErrorKind, Key, Order, Ranking, Row, Series,
-    Table, TableFacts, TableName, Value, View, ViewChange, ViewKind,
+    Aggregate, Change, Column, ColumnFacts, ColumnType, Edge, ErrorKind, Indexable, Key, Order, Ranking, Row,
+    Series, Table, TableFacts, TableName, Value, View, ViewChange, ViewKind,
 };
 
 use super::*;
@@ -215,11 +215,14 @@ fn state_is_needed_only_where_cells_may_lack() {
                 nullable: true,
                 may_be_unchanged: unchanged && *name == "a",
                 absent_from_log: false,
+                indexable: Indexable::Never,
             })
             .collect(),
         key: vec!["id".into()],
         unique: vec![],
         foreign_keys: vec![],
+        indexes: vec![],
+        create_index: "CREATE INDEX",
         rows_estimate: 0,
         bytes_estimate: 0,
         obstacle: None,

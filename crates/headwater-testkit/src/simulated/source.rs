@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Catalogued, Chunk, ChunkId, ChunkRange, ColumnFacts, Error, Event, Follow, Key, Position, Read,
-    Result, RetainedLog, Source, SourceFacts, TableFacts, TableName, Value,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, ColumnFacts, Error, Event, Follow, Indexable, Key,
+    Position, Read, Result, RetainedLog, Source, SourceFacts, TableFacts, TableName, Value,
 };
 
 use super::database::{Database, Inner, SYSTEM, Slot, What};
@@ -311,11 +311,14 @@ fn facts(inner: &Inner) -> SourceFacts {
                 nullable: true,
                 may_be_unchanged: &*column.name == "wide",
                 absent_from_log: false,
+                indexable: Indexable::Never,
             })
             .collect(),
         key: vec!["id".into()],
         unique: vec![vec!["id".into()]],
         foreign_keys: Vec::new(),
+        indexes: Vec::new(),
+        create_index: "CREATE INDEX",
         rows_estimate: 10,
         bytes_estimate: 1000,
         obstacle: None,

@@ -160,3 +160,88 @@ fn a_sqlite_source_is_checked_as_well() {
     ran.says(&["× ", "no table `boooks`", "headwater.toml:6:8", "did you mean `books`?"]);
     ran.says(&["× ", "no column `custmer_id`", "headwater.toml:9:46", "did you mean `customer_id`?"]);
 }
+
+const READ_BY_MORE: &str = r#"[views.customer]
+from = "customers"
+embed.orders = { from = "orders", many = "customer_id", order = "-placed", limit = 5 }
+[views.order]
+from = "orders"
+[views.sold]
+from = "orders"
+edge = { source = "customer_id", label = "TOOK", target = "item" }
+[access.customer_page]
+get = "customer"
+[access.taken]
+walk = ["<TOOK"]
+[access.newest]
+range = "order"
+by = "state"
+order = "-placed"
+[access.by_name]
+range = "customer"
+order = "name"
+[serve]
+listen = "127.0.0.1:0"
+"#;
+
+/// What makes the tables of [`READ_BY_MORE`] large enough to be worth an index.
+const LARGE: &str = "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE orders (id int PRIMARY KEY, customer_id int NOT NULL, item int NOT NULL, state text NOT NULL,
+                         placed int NOT NULL);";
+
+/// The statements that `check` tells to run.
+fn told(site: &Site) -> Vec<String> {
+    let ran = site.run(&["check", "--json"]).expect(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let remedies = json["findings"].as_array().unwrap().iter().filter_map(|f| f["remedy"].as_str());
+    let statements = remedies.filter(|remedy| remedy.starts_with("CREATE INDEX"));
+    statements.map(|remedy| remedy.split("; or ").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn indexes_that_the_source_lacks_for_its_own_answers_are_told_and_are_enough() {
+    let postgres = Postgres::start();
+    postgres.psql(&format!(
+        "{LARGE} INSERT INTO customers SELECT i, 'n' || i FROM generate_series(1, 20000) AS i;
+         INSERT INTO orders SELECT i, i % 20000, i % 100, 's' || i % 3, i FROM generate_series(1, 50000) AS i; ANALYZE"
+    ));
+    let site = Site::with_file("check", &file(&postgres.url(), READ_BY_MORE));
+    let ran = site.run(&["check"]).expect(0);
+    ran.says(&["⚠ ", "`customer_page`", "all of `public.orders` (about 50000 rows", "headwater.toml:7:42"]);
+    let statements = told(&site);
+    assert_eq!(
+        statements,
+        [
+            "CREATE INDEX CONCURRENTLY \"orders_customer_id_placed_id_idx\" ON \"public\".\"orders\" \
+             (\"customer_id\", \"placed\" DESC, \"id\")",
+            "CREATE INDEX CONCURRENTLY \"orders_item_customer_id_idx\" ON \"public\".\"orders\" \
+             (\"item\", \"customer_id\")",
+            "CREATE INDEX CONCURRENTLY \"orders_state_placed_id_idx\" ON \"public\".\"orders\" \
+             (\"state\", \"placed\" DESC, \"id\")",
+            "CREATE INDEX CONCURRENTLY \"customers_name_id_idx\" ON \"public\".\"customers\" \
+             (\"name\" COLLATE \"C\", \"id\")",
+        ]
+    );
+    statements.iter().for_each(|statement| drop(postgres.psql(statement)));
+    assert!(told(&site).is_empty(), "{:?}", told(&site));
+    // What the server would do for the order, with the index that was made for it.
+    let explained =
+        postgres.psql("EXPLAIN SELECT * FROM customers ORDER BY (name) COLLATE \"C\", id LIMIT 20");
+    assert!(explained.contains("customers_name_id_idx") && !explained.contains("Sort"), "{explained}");
+
+    let db = rusqlite::Connection::open(site.path("shop.db")).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA journal_mode = wal; {LARGE}
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO customers SELECT i, 'n' || i FROM n;
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+         INSERT INTO orders SELECT i, i % 20000, i % 100, 's' || i % 3, i FROM n;"
+    ))
+    .unwrap();
+    site.write("headwater.toml", &file("sqlite:shop.db", READ_BY_MORE));
+    let statements = told(&site);
+    assert_eq!(statements.len(), 4, "{statements:#?}");
+    assert_eq!(statements[3], "CREATE INDEX \"customers_name_id_idx\" ON \"customers\" (\"name\", \"id\")");
+    db.execute_batch(&statements.join(";")).unwrap();
+    assert!(told(&site).is_empty(), "{:?}", told(&site));
+}

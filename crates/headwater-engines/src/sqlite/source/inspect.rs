@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use headwater_model::{
-    ColumnFacts, ErrorKind, Result, RetainedLog, Risk, Severity, SourceFacts, TableFacts, TableName,
+    ColumnFacts, ErrorKind, Indexable, Result, RetainedLog, Risk, Severity, SourceFacts, TableFacts,
+    TableName,
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -60,6 +61,7 @@ fn table_facts(
             unique.push(names);
         }
     }
+    let collates = table.sql.to_ascii_uppercase().contains("COLLATE");
     Ok(TableFacts {
         name: TableName::new(None, &table.name),
         columns: (table.columns.iter())
@@ -71,11 +73,14 @@ fn table_facts(
                 nullable: column.nullable,
                 may_be_unchanged: false,
                 absent_from_log: false,
+                indexable: Indexable::InOrder(if collates { " COLLATE BINARY" } else { "" }),
             })
             .collect(),
         key,
         unique,
         foreign_keys: tables::foreign_keys(connection, &table.name)?,
+        indexes: tables::indexes(connection, table)?,
+        create_index: "CREATE INDEX",
         rows_estimate: match statistics.get(&table.name) {
             Some(rows) => *rows,
             None => count(connection, table)?,

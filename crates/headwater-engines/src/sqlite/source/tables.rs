@@ -2,7 +2,7 @@
 //!
 //! Reads only, inside whatever transaction the caller has open.
 
-use headwater_model::{Affinity, Column, ForeignKey, Risk, Severity, TableName};
+use headwater_model::{Affinity, Column, ForeignKey, IndexFacts, IndexedColumn, Risk, Severity, TableName};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::sqlite::codec::{affinity, column_type};
@@ -133,6 +133,33 @@ fn unique_sets(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Uni
         sets.push(UniqueSet { primary: origin == "pk", partial: row.get(2)?, index, members });
     }
     Ok(sets)
+}
+
+/// Indexes over whole columns of all rows. A row id has none, and finds and sorts all the same.
+pub(super) fn indexes(connection: &Connection, table: &Description) -> rusqlite::Result<Vec<IndexFacts>> {
+    let key =
+        table.key_names().map(|name| IndexedColumn { name: name.into(), descending: false, as_stores: true });
+    let mut indexes = Vec::new();
+    if !table.unique.iter().any(|set| set.primary) {
+        indexes.push(IndexFacts { columns: key.collect() });
+    }
+    let mut list = connection
+        .prepare_cached("SELECT name FROM pragma_index_list(?1) WHERE NOT partial ORDER BY name")?;
+    let mut members = connection.prepare_cached(
+        "SELECT name, \"desc\", coll = 'BINARY' FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno",
+    )?;
+    let mut rows = list.query([&table.name])?;
+    while let Some(row) = rows.next()? {
+        let columns: Vec<Option<IndexedColumn>> = members
+            .query_map([row.get::<_, String>(0)?], |member| {
+                let (name, descending, as_stores) = (member.get(0)?, member.get(1)?, member.get(2)?);
+                let named = |name: String| IndexedColumn { name: name.into(), descending, as_stores };
+                Ok(Option::map(name, named))
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        indexes.extend(columns.into_iter().collect::<Option<_>>().map(|columns| IndexFacts { columns }));
+    }
+    Ok(indexes)
 }
 
 pub(super) fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {

@@ -1,6 +1,6 @@
 //! Getting in, being refused, and what an operator is told.
 
-use headwater_model::{Error, ErrorKind, Severity};
+use headwater_model::{Error, ErrorKind, IndexFacts, Indexable, IndexedColumn, Severity, TableFacts};
 
 use super::*;
 
@@ -279,6 +279,8 @@ async fn inspect_sees_tables_keys_and_what_hurts() {
     postgres.psql(
         r#"CREATE TYPE mood AS ENUM ('a');
            CREATE TABLE authors (id int PRIMARY KEY, name text NOT NULL, code varchar(8) NOT NULL UNIQUE, alias text UNIQUE);
+           CREATE INDEX ON authors (name COLLATE "C", id DESC); CREATE INDEX ON authors (lower(name));
+           CREATE INDEX ON authors (code) WHERE id > 7; CREATE INDEX ON authors USING hash (code);
            CREATE TABLE books (author int NOT NULL REFERENCES authors, id bigint GENERATED ALWAYS AS IDENTITY,
              moods mood[], price numeric(8, 2), twice int GENERATED ALWAYS AS (author * 2) STORED, PRIMARY KEY (id, author));
            CREATE TABLE bare (id int); CREATE SCHEMA "X"; CREATE TABLE "X"."Y z" (id int PRIMARY KEY);
@@ -325,6 +327,19 @@ async fn inspect_sees_tables_keys_and_what_hurts() {
             "twice Int integer null absent",
         ]
     );
+    let indexes = |table: &TableFacts| -> Vec<String> {
+        let column = |c: &IndexedColumn| {
+            let descending = if c.descending { " desc" } else { "" };
+            format!("{}{descending}{}", c.name, if c.as_stores { "" } else { " otherwise" })
+        };
+        let columns = |index: &IndexFacts| index.columns.iter().map(column).collect::<Vec<_>>().join(", ");
+        table.indexes.iter().map(columns).collect()
+    };
+    assert_eq!(indexes(authors), ["id", "code otherwise", "alias otherwise", "name, id desc"]);
+    assert_eq!(indexes(books), ["id, author"]);
+    let indexable = |i: usize| authors.columns[i].indexable;
+    assert_eq!([indexable(0), indexable(1)], [Indexable::InOrder(""), Indexable::InOrder(" COLLATE \"C\"")]);
+    assert_eq!((books.create_index, p.create_index), ("CREATE INDEX CONCURRENTLY", "CREATE INDEX"));
     assert!(bare.obstacle.as_ref().unwrap().remedy.contains("ADD PRIMARY KEY"));
     assert!(books.obstacle.is_none() && p.obstacle.is_none());
     assert!(facts.risks.iter().any(|risk| risk.what.contains("max_slot_wal_keep_size")), "{:?}", facts.risks);
