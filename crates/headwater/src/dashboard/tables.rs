@@ -267,9 +267,10 @@ pub fn quarantine(scene: &Scene) -> Markup {
         columns.push("Action");
     }
     let rows = scene.quarantine.iter().map(|row| {
+        let place = row.store.as_deref().unwrap_or("the source");
         let mut cells = vec![
             html! { code { (row.key) } },
-            html! { (row.store.as_deref().unwrap_or("the source")) },
+            html! { (place) },
             html! { (row.view) },
             html! { (row.reason) },
             html! { (count(row.offset)) },
@@ -277,7 +278,9 @@ pub fn quarantine(scene: &Scene) -> Markup {
         if scene.operator {
             cells.push(html! {
                 form method="post" action={ "/dashboard/quarantine/" (row.id) "/discard" } {
-                    button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) } { "Discard" }
+                    button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) " in " (place) } {
+                        "Discard"
+                    }
                 }
             });
         }
