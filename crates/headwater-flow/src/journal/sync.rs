@@ -156,24 +156,12 @@ impl Drop for Syncer {
     }
 }
 
-/// Syncs begin at least this far apart. The first after a pause begins at once, so it costs a lone transaction nothing.
+/// Syncs begin at least this far apart. The first after a pause begins at once, so it costs a lone transaction nothing;
+/// under load one sync covers more, and everyone behind it works on larger pieces.
 const APART: Duration = Duration::from_millis(2);
-
-/// So far apart under load: a sync, and a step of everyone behind it, costs about the same however much it covers.
-const APART_UNDER_LOAD: Duration = Duration::from_millis(10);
-
-/// Load is so many entries per [`APART`]: five thousand in a second.
-const LOAD: u128 = 10;
-
-/// How long after the last sync, which began `since` ago, the next may begin, if `entries` came since.
-fn apart(since: Duration, entries: u64) -> Duration {
-    let load = LOAD * since.max(APART).as_micros() / APART.as_micros();
-    if u128::from(entries) > load { APART_UNDER_LOAD } else { APART }
-}
 
 fn run(desk: &Desk, shared: &Shared) {
     let mut began: Option<Instant> = None;
-    let mut last = Offset::ZERO;
     loop {
         let mut request = {
             let mut state = desk.state();
@@ -185,14 +173,13 @@ fn run(desk: &Desk, shared: &Shared) {
                 }
             }
         };
-        let since = began.map_or(APART_UNDER_LOAD, |began| began.elapsed());
-        if let Some(left) = apart(since, request.durable.offset.0.saturating_sub(last.0)).checked_sub(since) {
+        if let Some(left) = began.and_then(|began| APART.checked_sub(began.elapsed())) {
             std::thread::sleep(left);
             if let Some(newer) = desk.state().request.take() {
                 request = newer;
             }
         }
-        (began, last) = (Some(Instant::now()), request.durable.offset);
+        began = Some(Instant::now());
         let synced = request.file.sync_data();
         #[cfg(test)]
         let synced = synced.and_then(|()| shared.pretend());
@@ -209,25 +196,5 @@ async fn run_on(disk: Arc<dyn Disk>, desk: Arc<Desk>, shared: Arc<Shared>) {
         }
         tokio::time::sleep(disk.sync_takes()).await;
         desk.sync_on(&*disk, &shared);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn syncs_are_further_apart_only_while_entries_come_fast() {
-        let millis = Duration::from_millis;
-        for (since, entries, expected) in [
-            (millis(0), 1, APART),
-            (millis(1), 10, APART),
-            (millis(1), 11, APART_UNDER_LOAD),
-            (millis(10), 50, APART),
-            (millis(10), 51, APART_UNDER_LOAD),
-            (millis(60_000), 1_000, APART),
-        ] {
-            assert_eq!(apart(since, entries), expected, "{entries} entries in {since:?}");
-        }
     }
 }
