@@ -1,11 +1,7 @@
-//! A running read of the log: a thread that reads, decodes and reports progress, and the queue that it fills.
+//! A running read of the log: a task that reads, decodes and reports progress, and the queue that it fills.
 //!
 //! The queue is bounded in bytes and events; a full one stops the reading but not the status updates, so a slow
 //! consumer is never mistaken for a dead one. Order is the server's.
-//!
-//! The thread is of its own because the server sends each message by itself, so waits are many: here each costs one wake-up
-//! and nothing else. It must not sleep to let messages gather: what is not read at once costs the server up to half as much
-//! again to send (measured over TCP on one machine). What is decoded gathers instead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,14 +11,13 @@ use async_trait::async_trait;
 use bytes::BufMut;
 use headwater_model::{Error, Event, Follow, Result};
 use postgres_protocol::message::frontend;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::catalog::{self, Catalog, Identity, Seen};
 use super::config::Config;
-use super::connection::{Connection, Purpose};
+use super::connection::Connection;
 use super::error::ServerError;
 use super::pgoutput::{Decoder, Reader, RelationMessage};
 use super::pool::Pool;
@@ -32,8 +27,7 @@ use super::wire::Frame;
 
 /// What may wait for the consumer: undecoded size and number of events.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// About a tenth of a second of single-row transactions: a consumer that gets no CPU for a moment must not stop the server.
-const QUEUE_EVENTS_MAX: usize = 32 << 10;
+const QUEUE_EVENTS_MAX: usize = 4096;
 /// Handed over at once when this much is decoded, even if more has arrived.
 const BATCH_EVENTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -120,48 +114,8 @@ pub(super) struct Shared {
     pub wanted: Arc<Wanted>,
 }
 
-/// The thread that drives the connection and will read the log from it.
-pub(super) struct LogThread {
-    begin: oneshot::Sender<Reading>,
-}
-
-/// Opens a connection for replication on a thread of its own, where it can be used from anywhere.
-pub(super) async fn connect(config: Arc<Config>) -> Result<(Connection, LogThread)> {
-    let (opened, opening) = oneshot::channel();
-    let (begin, reading) = oneshot::channel::<Reading>();
-    let drive = move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(e) => {
-                let _ = opened.send(Err(Error::transient("start reading the log").with_cause(e)));
-                return;
-            }
-        };
-        runtime.block_on(async {
-            let connection = Connection::open(&config, Purpose::Replication).await;
-            // Whoever wanted to follow may have changed their mind, now or before anything is read.
-            if opened.send(connection).is_ok()
-                && let Ok(reading) = reading.await
-            {
-                reading.run().await;
-            }
-        });
-    };
-    std::thread::Builder::new()
-        .name("source-log".into())
-        .spawn(drive)
-        .map_err(|e| Error::transient("start the thread that reads the log").with_cause(e))?;
-    let connection = opening.await.map_err(|e| Error::bug("the log's thread is gone").with_cause(e))??;
-    Ok((connection, LogThread { begin }))
-}
-
-/// Starts reading, on a connection that is in COPY BOTH.
-pub(super) fn start(
-    connection: Connection,
-    thread: LogThread,
-    decoder: Decoder,
-    shared: Shared,
-) -> Result<Following> {
+/// Starts the tasks, on a connection that is in COPY BOTH.
+pub(super) fn start(connection: Connection, decoder: Decoder, shared: Shared) -> Following {
     let queue = Arc::new(Queue::default());
     let watch = wanted::watch(shared.pool.clone(), shared.config.clone(), shared.wanted.clone());
     let watched = queue.clone();
@@ -178,11 +132,9 @@ pub(super) fn start(
         queue: queue.clone(),
         batch: Vec::new(),
         batch_bytes: 0,
-        runtime: Handle::current(),
     };
-    let following = Following { queue, watching };
-    thread.begin.send(reading).map_err(|_| Error::bug("the thread that reads the log is gone"))?;
-    Ok(following)
+    tokio::spawn(reading.run());
+    Following { queue, watching }
 }
 
 struct Reading {
@@ -194,13 +146,12 @@ struct Reading {
     received: u64,
     batch: Vec<Event>,
     batch_bytes: usize,
-    /// Where everything else runs: the pool's connections must outlive this thread.
-    runtime: Handle,
 }
 
-/// The consumer is woken at most this often: under load it gets more at once. A transaction that comes alone it gets
-/// when it is whole.
-const APART: Duration = Duration::from_millis(1);
+/// So many small reads, each soon after the other, mean load.
+const BUSY_AFTER: u32 = 8;
+const SMALL_READ_BYTES: usize = 64 << 10;
+const GATHER_FOR: Duration = Duration::from_millis(1);
 
 /// How reading ended.
 enum End {
@@ -235,7 +186,7 @@ impl Reading {
         let mut status = interval(STATUS_EVERY);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
-        let mut due = Instant::now();
+        let mut in_a_row = 0;
         loop {
             while let Some(frame) = self.connection.wire.next_frame()? {
                 self.frame(frame).await?;
@@ -243,20 +194,23 @@ impl Reading {
                     self.hand_over(&mut status).await?;
                 }
             }
-            let mut ready = !self.batch.is_empty() && !self.decoder.in_transaction();
-            if ready && Instant::now() >= due {
+            if !self.batch.is_empty() {
                 self.hand_over(&mut status).await?;
                 // Waiting for room is not the server's silence.
                 heard = Instant::now();
-                due = heard + APART;
-                ready = false;
             }
+            // The server sends each message by itself. Under load, waking up for each costs more than decoding it: a short
+            // pause lets them gather. A message that comes alone is read at once.
+            if in_a_row >= BUSY_AFTER {
+                tokio::time::sleep(GATHER_FOR).await;
+            }
+            let asked = Instant::now();
             tokio::select! {
                 filled = self.connection.wire.fill() => {
-                    filled?;
+                    let small = filled? < SMALL_READ_BYTES;
                     heard = Instant::now();
+                    in_a_row = if small && asked.elapsed() < GATHER_FOR { in_a_row + 1 } else { 0 };
                 }
-                () = sleep_until(due), if ready => {}
                 _ = status.tick() => {
                     if heard.elapsed() > GIVE_UP_AFTER {
                         return Err(Error::transient("the server has been silent for a minute").into());
@@ -299,14 +253,7 @@ impl Reading {
                     if wanted.is_some_and(|wanted| !wanted.cover(message.id, &message.name)) {
                         self.decoder.ignore(&message);
                     } else {
-                        let (catalog, pool) = (self.shared.catalog.clone(), self.shared.pool.clone());
-                        let resolving = self.runtime.spawn(async move {
-                            let shape = resolve(&message, &catalog, &pool).await?;
-                            Ok::<_, Error>((message, shape))
-                        });
-                        let (message, shape) = resolving
-                            .await
-                            .map_err(|e| Error::bug("look a table of the log up").with_cause(e))??;
+                        let shape = resolve(&message, &self.shared.catalog, &self.shared.pool).await?;
                         self.decoder.define(message, shape);
                     }
                 }

@@ -175,11 +175,6 @@ impl Decoder {
         self.position
     }
 
-    /// Whether a transaction has begun and not ended.
-    pub fn in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
     fn at(&self, lsn: u64) -> Position {
         Position { system: self.system.clone(), sequence: lsn }
     }

@@ -134,7 +134,8 @@ impl headwater_model::Source for Source {
             ))
             .with_remedy("raise max_slot_wal_keep_size if following must survive longer pauses"));
         }
-        let (mut replication, thread) = follow::connect(self.config.clone()).await.map_err(no_sender)?;
+        let mut replication =
+            Connection::open(&self.config, Purpose::Replication).await.map_err(no_sender)?;
         let (system, end) = self.identify(&mut replication).await?;
         if let Some(after) = after {
             self.check_start(after, &system, end, state.confirmed)?;
@@ -150,14 +151,17 @@ impl headwater_model::Source for Source {
             .await
             .map_err(|error| error.while_doing("start following"))?;
         let decoder = Decoder::new(system, slot, xid, start);
-        let shared = follow::Shared {
-            config: self.config.clone(),
-            catalog: self.catalog.clone(),
-            pool: self.others.clone(),
-            released: self.released.clone(),
-            wanted: self.wanted.clone(),
-        };
-        Ok(Box::new(follow::start(replication, thread, decoder, shared)?))
+        Ok(Box::new(follow::start(
+            replication,
+            decoder,
+            follow::Shared {
+                config: self.config.clone(),
+                catalog: self.catalog.clone(),
+                pool: self.others.clone(),
+                released: self.released.clone(),
+                wanted: self.wanted.clone(),
+            },
+        )))
     }
 
     async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
