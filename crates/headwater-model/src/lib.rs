@@ -16,6 +16,7 @@ mod facts;
 pub mod file;
 pub mod filter;
 pub mod heal;
+pub mod json;
 mod key;
 mod nearest;
 mod param;

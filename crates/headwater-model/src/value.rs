@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use crate::Record;
+use crate::json::is_number;
 
 /// A value of a source column, or of a document field.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +60,7 @@ impl Value {
             Value::Bool(false) => out.extend_from_slice(b"false"),
             Value::Int(i) => out.extend_from_slice(itoa::Buffer::new().format(*i).as_bytes()),
             Value::Float(f) if f.is_finite() => out.extend_from_slice(float_text(*f).as_bytes()),
-            Value::Decimal(d) if is_json_number(d) => out.extend_from_slice(d.as_bytes()),
+            Value::Decimal(d) if is_number(d) => out.extend_from_slice(d.as_bytes()),
             Value::Json(json) => out.extend_from_slice(json.as_bytes()),
             Value::List(items) => {
                 out.push(b'[');
@@ -204,14 +205,6 @@ fn float_text(f: f64) -> String {
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(f);
     text.strip_suffix(".0").unwrap_or(text).to_owned()
-}
-
-/// Whether `text` is a number in JSON's grammar, so that it may stand unquoted.
-fn is_json_number(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    all_digits(whole) && all_digits(fraction) && (whole.len() == 1 || !whole.starts_with('0'))
 }
 
 fn compare_floats(a: f64, b: f64) -> Ordering {

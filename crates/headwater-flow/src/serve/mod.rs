@@ -37,7 +37,7 @@ use crate::trace::Tracer;
 use breaker::Breaker;
 use budget::Budget;
 use flight::Flights;
-pub(crate) use render::{is_json_number, prefers_numbers};
+pub(crate) use render::prefers_numbers;
 use route::{ReadStore, Routed};
 use stats::{PatternStats, Refusal};
 

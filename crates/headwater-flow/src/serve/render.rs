@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_model::json::is_number;
 use headwater_model::{
     AccessPlan, Affinity, ColumnType, Field, FieldShape, Found, PlannedRead, Reached, Read, Stored,
     StoredBody, Value,
@@ -79,14 +80,14 @@ fn write_field(shape: &FieldShape, stored: &[u8], out: &mut Vec<u8>) {
         // Embedded rows lie as JSON.
         return out.extend_from_slice(stored);
     };
-    let is_number = || std::str::from_utf8(stored).is_ok_and(is_json_number);
+    let reads_as_number = || std::str::from_utf8(stored).is_ok_and(is_number);
     let plain = match kind {
         ColumnType::Bool | ColumnType::Json | ColumnType::List(_) => true,
         // NaN and the infinities are texts.
-        ColumnType::Int | ColumnType::Float | ColumnType::Decimal => is_number(),
+        ColumnType::Int | ColumnType::Float | ColumnType::Decimal => reads_as_number(),
         // SQLite keeps no text that looks like a number in a column that prefers numbers, and no number in one that
         // prefers text.
-        ColumnType::Dynamic => prefers_numbers(type_name) && is_number(),
+        ColumnType::Dynamic => prefers_numbers(type_name) && reads_as_number(),
         ColumnType::Text
         | ColumnType::Bytes
         | ColumnType::Date
@@ -103,16 +104,6 @@ fn write_field(shape: &FieldShape, stored: &[u8], out: &mut Vec<u8>) {
 
 pub(crate) fn prefers_numbers(declared: &str) -> bool {
     matches!(Affinity::of(declared), Affinity::Integer | Affinity::Real | Affinity::Numeric)
-}
-
-/// Whether JSON writes a number so.
-pub(crate) fn is_json_number(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let text = text.strip_prefix('-').unwrap_or(text);
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
-    digits(whole) && (whole == "0" || !whole.starts_with('0')) && digits(fraction) && digits(exponent)
 }
 
 fn text(bytes: Vec<u8>) -> Arc<str> {

@@ -7,11 +7,12 @@
 use std::ops::Range;
 
 use headwater_flow::serve::{self, Serving};
+use headwater_model::json::Field;
 use headwater_model::{Error, Found, Key, Ranking, Read, StoredBody};
 
 use super::command::Kind;
 use super::failure;
-use super::fields::{Field, fields};
+use super::fields::{fields, value};
 use super::reply::{self, Protocol};
 use super::session::Session;
 use super::views::{Served, Views};
@@ -236,8 +237,8 @@ fn all(kind: Kind, document: Option<(&Served, &StoredBody)>, protocol: Protocol,
     match document {
         None => {}
         Some((served, StoredBody::Json(json))) => {
-            for field in fields(json.as_bytes()).filter(|field| !field.is_null()) {
-                pair(&field.name(), &field.value(&served.json_fields), out);
+            for field in fields(json.as_bytes()) {
+                pair(&field.name(), &value(&field, &served.json_fields), out);
             }
         }
         Some((_, StoredBody::Fields(fields))) => {
@@ -260,7 +261,7 @@ fn field(
     let Some(name) = name else { return reply::null(protocol, out) };
     match document {
         Some((served, StoredBody::Json(json))) => match in_json(json, name) {
-            Some(field) => reply::bulk(&field.value(&served.json_fields), out),
+            Some(field) => reply::bulk(&value(&field, &served.json_fields), out),
             None => reply::null(protocol, out),
         },
         Some((_, StoredBody::Fields(fields))) => match in_fields(fields, name) {
@@ -280,7 +281,7 @@ fn has(document: Option<(&Served, &StoredBody)>, name: &[u8]) -> bool {
 }
 
 fn in_json<'a>(json: &'a str, name: &[u8]) -> Option<Field<'a>> {
-    fields(json.as_bytes()).find(|field| field.is(name)).filter(|field| !field.is_null())
+    fields(json.as_bytes()).find(|field| field.is_named(name))
 }
 
 fn in_fields<'a>(fields: &'a [(String, Vec<u8>)], name: &[u8]) -> Option<&'a [u8]> {
@@ -299,7 +300,7 @@ fn score(document: Option<(&Served, &StoredBody)>, protocol: Protocol, out: &mut
 pub fn score_text(body: &StoredBody) -> String {
     let name = Ranking::SCORE.as_bytes();
     let bytes = match body {
-        StoredBody::Json(json) => in_json(json, name).map(|field| field.value(&[]).into_owned()),
+        StoredBody::Json(json) => in_json(json, name).map(|field| value(&field, &[]).into_owned()),
         StoredBody::Fields(fields) => in_fields(fields, name).map(<[u8]>::to_vec),
     };
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
