@@ -18,7 +18,8 @@ use crate::machine::Clock;
 use crate::serve::stats::{Histogram, HistogramSample};
 use crate::state::Consumer;
 use crate::status::{
-    BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, ViewStatus,
+    BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, VerifiedStatus,
+    ViewStatus,
 };
 
 /// A store that is behind by more than this is shown as lagging.
@@ -70,6 +71,7 @@ struct ViewPart {
     filling: bool,
     rows: Option<u64>,
     changes: Meter,
+    verified: Option<VerifiedStatus>,
     /// Set when a shape no longer fits the view's definition.
     error: Option<String>,
 }
@@ -418,6 +420,11 @@ impl Board {
         }
     }
 
+    /// All of the view was compared with the source.
+    pub fn view_verified(&self, consumer: &Consumer, verified: VerifiedStatus) {
+        self.view(consumer, |view| view.verified = Some(verified));
+    }
+
     /// These views are filled from now on.
     pub fn views_filling<'c>(&self, consumers: impl IntoIterator<Item = &'c Consumer>) {
         let mut by_store: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -722,6 +729,7 @@ fn store_status(
         changes_per_second: view.changes.per_second(),
         changes_total: view.changes.total,
         part: None,
+        verified: view.verified,
     });
     StoreStatus {
         name: name.to_owned(),

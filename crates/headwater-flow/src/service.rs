@@ -30,7 +30,7 @@ use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
 use crate::fingerprint::Fingerprint;
 use crate::frontier::{Frontier, Reached};
-use crate::heal::Heal;
+use crate::heal::{Heal, MIRROR};
 use crate::heal::table::{Event, PartKind};
 use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
@@ -99,6 +99,7 @@ pub struct Service {
     tracer: Option<Arc<dyn Tracer>>,
     /// While this instance holds the data folder.
     heal: Arc<Mutex<Option<Arc<Heal>>>>,
+    background: verify::Background,
 }
 
 /// What others may look at while this instance leads.
@@ -280,10 +281,22 @@ impl Handle {
         let no_lead = || Error::transient("this instance does not lead: nothing can be verified here now");
         let term = self.term().ok_or_else(no_lead)?;
         let verifier = term.verifier.ok_or_else(no_lead)?;
+        let _asked = verifier.ask();
         tokio::select! {
             report = verifier.run(request, progress) => report,
             () = term.ended.cancelled() => Err(Error::transient("the verification broke off: this instance began anew or leads no more")),
         }
+    }
+
+    /// Tries a row once more that its store refused. Whether there was such an entry; an error says why it was refused again.
+    pub async fn retry_quarantined(&self, id: i64) -> Result<bool> {
+        let no_lead = || Error::transient("this instance does not lead");
+        let term = self.term().ok_or_else(no_lead)?;
+        let verifier = term.verifier.ok_or_else(no_lead)?;
+        let Some(row) = term.state.quarantined_row(id)? else { return Ok(false) };
+        // Once it is taken, its entry goes: the store's applier sees to it.
+        verifier.retry(&row).await?;
+        Ok(true)
     }
 
     /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
@@ -379,8 +392,26 @@ impl Service {
         let board = Arc::new(Board::new(options.hold_for, machine.clock.clone(), all));
         let counts = Arc::new(Counts::new());
         let (term, heal) = Default::default();
-        let tracer = None;
-        Ok(Service { options, machine, source, stores, views, parts, board, counts, term, heal, tracer })
+        let (tracer, background) = (None, verify::Background::default());
+        Ok(Service {
+            options,
+            machine,
+            source,
+            stores,
+            views,
+            parts,
+            board,
+            counts,
+            term,
+            tracer,
+            heal,
+            background,
+        })
+    }
+
+    /// Also verifies by itself; without this, only when it is asked to.
+    pub fn verifying(self, background: verify::Background) -> Service {
+        Service { background, ..self }
     }
 
     /// With traces of what it does, from the next term on.
@@ -704,11 +735,17 @@ impl Service {
             estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
             chunk_rows: self.options.backfill_chunk_rows.max(1),
             menders,
+            heal: Arc::clone(heal),
             turn: tokio::sync::Mutex::default(),
+            asked: watch::Sender::new(0),
         });
         if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
             term.verifier = Some(Arc::clone(&verifier));
         }
+        for (consumer, verified) in state.all_verified()? {
+            self.board.view_verified(&consumer, verified);
+        }
+        running.spawn(named("verify", verifier.in_background(self.background, tasks.clone())));
         let upkeep = Upkeep {
             source: Arc::clone(&self.source),
             journal: journal.clone(),
@@ -996,7 +1033,7 @@ fn key_params_of(
 
 /// The parts whose healing can be paused.
 pub fn parts_of<'n>(stores: impl IntoIterator<Item = &'n str>) -> Vec<String> {
-    [SOURCE.to_owned()].into_iter().chain(stores.into_iter().map(store_part)).collect()
+    [SOURCE.to_owned(), MIRROR.to_owned()].into_iter().chain(stores.into_iter().map(store_part)).collect()
 }
 
 /// The view's table, then those of embedded rows, each once.

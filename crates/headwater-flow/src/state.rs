@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::fingerprint::{self, Fingerprint};
 use crate::left_out;
-use crate::status::QuarantinedRow;
+use crate::status::{QuarantinedRow, VerifiedStatus};
 
 /// One read of a whole table, chunk by chunk, on behalf of some views.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,9 @@ CREATE TABLE IF NOT EXISTS consumer (
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, store TEXT NOT NULL, view TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
     at_offset INTEGER NOT NULL, UNIQUE (store, view, key));
+CREATE TABLE IF NOT EXISTS verified (
+    store TEXT NOT NULL, view TEXT NOT NULL, at_micros INTEGER NOT NULL, rows INTEGER NOT NULL,
+    drifted INTEGER NOT NULL, PRIMARY KEY (store, view)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mirrored (one INTEGER PRIMARY KEY CHECK (one = 1), shapes TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS filled (
     store TEXT NOT NULL, view TEXT NOT NULL, definition TEXT NOT NULL, PRIMARY KEY (store, view));
@@ -436,6 +439,52 @@ impl State {
             .query_row("SELECT count(*) FROM quarantine WHERE store = ?1", [store], |row| row.get(0))
             .map_err(broken)?;
         Ok(count.unsigned_abs())
+    }
+
+    /// All of a view was compared in a store.
+    pub fn verified(&self, consumer: &Consumer, verified: &VerifiedStatus) -> Result<()> {
+        self.lock()
+            .execute(
+                "INSERT OR REPLACE INTO verified VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    consumer.store,
+                    consumer.view,
+                    verified.at_micros,
+                    verified.rows as i64,
+                    verified.drifted as i64
+                ],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+
+    /// When each was, with what was found.
+    pub fn all_verified(&self) -> Result<Vec<(Consumer, VerifiedStatus)>> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare("SELECT store, view, at_micros, rows, drifted FROM verified")
+            .map_err(broken)?;
+        let row = |row: &rusqlite::Row<'_>| {
+            let (store, view): (String, String) = (row.get(0)?, row.get(1)?);
+            let verified = VerifiedStatus {
+                at_micros: row.get(2)?,
+                rows: row.get::<_, i64>(3)?.unsigned_abs(),
+                drifted: row.get::<_, i64>(4)?.unsigned_abs(),
+            };
+            Ok((Consumer { store: store.into(), view: view.into() }, verified))
+        };
+        select.query_map([], row).and_then(Iterator::collect).map_err(broken)
+    }
+
+    /// When the view was last compared in the store where that is longest ago.
+    pub fn verified_at(&self, view: &str) -> Result<Option<i64>> {
+        self.lock()
+            .query_row("SELECT min(at_micros) FROM verified WHERE view = ?1", [view], |row| row.get(0))
+            .map_err(broken)
+    }
+
+    pub fn quarantined_row(&self, id: i64) -> Result<Option<QuarantinedRow>> {
+        Ok(self.quarantined_rows(usize::MAX)?.into_iter().find(|row| row.id == id))
     }
 
     pub fn is_quarantined(&self, consumer: &Consumer, key: &str) -> Result<bool> {

@@ -124,6 +124,19 @@ pub struct ViewStatus {
     /// If the store holds part of the view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartStatus>,
+    /// If all of it was ever compared with the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedStatus>,
+}
+
+/// The newest comparison of all of a view in a store with the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedStatus {
+    /// When it began, microseconds since 1970 by this machine's clock: no document has gone unlooked at for longer.
+    pub at_micros: i64,
+    pub rows: u64,
+    /// Keys that differed and were not put right.
+    pub drifted: u64,
 }
 
 /// Part of a view in a store: how full it is, and counters that only grow.
@@ -233,6 +246,8 @@ pub enum IncidentKind {
     Broken,
     /// A store refused rows, or the source has rows that cannot be handed on.
     Quarantined,
+    /// Verification found documents that are not what the source says.
+    Drifted,
     /// Something is done to mend a part, or waits to be allowed, or was: see its step.
     Healing,
     /// The incident log itself is damaged, or lacks something.
@@ -253,6 +268,7 @@ impl IncidentKind {
             IncidentKind::Filled => "filled",
             IncidentKind::Broken => "broken",
             IncidentKind::Quarantined => "quarantined",
+            IncidentKind::Drifted => "drifted",
             IncidentKind::Healing => "healing",
             IncidentKind::LogDamaged => "log damaged",
         }
@@ -267,6 +283,7 @@ impl IncidentKind {
             | IncidentKind::LetGo
             | IncidentKind::Broken
             | IncidentKind::Quarantined
+            | IncidentKind::Drifted
             | IncidentKind::LogDamaged => true,
             IncidentKind::Leading
             | IncidentKind::Standby

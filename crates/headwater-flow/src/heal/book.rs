@@ -10,6 +10,9 @@ use crate::board::BY_ITSELF;
 /// Pauses of everything.
 pub const ALL: &str = "all";
 
+/// What documents with embedded rows are made from: `mirror`, or `mirror TABLE`.
+pub const MIRROR: &str = "mirror";
+
 /// Something that is held until it is approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -155,6 +158,17 @@ impl Book {
         self.held.len() < before
     }
 
+    /// Whether anything is held under this name.
+    pub fn describe(&mut self, part: &str, action: Action, evidence: String) -> bool {
+        let held = self.held.iter_mut().find(|held| held.part == part && held.action == action);
+        held.map(|held| held.evidence = Some(evidence)).is_some()
+    }
+
+    pub fn is_approved(&self, now_micros: i64, part: &str, action: Action) -> bool {
+        let approved = |held: &Held| held.part == part && held.action == action && held.missing() == 0;
+        self.held.iter().any(approved) && self.pause_of(now_micros, part).is_none()
+    }
+
     pub fn pause(&mut self, now_micros: i64, part: &str, until_micros: Option<i64>, by: &str) {
         self.resume(part);
         let pause = Pause { part: part.to_owned(), until_micros, by: by.to_owned(), at_micros: now_micros };
@@ -178,11 +192,21 @@ impl Book {
 
     fn pause_of(&self, now_micros: i64, part: &str) -> Option<&Pause> {
         let holds = |pause: &&Pause| {
-            (pause.part == part || pause.part == ALL)
+            covers(&pause.part, part)
                 && pause.until_micros.is_none_or(|until| until > now_micros)
         };
         self.pauses.iter().find(holds)
     }
+}
+
+/// Whether a pause of one part holds another: a store's also its views'.
+fn covers(paused: &str, part: &str) -> bool {
+    let of_store = || {
+        let store = paused.strip_prefix("store ")?;
+        Some(part.strip_prefix("view ")?.strip_prefix(store)?.starts_with('/'))
+    };
+    let of_mirror = || paused == MIRROR && part.strip_prefix(MIRROR).is_some_and(|rest| rest.starts_with(' '));
+    paused == ALL || paused == part || of_mirror() || of_store() == Some(true)
 }
 
 /// A part as the command line takes it.
@@ -258,5 +282,21 @@ mod tests {
         book.pause(0, "store far", None, "ann");
         assert!(goes(&ask(&mut book, 200, &file, Action::Refill)).is_some(), "of another part");
         assert!(book.resume("store far") && !book.resume("store far"));
+    }
+
+    #[test]
+    fn a_pause_of_a_store_is_one_of_its_views_and_of_no_others() {
+        for (paused, part, expected) in [
+            (ALL, "view near/book", true),
+            ("store near", "store near", true),
+            ("store near", "view near/book", true),
+            ("store near", "view nearer/book", false),
+            ("store near", "mirror near", false),
+            (MIRROR, "mirror public.books", true),
+            (MIRROR, "view mirror/book", false),
+            ("source", "mirror source", false),
+        ] {
+            assert_eq!(covers(paused, part), expected, "{paused}, {part}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-pub use book::{ALL, Approval, Held, Pause};
+pub use book::{ALL, Approval, Held, MIRROR, Pause};
 use book::{Book, Decision};
 use table::{Event, PartKind, transition};
 
@@ -222,6 +222,17 @@ impl Heal {
     pub(crate) fn settle(&self, part: &str, action: Action) -> Result<()> {
         let mut book = self.lock();
         if book.settle(part, action) { self.save(&book) } else { Ok(()) }
+    }
+
+    /// Tells who is asked for approval more of what it is about.
+    pub(crate) fn describe(&self, part: &str, action: Action, evidence: String) -> Result<()> {
+        let mut book = self.lock();
+        if book.describe(part, action, evidence) { self.save(&book) } else { Ok(()) }
+    }
+
+    /// Whether somebody approved what was held, and it can be done now.
+    pub(crate) fn is_approved(&self, part: &str, action: Action) -> bool {
+        self.lock().is_approved(self.board.now_micros(), part, action)
     }
 
     pub fn status(&self) -> HealStatus {

@@ -9,16 +9,19 @@ use crate::status::PartState;
 pub enum PartKind {
     Source,
     Store,
+    /// What is kept of tables to make documents with embedded rows from, and rankings.
+    Mirror,
     View,
 }
 
 impl PartKind {
-    pub const ALL: [PartKind; 3] = [PartKind::Source, PartKind::Store, PartKind::View];
+    pub const ALL: [PartKind; 4] = [PartKind::Source, PartKind::Store, PartKind::Mirror, PartKind::View];
 
     pub fn name(self) -> &'static str {
         match self {
             PartKind::Source => "source",
             PartKind::Store => "store",
+            PartKind::Mirror => "mirror",
             PartKind::View => "view",
         }
     }
@@ -107,7 +110,7 @@ const fn on(part: PartKind, event: Event, to: PartState, action: Option<Action>)
 }
 
 /// Whoever is about to clear, fill again or drop something asks this table first.
-pub const TABLE: [Transition; 18] = {
+pub const TABLE: [Transition; 19] = {
     use Action::*;
     use Event::*;
     use PartState::*;
@@ -126,6 +129,7 @@ pub const TABLE: [Transition; 18] = {
         on(PartKind::Store, GivenUp, Rebuilding, Some(Refill)),
         on(PartKind::Store, Refused, Healthy, Some(Quarantine)),
         on(PartKind::Store, Filled, Healthy, None),
+        on(PartKind::Mirror, Drifted, Healthy, Some(Repair)),
         on(PartKind::View, GivenUp, Rebuilding, Some(Refill)),
         on(PartKind::View, Drifted, Healthy, Some(Repair)),
         on(PartKind::View, Filled, Healthy, None),

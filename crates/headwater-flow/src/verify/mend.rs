@@ -1,15 +1,19 @@
 //! What verification does about drift, if it is asked to: within a bound, in small steps, and looked at again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Key, Refusal, Result, TableId, TableName};
+use headwater_model::heal::Action;
+use headwater_model::{Error, ErrorKind, Key, Refusal, Result, TableId, TableName};
 use tokio::time::{sleep, timeout};
 
 use super::Verifier;
 use super::compare::Target;
 use super::page::{Page, Should};
-use super::report::{Comparison, REPAIRED_ANYWAY};
+use super::report::{Comparison, REPAIRED_ANYWAY, Verdict};
 use super::truth::Truth;
+use crate::heal::{Heal, MIRROR};
+use crate::heal::table::{Event, PartKind};
 use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
 
@@ -25,25 +29,68 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// How often it is tried while the store is not in step, or a key is touched all the time.
 const TRIES: u32 = 8;
 
-/// How much may be put right.
-#[derive(Clone, Copy, Debug)]
+/// How much of one subject may be put right, and whether the table of healing lets it be.
+#[derive(Clone)]
 pub(super) struct Allowance {
     share: Option<f64>,
+    heal: Arc<Heal>,
+    kind: PartKind,
+    /// As healing names it.
+    part: String,
+    /// What the table said in this run.
+    may: Option<bool>,
 }
 
 impl Allowance {
-    pub fn new(share: Option<f64>) -> Allowance {
-        Allowance { share }
+    pub fn of_view(share: Option<f64>, heal: &Arc<Heal>, store: &str, view: &str) -> Allowance {
+        let part = format!("view {store}/{view}");
+        Allowance { share, heal: Arc::clone(heal), kind: PartKind::View, part, may: None }
+    }
+
+    pub fn of_table(share: Option<f64>, heal: &Arc<Heal>, table: &TableName) -> Allowance {
+        let part = format!("{MIRROR} {table}");
+        Allowance { share, heal: Arc::clone(heal), kind: PartKind::Mirror, part, may: None }
     }
 
     /// Whether `more` may be put right too, of about `of` documents. If not, it is noted, and nothing is from then on.
-    pub fn admits(self, comparison: &mut Comparison, more: usize, of: u64) -> bool {
-        let Some(share) = self.share else { return false };
+    pub fn admits(&mut self, comparison: &mut Comparison, more: usize, of: u64) -> Result<bool> {
+        let Some(share) = self.share else { return Ok(false) };
         let allowed = ((share * of as f64) as u64).max(REPAIRED_ANYWAY);
         // All that drifted so far is counted, so that a stop is the same however the keys came in.
         let fits = !comparison.repair_stopped && comparison.drift() + more as u64 <= allowed;
         comparison.repair_stopped |= !fits;
-        fits
+        if !fits {
+            return Ok(false);
+        }
+        if self.may.is_none() {
+            let evidence = format!("{more} so far of about {of}");
+            self.may = Some(match self.heal.ask(self.kind, &self.part, Event::Drifted, &evidence) {
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    comparison.repair_held = Some(error.to_string());
+                    false
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(self.may == Some(true))
+    }
+
+    /// The subject is compared to its end; `whole`: all of it. An approval that was made use of, or that nothing needs any
+    /// more, is used up; who is asked for one is told how much it is about.
+    pub fn settle(&self, comparison: &Comparison, whole: bool) -> Result<()> {
+        let done = self.may == Some(true) && comparison.verdict != Verdict::Failed;
+        let needless = whole && comparison.verdict == Verdict::Equal;
+        if done || needless {
+            return self.heal.settle(&self.part, Action::Repair);
+        }
+        if comparison.repair_held.is_some() {
+            let first = comparison.drifted.first().map_or(String::new(), |first| format!("; {}, for one", first.key));
+            let Comparison { missing, extra, different, .. } = comparison;
+            let evidence = format!("{missing} missing, {extra} extra, {different} different{first}");
+            return self.heal.describe(&self.part, Action::Repair, evidence);
+        }
+        Ok(())
     }
 }
 

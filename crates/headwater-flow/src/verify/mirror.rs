@@ -31,7 +31,7 @@ pub(super) struct MirrorTable<'v> {
     pub name: TableName,
     pub table: TableId,
     pub look: Arc<Mutex<Look>>,
-    pub allowance: Allowance,
+    pub allowance: &'v mut Allowance,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ struct Checked {
 
 impl MirrorTable<'_> {
     /// Compares all rows.
-    pub async fn compare(&self, watch: &mut Watch<'_>, comparison: &mut Comparison) -> Result<()> {
+    pub async fn compare(&mut self, watch: &mut Watch<'_>, comparison: &mut Comparison) -> Result<()> {
         let mut keys_seen = SeenKeys::new(self.verifier.estimate(&self.name));
         let mut chunks =
             see_table(self.verifier, self.name.clone(), self.table, None, self.verifier.chunk_rows);
@@ -79,13 +79,13 @@ impl MirrorTable<'_> {
         see_keys(self.verifier, &self.name, self.table, keys).await
     }
 
-    async fn take(&self, checked: Checked, comparison: &mut Comparison) -> Result<()> {
+    async fn take(&mut self, checked: Checked, comparison: &mut Comparison) -> Result<()> {
         comparison.rows += checked.rows;
         comparison.at(checked.upto.0, checked.upto.0);
         let missed = checked.missed.into_iter().map(|missed| missed.key).collect();
         let drifted = self.settle(missed, checked.unknown, comparison).await?;
         let of = self.verifier.estimate(&self.name).max(comparison.rows);
-        let repair = !drifted.is_empty() && self.allowance.admits(comparison, drifted.len(), of);
+        let repair = !drifted.is_empty() && self.allowance.admits(comparison, drifted.len(), of)?;
         let mut keys = Vec::with_capacity(drifted.len());
         for Missed { key, drifted } in drifted {
             comparison.add(drifted);

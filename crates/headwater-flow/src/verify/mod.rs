@@ -13,6 +13,7 @@
 //! Invariants: drift is never declared of what is only in flight: both sides are compared at one offset, and what differs is
 //! looked at again, from the source up, before it counts. Memory is that of a few chunks, and one bounded filter.
 
+mod background;
 mod compare;
 mod mend;
 mod mirror;
@@ -28,11 +29,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use headwater_model::{Error, Key, Param, ParamRole, Result, TableFacts, TableName, View, ViewId, ViewKind};
+use tokio::sync::watch;
+
+pub use background::Background;
 
 use crate::backfill::ViewPlan;
 use crate::board::Board;
 use crate::chunks::Chunks;
 use crate::derive::{Look, Tables};
+use crate::heal::Heal;
 use crate::repair::Menders;
 use crate::service::NamedStore;
 use crate::state::State;
@@ -53,8 +58,12 @@ pub(crate) struct Verifier {
     pub estimates: BTreeMap<TableName, u64>,
     pub chunk_rows: usize,
     pub menders: Menders,
+    /// Whoever repairs asks it first.
+    pub heal: Arc<Heal>,
     /// One verification at a time: each of them costs the source and the stores something.
     pub turn: tokio::sync::Mutex<()>,
+    /// How many wait for a verification, or have one made, that they asked for.
+    pub asked: watch::Sender<u32>,
 }
 
 impl Verifier {
@@ -82,6 +91,22 @@ impl Verifier {
     /// The key that is written so, whether a row can have it or not; `None` if none of ours is.
     fn key(&self, view: &str, text: &str) -> Option<Key> {
         self.row_key(view, text).or_else(|| Key::of_texts(text))
+    }
+}
+
+/// While it lives, nobody verifies unasked.
+pub(crate) struct Asked<'v>(&'v watch::Sender<u32>);
+
+impl Verifier {
+    pub fn ask(&self) -> Asked<'_> {
+        self.asked.send_modify(|asked| *asked += 1);
+        Asked(&self.asked)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|asked| *asked -= 1);
     }
 }
 

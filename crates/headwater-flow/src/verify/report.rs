@@ -13,6 +13,8 @@ pub struct Request {
     pub store: Option<String>,
     /// A share of the keys, above 0 and below 1, chosen at random; `None`: all of them.
     pub sample: Option<f64>,
+    /// Rows of the source that are read per second, at most.
+    pub rows_per_second: Option<u64>,
     /// Whether what drifted is put right; at most this share of the documents of each view in each store, or so few that it does
     /// not matter ([`REPAIRED_ANYWAY`]).
     pub repair: Option<f64>,
@@ -82,6 +84,9 @@ pub struct Comparison {
     /// More drifted than may be put right without asking: the rest was left as it is.
     #[serde(default)]
     pub repair_stopped: bool,
+    /// Nothing was put right, for healing waits for somebody: for whom, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair_held: Option<String>,
     /// How likely it is that one extra document was overlooked; 0 where that cannot happen.
     pub extra_overlooked: f64,
     /// The first of those that drifted.

@@ -18,6 +18,7 @@ use super::settle::settle;
 use super::truth::Truth;
 use super::{Verifier, no_such};
 use crate::state::Consumer;
+use crate::status::{IncidentKind, QuarantinedRow, VerifiedStatus};
 
 /// Keys that a store lists at once.
 const KEYS_AT_ONCE: usize = 1_000;
@@ -106,20 +107,20 @@ impl Verifier {
                 tables.extend(subject.tables.iter().cloned());
             }
         }
-        let allowance = Allowance::new(request.repair);
         let estimate = |table: &TableName| self.estimate(table);
         watch.now.rows_total_estimate = tables.iter().map(estimate).sum::<u64>()
             + subjects.iter().map(|subject| estimate(&subject.view.from)).sum::<u64>();
         let mut report = Report::default();
         for table in tables {
-            report.mirror.push(self.compare_table(table, allowance, &mut watch).await);
+            report.mirror.push(self.compare_table(table, request.repair, &mut watch).await?);
         }
         for mut subject in subjects {
             let estimate = self.estimate(&subject.view.from);
             watch.begin(format!("view {}", subject.view.name), estimate);
+            let began_at = self.board.now_micros();
             let compared = match request.sample {
                 Some(share) => self.sample(&mut subject, share, &mut watch).await,
-                None => self.compare_all(&mut subject, &mut watch).await,
+                None => self.compare_all(&mut subject, request.rows_per_second, &mut watch).await,
             };
             for mut place in subject.places {
                 if let Err(error) = &compared
@@ -129,6 +130,11 @@ impl Verifier {
                 }
                 place.comparison.conclude();
                 place.comparison.position = self.position();
+                place.allowance.settle(&place.comparison, request.sample.is_none())?;
+                if request.sample.is_none() {
+                    self.remember(&place.comparison, began_at)?;
+                }
+                self.tell_drift(&format!("store {}", place.target.name), "view", &place.comparison);
                 report.views.push(place.comparison);
             }
         }
@@ -163,7 +169,7 @@ impl Verifier {
                 .chain(parts)
                 .filter(|(store, _)| request.store.as_ref().is_none_or(|only| **only == ***store))
                 .filter_map(|(store, part)| {
-                    Some(self.place(self.target(store)?, part, view, Allowance::new(request.repair)))
+                    Some(self.place(self.target(store)?, part, view, request.repair))
                 })
                 .collect();
             if !places.is_empty() {
@@ -185,7 +191,7 @@ impl Verifier {
         Some(Target { name: found.name.clone(), store: Arc::clone(&found.store), progress })
     }
 
-    fn place(&self, target: Target, part: bool, view: &View, allowance: Allowance) -> Place {
+    fn place(&self, target: Target, part: bool, view: &View, repair: Option<f64>) -> Place {
         let mut comparison = Comparison {
             name: view.name.to_string(),
             store: target.name.to_string(),
@@ -203,15 +209,16 @@ impl Verifier {
             (comparison.verdict, comparison.covered) = (Verdict::Skipped, 0.0);
             comparison.reason = Some(why.to_owned());
         }
+        let allowance = Allowance::of_view(repair, &self.heal, &target.name, &view.name);
         Place { target, part, comparison, allowance, missed: Vec::new(), unknown: Vec::new() }
     }
 
     async fn compare_table(
         &self,
         name: TableName,
-        allowance: Allowance,
+        repair: Option<f64>,
         watch: &mut Watch<'_>,
-    ) -> Comparison {
+    ) -> Result<Comparison> {
         watch.begin(format!("table {name}"), self.estimate(&name));
         let mut comparison = Comparison {
             name: name.to_string(),
@@ -219,9 +226,11 @@ impl Verifier {
             covered: 1.0,
             ..Comparison::default()
         };
+        let mut allowance = Allowance::of_table(repair, &self.heal, &name);
         let compared = async {
             let (table, look) = (self.chunks.table_id(&name).await?, self.look().await?);
-            let table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance };
+            let allowance = &mut allowance;
+            let mut table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance };
             table.compare(watch, &mut comparison).await
         };
         if let Err(error) = compared.await {
@@ -229,18 +238,63 @@ impl Verifier {
         }
         comparison.conclude();
         comparison.position = self.position();
-        comparison
+        allowance.settle(&comparison, true)?;
+        self.tell_drift("mirror", "table", &comparison);
+        Ok(comparison)
+    }
+
+    /// A slow pass reads small chunks, for a chunk is read at once.
+    fn rows_at_once(&self, rows_per_second: Option<u64>) -> usize {
+        let most = rows_per_second.map_or(usize::MAX, |rate| usize::try_from(rate).unwrap_or(usize::MAX));
+        self.chunk_rows.min(most.max(100))
+    }
+
+    /// That all of a view was compared in a store, and when that began.
+    fn remember(&self, comparison: &Comparison, began_at: i64) -> Result<()> {
+        if !matches!(comparison.verdict, Verdict::Equal | Verdict::Drifted) {
+            return Ok(());
+        }
+        let consumer =
+            Consumer { store: comparison.store.as_str().into(), view: comparison.name.as_str().into() };
+        let verified =
+            VerifiedStatus { at_micros: began_at, rows: comparison.rows, drifted: comparison.left() };
+        self.state.verified(&consumer, &verified)?;
+        self.board.view_verified(&consumer, verified);
+        Ok(())
+    }
+
+    fn tell_drift(&self, part: &str, what: &str, comparison: &Comparison) {
+        if comparison.drift() == 0 {
+            return;
+        }
+        let Comparison { name, missing, extra, different, repaired, .. } = comparison;
+        let mut cause = format!("{what} {name}: {missing} missing, {extra} extra, {different} different");
+        if *repaired > 0 {
+            cause.push_str(&format!("; {repaired} put right"));
+        }
+        if comparison.repair_stopped {
+            cause.push_str("; more than may be put right without asking");
+        }
+        if comparison.repair_held.is_some() {
+            cause.push_str("; to put it right waits for somebody");
+        }
+        self.board.happened(part, IncidentKind::Drifted, &cause);
     }
 
     /// Every document that the source has, then those that only a store has.
-    async fn compare_all(self: &Arc<Self>, subject: &mut Subject, watch: &mut Watch<'_>) -> Result<()> {
+    async fn compare_all(
+        self: &Arc<Self>,
+        subject: &mut Subject,
+        rows_per_second: Option<u64>,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
         if !subject.is_open() {
             return Ok(());
         }
         let truth = Truth::of(self, &subject.view).await?;
         let mut seen = SeenKeys::new(self.estimate(&subject.view.from));
         if subject.places.iter().any(|place| !place.part) {
-            let mut pages = truth.pages(self, None, self.chunk_rows, None);
+            let mut pages = truth.pages(self, None, self.rows_at_once(rows_per_second), rows_per_second);
             while let Some(page) = pages.next().await? {
                 let there = page.entries.iter().filter(|entry| entry.should != Should::NotBe);
                 there.for_each(|entry| seen.insert(&entry.text));
@@ -300,6 +354,23 @@ impl Verifier {
         Ok(())
     }
 
+    /// Tries a row once more that its store refused. An error says why it was refused again.
+    pub async fn retry(&self, row: &QuarantinedRow) -> Result<()> {
+        let gone = || Error::misconfigured("the file has this view in this store no longer");
+        let store = row.store.as_deref().ok_or_else(|| {
+            Error::misconfigured("this row has no key a store could keep it under").with_remedy("mend it at the source")
+        })?;
+        let plan = self.plans.iter().find(|plan| *plan.view.name == *row.view).ok_or_else(gone)?;
+        let target = self.target(store).ok_or_else(gone)?;
+        let key = self.key(&row.view, &row.key).ok_or_else(gone)?;
+        let truth = Truth::of(self, &plan.view).await?;
+        match self.mend_step(&truth, &target, &[key]).await?.into_iter().next() {
+            Some(refused) => Err(Error::unsupported(format!("refused again: {}", refused.reason))
+                .with_remedy("mend the row at the source, then try again")),
+            None => Ok(()),
+        }
+    }
+
     async fn settle(&self, place: &mut Place, truth: &Truth) -> Result<()> {
         let (missed, unknown) = (std::mem::take(&mut place.missed), std::mem::take(&mut place.unknown));
         if missed.is_empty() && unknown.is_empty() {
@@ -315,7 +386,7 @@ impl Verifier {
         let drifted: Vec<Missed> =
             drifted.filter(|missed| !(place.part && missed.drifted.kind == DriftKind::Missing)).collect();
         let of = self.estimate(&truth.view().from).max(place.comparison.rows);
-        let repair = !drifted.is_empty() && place.allowance.admits(&mut place.comparison, drifted.len(), of);
+        let repair = !drifted.is_empty() && place.allowance.admits(&mut place.comparison, drifted.len(), of)?;
         let mut keys = Vec::with_capacity(drifted.len());
         for Missed { key, mut drifted } in drifted {
             drifted.quarantined = self.state.is_quarantined(&consumer, &drifted.key)?;

@@ -299,7 +299,7 @@ pub(super) fn rate(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Op
     Some(rate)
 }
 
-fn boolean(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Option<bool> {
+pub(super) fn boolean(reader: &mut Reader<'_>, value: &Value<'_>, name: &str) -> Option<bool> {
     match value.get_ref() {
         DeValue::Boolean(b) => Some(*b),
         other => {

@@ -39,6 +39,14 @@ impl File {
             }
             None => out.push_str("# rate: as fast as the stores take it\n"),
         }
+        out.push_str("\n[verify]\n");
+        match self.verify.rows_per_second {
+            Some(rate) => {
+                let _ = writeln!(out, "rate = {}", string(&show_rate(rate)));
+            }
+            None => out.push_str("# rate: nothing is compared by itself\n"),
+        }
+        let _ = writeln!(out, "repair = {}", self.verify.repair);
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
         let heal = &self.heal;

@@ -82,6 +82,7 @@ pub struct File {
     pub serve: ServeSection,
     pub journal: JournalSection,
     pub backfill: BackfillSection,
+    pub verify: VerifySection,
     pub run: RunSection,
     /// Without it nothing is traced.
     pub telemetry: Option<TelemetrySection>,
@@ -139,6 +140,8 @@ impl File {
         let journal = sections::journal(&mut reader, section);
         let section = root.take_section(&mut reader, "backfill");
         let backfill = sections::backfill(&mut reader, section);
+        let section = root.take_section(&mut reader, "verify");
+        let verify = sections::verify(&mut reader, section);
         let section = root.take_section(&mut reader, "run");
         let run = sections::run(&mut reader, section);
         let section = root.take_section(&mut reader, "telemetry");
@@ -159,6 +162,7 @@ impl File {
                 serve,
                 journal,
                 backfill,
+                verify,
                 run,
                 telemetry,
                 heal,
@@ -336,6 +340,15 @@ impl Default for BackfillSection {
             rows_per_second_max: None,
         }
     }
+}
+
+/// `[verify]`: what is compared without being asked for.
+#[derive(Clone, Debug, Default)]
+pub struct VerifySection {
+    /// Rows of the source per second; `None`: nothing is compared by itself.
+    pub rows_per_second: Option<u64>,
+    /// Whether what drifted is put right too.
+    pub repair: bool,
 }
 
 /// `[run]`

@@ -1,4 +1,4 @@
-//! `[source]`, `[stores]`, `[journal]`, `[backfill]`, `[run]`.
+//! `[source]`, `[stores]`, `[journal]`, `[backfill]`, `[verify]`, `[run]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::reference;
 use super::unit::{self, DURATION_REMEDY, RATE_REMEDY, SIZE_REMEDY};
 use super::{
-    BackfillSection, JournalSection, RunSection, Setting, Settings, SourceSection, StoreSection, default,
+    BackfillSection, JournalSection, RunSection, Setting, Settings, SourceSection, StoreSection,
+    VerifySection, default,
 };
 use crate::Secret;
 
@@ -130,6 +131,26 @@ pub(super) fn backfill(reader: &mut Reader<'_>, section: Option<Section<'_>>) ->
     }
     section.finish(reader);
     backfill
+}
+
+pub(super) fn verify(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> VerifySection {
+    let mut verify = VerifySection::default();
+    let Some(mut section) = section else { return verify };
+    if let Some(value) = section.take(reader, "rate")
+        && let Some(rate) = amount(reader, value, "rate", unit::parse_rate, RATE_REMEDY)
+    {
+        if rate == 0 {
+            reader.wrong(value.span(), "`rate` is out of range", "write at least \"1/s\", or leave it out");
+        }
+        verify.rows_per_second = Some(rate);
+    }
+    if let Some(value) = section.take(reader, "repair")
+        && let Some(repair) = super::access::boolean(reader, value, "repair")
+    {
+        verify.repair = repair;
+    }
+    section.finish(reader);
+    verify
 }
 
 pub(super) fn run(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> RunSection {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater_model::file::{
     BackfillSection, File, HealSection, JournalSection, ObjectivesSection, Places, RunSection, ServeSection,
-    Setting, SourceSection, StoreSection, TelemetrySection, TlsFiles,
+    Setting, SourceSection, StoreSection, TelemetrySection, TlsFiles, VerifySection,
 };
 use headwater_model::heal::Level;
 use headwater_model::{
@@ -323,6 +323,7 @@ fn file() -> impl Strategy<Value = File> {
                     chunk_rows: backfill.1,
                     rows_per_second_max: backfill.2,
                 },
+                verify: VerifySection { rows_per_second: backfill.2, repair: backfill.0 % 2 == 0 },
                 run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
                 telemetry,
                 heal: HealSection {
@@ -364,6 +365,8 @@ proptest! {
         prop_assert_eq!(again.source.hold_for, file.source.hold_for);
         prop_assert_eq!(again.journal.bytes_max, file.journal.bytes_max);
         prop_assert_eq!(again.backfill.rows_per_second_max, file.backfill.rows_per_second_max);
+        prop_assert_eq!(again.verify.rows_per_second, file.verify.rows_per_second);
+        prop_assert_eq!(again.verify.repair, file.verify.repair);
         prop_assert_eq!(again.run.shutdown_within, file.run.shutdown_within);
         prop_assert_eq!(again.heal, file.heal);
         prop_assert_eq!(again.objectives, file.objectives);

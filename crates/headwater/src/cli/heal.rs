@@ -46,7 +46,7 @@ enum Command {
     },
     /// Leave a part alone: it is neither cleared nor filled again nor repaired. Bounds of source and disk are kept.
     Pause {
-        /// `source`, `store:NAME` or `all`.
+        /// `source`, `store:NAME`, `mirror` or `all`.
         part: String,
         /// For so long, such as 1h; without it, until `headwater heal resume`.
         #[arg(long = "for", value_name = "DURATION", value_parser = super::duration)]
@@ -56,7 +56,7 @@ enum Command {
     },
     /// End a pause.
     Resume {
-        /// `source`, `store:NAME` or `all`.
+        /// `source`, `store:NAME`, `mirror` or `all`.
         part: String,
         #[command(flatten)]
         name: Name,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_flow::serve::{self, Serving};
+use headwater_flow::verify::Background;
 use headwater_flow::{Handle, NamedStore, Options, Service};
 use headwater_model::file::{File, StoreSection};
 use headwater_model::{Error, ErrorKind, Source, SourceFacts};
@@ -111,8 +112,13 @@ pub fn build(
         heal: file.heal,
     };
     let tracer = telemetry.map(Telemetry::tracer);
-    let service =
-        Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?.traced(tracer.clone());
+    let background = Background {
+        rows_per_second: file.verify.rows_per_second,
+        repair: file.verify.repair.then_some(Background::REPAIR_SHARE),
+    };
+    let service = Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?
+        .traced(tracer.clone())
+        .verifying(background);
     let bounds = serve::Options {
         source_rate_per_second: file.serve.source_rate_per_second,
         source_parallel: file.serve.source_parallel,

@@ -33,6 +33,9 @@ pub struct Args {
     /// How much of a view in a store may be put right; a hundred documents always may.
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "1%", requires = "repair")]
     allow: f64,
+    /// Rows of the source that are read per second, at most, such as 5000/s.
+    #[arg(long, value_parser = rate)]
+    rate: Option<u64>,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -50,12 +53,18 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+fn rate(text: &str) -> Result<u64, String> {
+    let rate = text.strip_suffix("/s").unwrap_or(text).trim().parse().ok();
+    rate.filter(|rate| *rate > 0).ok_or_else(|| "write rows per second, as in 5000/s".to_owned())
+}
+
 /// Exit code 0 if everything that was asked for was compared and is equal, or was put right; 1 if something drifted; 2 if something
 /// could not be compared.
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let file = file::load(path)?;
     let repair = args.repair.then_some(args.allow);
-    let request = Request { views: args.views, store: args.store, sample: args.sample, repair };
+    let Args { views, store, sample, rate: rows_per_second, .. } = args;
+    let request = Request { views, store, sample, repair, rows_per_second };
     let asked = Verifying::begin(&file.data, request).await.context("cannot ask the running instance")?;
     let Some(mut verifying) = asked else {
         let error = Error::misconfigured(format!(
@@ -191,6 +200,9 @@ fn one(comparison: &Comparison, title: &str) -> String {
                 "  more drifted than is put right without asking: look why, then --repair --allow 100% or less\n",
             );
         }
+    }
+    if let Some(held) = &comparison.repair_held {
+        out.push_str(&format!("  nothing was put right: {held}; then --repair once more\n"));
     }
     for drifted in comparison.drifted.iter().take(KEYS_SHOWN) {
         let kind = match drifted.kind {

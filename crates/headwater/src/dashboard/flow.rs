@@ -88,6 +88,10 @@ fn store(store: &StoreStatus, x: f64, width: f64) -> Part {
     if store.quarantined_rows > 0 {
         lines.push(format!("{} in quarantine", count(store.quarantined_rows)));
     }
+    let drifted: u64 = store.views.iter().filter_map(|view| view.verified).map(|v| v.drifted).sum();
+    if drifted > 0 {
+        lines.push(format!("{} drifted", plural(usize::try_from(drifted).unwrap_or(usize::MAX), "row")));
+    }
     Part { x, y: 0.0, width, height: height(lines.len()), class: class(store.state), lines }
 }
 

@@ -282,6 +282,13 @@ pub fn quarantine(scene: &Scene) -> Markup {
                         "Discard"
                     }
                 }
+                @if row.store.is_some() {
+                    form method="post" action={ "/dashboard/quarantine/" (row.id) "/retry" } {
+                        button type="submit" aria-label={ "Try " (row.key) " of " (row.view) " in " (place) " again" } {
+                            "Try again"
+                        }
+                    }
+                }
             });
         }
         (Some(format!("quarantined-{}", row.id)), cells)
@@ -289,7 +296,8 @@ pub fn quarantine(scene: &Scene) -> Markup {
     html! {
         p {
             "A store refused these rows: of each it holds an older version, or none; or they have no key that a store could \
-             keep them under. All others flow on. Mend a row at the source: it is tried again when it is written there, and leaves this list once it is taken, or deleted."
+             keep them under. All others flow on. Mend a row at the source: it is tried again when it is written there, or \
+             when you say so, and leaves this list once it is taken, or deleted. Discarding an entry only takes it off this list."
         }
         (table("Rows in quarantine, the newest first", &columns, rows.collect()))
         @if scene.quarantine.len() >= QUARANTINE_SHOWN && total > QUARANTINE_SHOWN as u64 {

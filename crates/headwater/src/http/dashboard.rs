@@ -63,6 +63,15 @@ pub async fn approve(
     Ok(Redirect::to("/#incidents").into_response())
 }
 
+/// `/dashboard/quarantine/ID/retry`: the row is read at the source again and written to the store that refused it.
+pub async fn retry(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Result<Response, Problem> {
+    site.opened()?.handle.retry_quarantined(id).await.map_err(|error| {
+        let remedy = error.remedy().unwrap_or("try again").to_owned();
+        Problem::new(Kind::Unavailable, error.to_string()).remedy(remedy)
+    })?;
+    Ok(Redirect::to("/#quarantine").into_response())
+}
+
 fn html(text: String) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -25,6 +25,7 @@ pub fn routes(site: Arc<Site>) -> Router {
         .route("/dashboard/script.js", get(dashboard::script))
         .route("/dashboard/quarantine/{id}/discard", post(dashboard::discard))
         .route("/dashboard/heal/{id}/approve", post(dashboard::approve))
+        .route("/dashboard/quarantine/{id}/retry", post(dashboard::retry))
         .route("/v1/{pattern}", get(patterns::answer))
         .route("/openapi.json", get(openapi::show))
         .route("/livez", get(health::live))

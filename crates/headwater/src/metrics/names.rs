@@ -58,6 +58,9 @@ metrics! {
     VIEW_STATE = Gauge "headwater_view_state": "1 for the state the view in the store is in, 0 for the others.";
     VIEW_CHANGES = Counter "headwater_view_changes_total": "Changes applied to the view in the store.";
 
+    VIEW_VERIFIED_SECONDS = Gauge "headwater_view_verified_seconds": "When the newest comparison of all of the view with the source began, in seconds since 1970.";
+    VIEW_DRIFTED_ROWS = Gauge "headwater_view_drifted_rows": "Documents that differed from the source then and were not put right.";
+
     PART_DOCUMENTS = Gauge "headwater_part_documents": "Documents that the store holds of the view, where it holds part of it.";
     PART_MAX_DOCUMENTS = Gauge "headwater_part_max_documents": "Documents that it holds at most.";
     PART_HITS = Counter "headwater_part_hits_total": "Reads that the part answered.";

@@ -24,8 +24,8 @@ rank = { by = "shelf_id", score = "count(*)" }
 store = "local"
 "#;
 
-async fn shop() -> Service {
-    let service = Service::new("verify", FILE);
+async fn shop(file: &str) -> Service {
+    let service = Service::new("verify", file);
     let db = Connection::open(service.path("shop.db")).unwrap();
     db.execute_batch(
         "PRAGMA journal_mode = WAL;
@@ -67,7 +67,7 @@ fn of<'a>(report: &'a Json, view: &str, store: &str) -> &'a Json {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_named_by_key_and_field_and_repaired() {
-    let service = shop().await;
+    let service = shop(FILE).await;
     let equal = service.command(&["verify"]).expect(0).stdout;
     assert!(equal.contains("✓ item in local: equal\n  300 rows compared at offsets"), "{equal}");
     assert!(equal.contains("✓ mirror of item: equal"), "{equal}");
@@ -111,12 +111,66 @@ async fn drift_is_named_by_key_and_field_and_repaired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_drifts_is_found_and_put_right_without_being_asked_for() {
+    let file = format!("{FILE}\n[verify]\nrate = \"100000/s\"\nrepair = true\n");
+    let service = shop(&file).await;
+    let verified = |service: &Service| {
+        let status = service.command(&["status", "--json"]).stdout;
+        let status: Json = serde_json::from_str(&status).unwrap();
+        let local = status["stores"].as_array().unwrap().iter().find(|s| s["name"] == "local").unwrap();
+        let item = local["views"].as_array().unwrap().iter().find(|v| v["name"] == "item").unwrap();
+        item["verified"].clone()
+    };
+    let first = |service: &Service| verified(service)["at_micros"].as_i64();
+    service
+        .eventually("the view was verified by itself", async || match verified(&service) {
+            Json::Null => Err("never".to_owned()),
+            seen => {
+                if seen["rows"] == 300 && seen["drifted"] == 0 {
+                    Ok(())
+                } else {
+                    Err(seen.to_string())
+                }
+            }
+        })
+        .await;
+    // It is remembered, and a new instance does not begin from nothing.
+    let before = first(&service);
+    service.kill();
+    damage(&service, DAMAGE);
+    age(&service);
+    service.start();
+    service.healthy().await;
+    service
+        .eventually("the damage is found and put right", async || {
+            let said = service.command(&["incidents", "--json"]).stdout;
+            let found = said.contains("\"drifted\"")
+                && said.contains("view item: 1 missing, 1 extra, 1 different; 3 put right");
+            if found { Ok(()) } else { Err(said) }
+        })
+        .await;
+    assert!(first(&service) > before);
+    service
+        .eventually("nothing is left", async || {
+            let ran = service.command(&["verify"]);
+            if ran.code == 0 { Ok(()) } else { Err(ran.stdout + &ran.stderr) }
+        })
+        .await;
+}
+
+/// As if everything had been verified long ago.
+fn age(service: &Service) {
+    let db = Connection::open(service.path("headwater-data/state.db")).unwrap();
+    db.execute_batch("UPDATE verified SET at_micros = at_micros - 3600000000").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_for_is_refused_with_what_can() {
     let service = Service::new("verify-refused", FILE);
     let said = service.command(&["verify"]).expect(2).stderr;
     assert!(said.contains("no instance runs") && said.contains("headwater run"), "{said}");
     drop(service);
-    let service = shop().await;
+    let service = shop(FILE).await;
     for (args, parts) in [
         (&["verify", "items"][..], ["there is no view `items`", "name one of: item, shelf, most"]),
         (&["verify", "--store", "near"], ["there is no store `near`", "name one of: local, spare"]),
