@@ -192,8 +192,7 @@ impl Book {
 
     fn pause_of(&self, now_micros: i64, part: &str) -> Option<&Pause> {
         let holds = |pause: &&Pause| {
-            covers(&pause.part, part)
-                && pause.until_micros.is_none_or(|until| until > now_micros)
+            covers(&pause.part, part) && pause.until_micros.is_none_or(|until| until > now_micros)
         };
         self.pauses.iter().find(holds)
     }
@@ -205,7 +204,8 @@ fn covers(paused: &str, part: &str) -> bool {
         let store = paused.strip_prefix("store ")?;
         Some(part.strip_prefix("view ")?.strip_prefix(store)?.starts_with('/'))
     };
-    let of_mirror = || paused == MIRROR && part.strip_prefix(MIRROR).is_some_and(|rest| rest.starts_with(' '));
+    let of_mirror =
+        || paused == MIRROR && part.strip_prefix(MIRROR).is_some_and(|rest| rest.starts_with(' '));
     paused == ALL || paused == part || of_mirror() || of_store() == Some(true)
 }
 

@@ -12,8 +12,8 @@ use super::compare::Target;
 use super::page::{Page, Should};
 use super::report::{Comparison, REPAIRED_ANYWAY, Verdict};
 use super::truth::Truth;
-use crate::heal::{Heal, MIRROR};
 use crate::heal::table::{Event, PartKind};
+use crate::heal::{Heal, MIRROR};
 use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
 
@@ -85,7 +85,8 @@ impl Allowance {
             return self.heal.settle(&self.part, Action::Repair);
         }
         if comparison.repair_held.is_some() {
-            let first = comparison.drifted.first().map_or(String::new(), |first| format!("; {}, for one", first.key));
+            let first =
+                comparison.drifted.first().map_or(String::new(), |first| format!("; {}, for one", first.key));
             let Comparison { missing, extra, different, .. } = comparison;
             let evidence = format!("{missing} missing, {extra} extra, {different} different{first}");
             return self.heal.describe(&self.part, Action::Repair, evidence);

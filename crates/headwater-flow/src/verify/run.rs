@@ -168,9 +168,7 @@ impl Verifier {
             let places: Vec<Place> = whole
                 .chain(parts)
                 .filter(|(store, _)| request.store.as_ref().is_none_or(|only| **only == ***store))
-                .filter_map(|(store, part)| {
-                    Some(self.place(self.target(store)?, part, view, request.repair))
-                })
+                .filter_map(|(store, part)| Some(self.place(self.target(store)?, part, view, request.repair)))
                 .collect();
             if !places.is_empty() {
                 let (view, tables) = (Arc::clone(view), plan.tables.clone());
@@ -358,7 +356,8 @@ impl Verifier {
     pub async fn retry(&self, row: &QuarantinedRow) -> Result<()> {
         let gone = || Error::misconfigured("the file has this view in this store no longer");
         let store = row.store.as_deref().ok_or_else(|| {
-            Error::misconfigured("this row has no key a store could keep it under").with_remedy("mend it at the source")
+            Error::misconfigured("this row has no key a store could keep it under")
+                .with_remedy("mend it at the source")
         })?;
         let plan = self.plans.iter().find(|plan| *plan.view.name == *row.view).ok_or_else(gone)?;
         let target = self.target(store).ok_or_else(gone)?;
@@ -386,7 +385,8 @@ impl Verifier {
         let drifted: Vec<Missed> =
             drifted.filter(|missed| !(place.part && missed.drifted.kind == DriftKind::Missing)).collect();
         let of = self.estimate(&truth.view().from).max(place.comparison.rows);
-        let repair = !drifted.is_empty() && place.allowance.admits(&mut place.comparison, drifted.len(), of)?;
+        let repair =
+            !drifted.is_empty() && place.allowance.admits(&mut place.comparison, drifted.len(), of)?;
         let mut keys = Vec::with_capacity(drifted.len());
         for Missed { key, mut drifted } in drifted {
             drifted.quarantined = self.state.is_quarantined(&consumer, &drifted.key)?;

@@ -158,6 +158,81 @@ async fn what_drifts_is_found_and_put_right_without_being_asked_for() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_waits_for_whom_the_file_says_and_names_them() {
+    let service = shop(&format!("{FILE}\n[heal]\nrepair = \"one\"\n")).await;
+    damage(&service, DAMAGE);
+    let said = service.command(&["verify", "--repair"]).expect(1).stdout;
+    assert!(said.contains("nothing was put right: it differs from the source"), "{said}");
+    assert!(said.contains("waits for one person: `headwater heal approve 1 --as NAME`"), "{said}");
+    assert_eq!(verified(&service, &["item", "--store", "local"], 1)["views"][0]["different"], 1);
+    // Each view in a store is a matter of its own, and says what it is about.
+    let plan: Json =
+        serde_json::from_str(&service.command(&["heal", "plan", "--json"]).expect(0).stdout).unwrap();
+    let held = |plan: &Json| -> Vec<(String, String)> {
+        let all = plan["held"].as_array().unwrap().iter();
+        all.map(|one| (one["part"].to_string(), one["evidence"].to_string())).collect()
+    };
+    let expected = [
+        ("\"view local/item\"", "\"1 missing, 1 extra, 1 different; 7, for one\""),
+        ("\"view local/shelf\"", "\"0 missing, 0 extra, 1 different; 1, for one\""),
+        ("\"view local/most\"", "\"1 missing, 0 extra, 0 different; 2, for one\""),
+    ];
+    assert_eq!(held(&plan), expected.map(|(part, of)| (part.to_owned(), of.to_owned())));
+    service.command(&["heal", "approve", "1", "--as", "ann"]).expect(0);
+    // A pause of the store outweighs it.
+    service.command(&["heal", "pause", "store:local", "--as", "bo"]).expect(0);
+    let said = service.command(&["verify", "item", "--repair"]).expect(1).stdout;
+    assert!(said.contains("paused by bo: `headwater heal resume store:local`"), "{said}");
+    service.command(&["heal", "resume", "store:local", "--as", "bo"]).expect(0);
+    let said = service.command(&["verify", "--repair"]).expect(1).stdout;
+    assert!(said.contains("3 put right, 2 left"), "{said}");
+    // Used up.
+    damage(&service, "DELETE FROM item WHERE key = '9'");
+    let said = service.command(&["verify", "item", "--repair"]).expect(1).stdout;
+    assert!(said.contains("heal approve 4 "), "{said}");
+    // What is right again waits for nobody any more.
+    let nine = r#"INSERT INTO item (key, document) VALUES ('9', '{"id":9,"shelf_id":2,"name":"item 9"}')"#;
+    damage(&service, nine);
+    service.command(&["verify", "item"]).expect(0);
+    let plan = service.command(&["heal", "plan", "--json"]).expect(0).stdout;
+    assert!(!plan.contains("view local/item"), "{plan}");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_background_puts_right_what_was_approved_and_no_sooner() {
+    let file = format!("{FILE}\n[verify]\nrate = \"100000/s\"\nrepair = true\n[heal]\nrepair = \"two\"\n");
+    let service = shop(&file).await;
+    service.kill();
+    damage(&service, "DELETE FROM item WHERE key = '7'");
+    age(&service);
+    service.start();
+    let id = service
+        .eventually("the repair is held", async || {
+            let (status, _) = service.status();
+            status["heal"]["held"][0]["id"].as_u64().ok_or_else(|| status.to_string())
+        })
+        .await
+        .to_string();
+    service.command(&["heal", "approve", &id, "--as", "ann"]).expect(0);
+    service.command(&["verify", "item", "--store", "local"]).expect(1);
+    service.command(&["heal", "approve", &id, "--as", "bo"]).expect(0);
+    service
+        .eventually("it is put right by itself", async || {
+            let ran = service.command(&["verify", "item", "--store", "local"]);
+            if ran.code == 0 { Ok(()) } else { Err(ran.stdout + &ran.stderr) }
+        })
+        .await;
+    service
+        .eventually("who approved it is on record", async || {
+            let log = service.command(&["incidents", "--part", "view:local/item"]).expect(0).stdout;
+            if log.contains("ann, bo") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    service.stop();
+}
+
 /// As if everything had been verified long ago.
 fn age(service: &Service) {
     let db = Connection::open(service.path("headwater-data/state.db")).unwrap();

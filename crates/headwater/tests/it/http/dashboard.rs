@@ -126,16 +126,53 @@ async fn a_refused_row_is_listed_until_it_is_discarded() {
         })
         .await;
     let live = client.get("/dashboard/live").expect(200);
-    let (_, after) = live.text().split_once("action=\"").unwrap();
-    let (action, _) = after.split_once('"').unwrap();
-    client.ask("POST", action).expect(303);
-    client.ask("POST", action).expect(303);
+    let form = |what: &str| -> String {
+        let (before, _) = live.text().split_once(&format!("/{what}\"")).unwrap();
+        format!("{}/{what}", before.rsplit_once("action=\"").unwrap().1)
+    };
+    let again = client.ask("POST", &form("retry")).expect(503);
+    assert!(again.text().contains("refused again"), "{}", again.text());
+    client.ask("POST", &form("discard")).expect(303);
+    client.ask("POST", &form("discard")).expect(303);
     let live = client.get("/dashboard/live").expect(200);
     assert!(live.text().contains("No row is in quarantine"), "{}", live.text());
     let status = client.get("/status.json").expect(200).json();
     let counts: Vec<_> =
         status["stores"].as_array().unwrap().iter().map(|store| &store["quarantined_rows"]).collect();
     assert_eq!(counts, [0, 0], "{status}");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_row_is_taken_once_there_is_room_and_somebody_says_so() {
+    let small = SHOP.replace("{ url = \"memory:\" }", "{ url = \"memory:\", bytes_max = \"1MiB\" }");
+    let service = Service::new("page-retry", &small);
+    let db = open_shop(&service);
+    service.start();
+    let client = Client::of(&service).await;
+    service.healthy().await;
+    let large = |id: u32| format!("UPDATE books SET title = printf('%.*c', 600000, 'x') WHERE id = {id};");
+    db.execute_batch(&large(6)).unwrap();
+    db.execute_batch(&large(7)).unwrap();
+    let refused = service
+        .eventually("the second is refused", async || {
+            let live = client.get("/dashboard/live").expect(200);
+            let before = live.text().split_once("/retry\"").map(|(before, _)| before.to_owned());
+            before.ok_or_else(|| live.text().to_owned())
+        })
+        .await;
+    assert!(refused.contains("<code>7</code>"), "{refused}");
+    let retry = format!("{}/retry", refused.rsplit_once("action=\"").unwrap().1);
+    db.execute_batch("UPDATE books SET title = 'short' WHERE id = 6").unwrap();
+    service
+        .eventually("there is room", async || {
+            let again = client.ask("POST", &retry);
+            if again.status == 303 { Ok(()) } else { Err(again.text().to_owned()) }
+        })
+        .await;
+    let live = client.get("/dashboard/live").expect(200);
+    assert!(live.text().contains("No row is in quarantine"), "{}", live.text());
+    service.command(&["verify"]).expect(0);
     service.stop();
 }
 
