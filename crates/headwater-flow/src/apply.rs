@@ -135,11 +135,14 @@ impl Applier {
             self.keepers.begin(self.epoch, start.held.offset);
             self.board.store_connected(&self.name, &facts.server, facts.promise, &start.held);
             for plan in &self.plans {
-                let ready = self.state.fill(&self.consumer(plan), &plan.fingerprint)? == Fill::Ready;
-                self.board.view_ready(&self.consumer(plan), ready);
+                let consumer = self.consumer(plan);
+                let fill = self.state.fill(&consumer, &plan.fingerprint)?;
+                self.board.view_stale(&consumer, self.state.stale(&consumer)?);
+                self.board.view_ready(&consumer, matches!(fill, Fill::Ready | Fill::Gapped | Fill::Closing));
             }
             for view in self.keepers.views() {
                 let consumer = Consumer { store: self.name.clone(), view: view.name.clone() };
+                self.board.view_stale(&consumer, self.state.stale_anywhere(&view.name)?);
                 self.board.view_ready(&consumer, true);
             }
             if let Some(offset) = start.until {
@@ -216,12 +219,17 @@ impl Applier {
             // Documents that were derived before the mirror was made anew are not to be had again.
             let derived = !(plan.stateful && self.mapper.lacks_derived_after(before.offset));
             if continues && derived && fill == Fill::Stale {
+                self.board.view_ready(&consumer, false);
+                wanted.push(consumer);
+            } else if continues && derived && fill == Fill::Gapped {
+                // Read again over what is there, which is served meanwhile.
                 wanted.push(consumer);
             } else if !continues || !derived || fill == Fill::Wanted {
                 if continues {
                     // It is cleared later perhaps: neither is it ready until then, nor do reads that began before serve it.
                     self.state.want_fill(&consumer, &plan.fingerprint)?;
                 }
+                self.board.view_stale(&consumer, None);
                 to_clear.push(plan);
             }
         }
@@ -248,8 +256,9 @@ impl Applier {
             now.committed_at = end.committed_at.unwrap_or(0);
         }
         // Before they are cleared: what a reader does not find in them from now on may well be there.
-        for consumer in &wanted {
-            self.board.view_ready(consumer, false);
+        for change in &cleared {
+            let consumer = Consumer { store: self.name.clone(), view: change.view().name.clone() };
+            self.board.view_ready(&consumer, false);
         }
         if !cleared.is_empty() || now.offset != before.offset {
             let mut step = self.store.begin(self.epoch, before.offset).await?;

@@ -20,10 +20,11 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::chunks::{Chunks, InFlight, MARK_WITHIN};
+use crate::closing::Closing;
 use crate::fingerprint::Fingerprint;
 use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
-use crate::state::{Consumer, Job, State};
+use crate::state::{Consumer, Fill, Job, State};
 use crate::trace::{BackfillTrace, Tracer};
 
 /// A chunk is read in pieces of about this many bytes.
@@ -60,6 +61,9 @@ pub(crate) struct Backfill {
     pub parallel: usize,
     pub chunk_rows: usize,
     pub rows_per_second_max: Option<u64>,
+    pub closing: Closing,
+    /// Keys of what the source's present history never had: they are put right before anything else.
+    pub undo: BTreeMap<TableName, Vec<Key>>,
 }
 
 /// Asks for views to be filled: they hold nothing, or documents of an older shape.
@@ -71,9 +75,14 @@ impl Backfill {
             permits: Semaphore::new(self.parallel),
             backfill: self,
             retired: Mutex::new(BTreeSet::new()),
+            left_out: Mutex::new(BTreeSet::new()),
         });
         let mut running = JoinSet::new();
         let mut started = BTreeSet::new();
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            undone = reads.backfill.undo() => undone?,
+        }
         reads.start_new(&mut running, &mut started)?;
         let mut settle = tokio::time::interval(Duration::from_millis(25));
         let mut wanted: Vec<Request> = Vec::new();
@@ -93,6 +102,11 @@ impl Backfill {
                 },
                 _ = settle.tick() => {
                     reads.settle()?;
+                    let back = reads.take_back();
+                    if !back.is_empty() {
+                        gathered_at.get_or_insert_with(|| Instant::now() + GATHER_FOR);
+                        wanted.push(back);
+                    }
                     if gathered_at.is_some_and(|at| at <= Instant::now()) {
                         gathered_at = None;
                         reads.backfill.plan(&std::mem::take(&mut wanted))?;
@@ -104,17 +118,45 @@ impl Backfill {
         Ok(())
     }
 
+    /// Puts the keys right that only the source's former course of history had changed.
+    async fn undo(&self) -> Result<()> {
+        if self.state.undo()?.is_none() {
+            return Ok(());
+        }
+        let mut offset = Offset::ZERO;
+        let mut count = 0;
+        for (table, keys) in &self.undo {
+            let id = self.chunks.table_id(table).await?;
+            offset = offset.max(self.closing.mend(table, id, keys).await?);
+            count += keys.len();
+        }
+        self.chunks.wait_durable(offset).await?;
+        self.state.forget_undo()?;
+        self.board.undone(offset);
+        info!(keys = count, "what the source's former course alone had committed is undone");
+        Ok(())
+    }
+
     /// Turns requests into jobs: each table is read once for all that wait for it.
     fn plan(&self, requests: &[Request]) -> Result<()> {
         let mut tables: BTreeMap<TableName, (bool, BTreeSet<Consumer>)> = BTreeMap::new();
         let mut filling = BTreeMap::new();
+        let mut closing = BTreeSet::new();
         let mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for consumer in requests.iter().flatten() {
             let Some(plan) = self.plans.get(&consumer.view) else { continue };
-            filling.insert(consumer.clone(), plan.fingerprint.clone());
+            let in_place = match self.state.fill(consumer, &plan.fingerprint)? {
+                Fill::Gapped => closing.insert(consumer.clone()),
+                // Another request was there before.
+                Fill::Closing | Fill::Ready => continue,
+                Fill::Wanted | Fill::Stale | Fill::Filling => {
+                    filling.insert(consumer.clone(), plan.fingerprint.clone());
+                    false
+                }
+            };
             for (i, table) in plan.tables.iter().enumerate() {
                 let is_root = i == 0;
-                if is_root || (plan.stateful && !mirrored.contains(table)) {
+                if is_root || in_place || (plan.stateful && !mirrored.contains(table)) {
                     let entry = tables.entry(table.clone()).or_default();
                     entry.0 |= is_root;
                     entry.1.insert(consumer.clone());
@@ -122,12 +164,15 @@ impl Backfill {
             }
         }
         self.board.views_filling(filling.keys());
+        self.board.gaps_closing(&closing);
         // Embedded rows first: a root document made before its children are here would only be made again.
         let mut jobs: Vec<_> = tables.into_iter().collect();
         jobs.sort_by_key(|(_, (is_root, _))| *is_root);
         let jobs: Vec<_> =
             jobs.into_iter().map(|(t, (_, consumers))| (t, consumers.into_iter().collect())).collect();
-        self.state.start_jobs(&jobs, &filling.into_iter().collect::<Vec<_>>())
+        let (filling, closing): (Vec<_>, Vec<_>) =
+            (filling.into_iter().collect(), closing.into_iter().collect());
+        self.state.start_jobs(&jobs, &filling, &closing)
     }
 
     fn journal_ahead(&self, job: &Job) -> u64 {
@@ -145,6 +190,8 @@ struct Reads {
     permits: Semaphore,
     /// Jobs whose last chunk has landed, until every view that waited for them is ready.
     retired: Mutex<BTreeSet<u64>>,
+    /// Views whose gap could not be closed because their store went away: asked for again when it is back.
+    left_out: Mutex<BTreeSet<Consumer>>,
 }
 
 impl Reads {
@@ -166,8 +213,12 @@ impl Reads {
             }
             let reads = Arc::clone(self);
             running.spawn(async move {
-                let Ok(_permit) = reads.permits.acquire().await else { return Ok(()) };
-                reads.read_table(job).await
+                {
+                    let Ok(_permit) = reads.permits.acquire().await else { return Ok(()) };
+                    reads.read_table(&job).await?;
+                }
+                // A store that is behind is waited for, which must not hold up other reads.
+                reads.sweep(&job).await
             });
         }
         self.backfill.board.backfills_told();
@@ -200,7 +251,8 @@ impl Reads {
         }
         for (consumer, arrived) in waiting {
             if arrived && backfill.state.finish_fill(consumer)? {
-                backfill.board.view_ready(consumer, true);
+                let left = backfill.state.stale_anywhere(&consumer.view)?;
+                backfill.board.view_complete(consumer, left.is_none());
                 info!(view = %consumer.view, store = %consumer.store, "the view is complete");
             }
         }
@@ -213,8 +265,9 @@ impl Reads {
     }
 
     /// Reads one table to its end. Several chunks are in flight: the next is read while the last waits for its mark.
-    async fn read_table(&self, job: Job) -> Result<()> {
+    async fn read_table(&self, job: &Job) -> Result<()> {
         let backfill = &self.backfill;
+        let closes = !backfill.state.closing(job.id)?.is_empty();
         let table = self.backfill.chunks.table_id(&job.table).await?;
         let mut after = job.after.clone();
         let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
@@ -225,7 +278,7 @@ impl Reads {
         info!(table = %job.table, resumed = job.after.is_some(), "reading the table");
         loop {
             while !ended && in_flight.len() < backfill.parallel.max(2) {
-                while backfill.journal_ahead(&job) > AHEAD_BYTES {
+                while backfill.journal_ahead(job) > AHEAD_BYTES {
                     sleep(Duration::from_millis(10)).await;
                 }
                 if let Some(rate) = backfill.rows_per_second_max {
@@ -254,7 +307,7 @@ impl Reads {
                         offset = self.reread(&job.table, table, landed.reread).await?;
                     }
                     self.backfill.chunks.wait_durable(offset).await?;
-                    let done = chunk.last.then_some(offset);
+                    let done = (chunk.last && !closes).then_some(offset);
                     if !backfill.state.advance_job(job.id, chunk.upto.as_ref(), chunk.read, done)? {
                         info!(table = %job.table, "the read is no longer needed");
                         backfill.board.backfill_ends(job.id);
@@ -262,8 +315,8 @@ impl Reads {
                     }
                     backfill.board.backfill_rows(job.id, chunk.read);
                     landed_chunks += 1;
-                    if chunk.last {
-                        self.retire(&job);
+                    if done.is_some() {
+                        self.retire(job);
                     }
                 }
                 again => {
@@ -293,6 +346,42 @@ impl Reads {
                 chunks: landed_chunks,
                 again: again_chunks,
             });
+        }
+        Ok(())
+    }
+
+    /// Those that were left out and whose store is there again.
+    fn take_back(&self) -> Vec<Consumer> {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_back = |consumer: &Consumer| self.backfill.board.progress(&consumer.store).borrow().connected;
+        let back: Vec<Consumer> = left_out.iter().filter(|consumer| is_back(consumer)).cloned().collect();
+        left_out.retain(|consumer| !back.contains(consumer));
+        back
+    }
+
+    /// Deletes what the views that the job closes a gap for hold beyond what it read.
+    async fn sweep(&self, job: &Job) -> Result<()> {
+        let backfill = &self.backfill;
+        let goes_on = backfill.state.jobs()?.iter().any(|known| known.id == job.id && known.done.is_none());
+        if !goes_on {
+            return Ok(());
+        }
+        let consumers = backfill.state.closing(job.id)?;
+        let id = backfill.chunks.table_id(&job.table).await?;
+        let swept = backfill.closing.sweep(&job.table, id, &consumers).await?;
+        backfill.chunks.wait_durable(swept.offset).await?;
+        for consumer in &swept.left_out {
+            if let (Some(plan), Some(stale)) =
+                (backfill.plans.get(&consumer.view), backfill.state.stale(consumer)?)
+            {
+                backfill.state.open_gap(consumer, &plan.fingerprint, stale)?;
+                self.left_out.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.clone());
+            }
+        }
+        if backfill.state.advance_job(job.id, None, 0, Some(swept.offset))? {
+            self.retire(job);
+        } else {
+            backfill.board.backfill_ends(job.id);
         }
         Ok(())
     }

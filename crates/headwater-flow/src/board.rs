@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, ViewId};
+use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, View, ViewId};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::derive::Broken;
 use crate::incidents::Incidents;
 use crate::machine::Clock;
 use crate::serve::stats::{Histogram, HistogramSample};
-use crate::state::Consumer;
+use crate::state::{Consumer, Stale};
 use crate::status::{
     BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, VerifiedStatus,
     ViewStatus,
@@ -74,6 +74,8 @@ struct ViewPart {
     verified: Option<VerifiedStatus>,
     /// Set when a shape no longer fits the view's definition.
     error: Option<String>,
+    /// What it may lack because of a gap in the log.
+    stale: Option<Stale>,
 }
 
 /// How far a store is, for those who read from it.
@@ -87,6 +89,30 @@ pub(crate) struct Progress {
     pub stored: Offset,
     /// The views that are filled and derived: what they lack is not there.
     pub ready: Arc<BTreeSet<ViewId>>,
+    /// Of these, the ones that are put right after a gap, or after a failover: they may be older than `offset` says.
+    pub stale: Arc<BTreeMap<ViewId, Stale>>,
+}
+
+impl Progress {
+    /// The oldest state that one of `views` may show, if that is older than `offset` says.
+    pub fn stale<'v>(&self, views: impl IntoIterator<Item = &'v Arc<View>>) -> Option<Stale> {
+        if self.stale.is_empty() {
+            return None;
+        }
+        views
+            .into_iter()
+            .filter_map(|view| self.stale.get(&view.name))
+            .min_by_key(|stale| stale.upto)
+            .copied()
+    }
+}
+
+/// Keys of a course of history that the source has left are put right.
+#[derive(Clone, Copy, Debug)]
+struct Undoing {
+    stale: Stale,
+    /// Up to where the journal has what puts them right, once that is known.
+    until: Option<Offset>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +134,7 @@ struct StorePart {
     /// From a commit at the source to its being seen here, of the newest transaction of each step.
     visible: Histogram,
     lagging: bool,
+    undoing: Option<Undoing>,
     quarantined: u64,
     views: BTreeMap<Box<str>, ViewPart>,
     /// Told when the connection is to be given up.
@@ -220,8 +247,19 @@ impl StorePart {
     /// Tells readers what changed, if something did that concerns them.
     fn tell(&mut self) {
         let filled = |view: &ViewPart| view.ready && view.error.is_none();
+        if self.undoing.is_some_and(|undoing| undoing.until.is_some_and(|until| self.offset >= until)) {
+            self.undoing = None;
+        }
+        let undoing = self.undoing.map(|undoing| undoing.stale);
+        let oldest = |view: &ViewPart| view.stale.into_iter().chain(undoing).min_by_key(|stale| stale.upto);
         self.progress.send_if_modified(|progress| {
             let before = progress.clone();
+            let as_told =
+                self.views.iter().all(|(name, view)| progress.stale.get(name) == oldest(view).as_ref());
+            if !as_told {
+                let stale = self.views.iter().filter_map(|(name, view)| Some((name.clone(), oldest(view)?)));
+                progress.stale = Arc::new(stale.collect());
+            }
             (progress.connected, progress.offset, progress.stored) =
                 (self.connected, self.offset, self.stored);
             let unchanged =
@@ -423,6 +461,77 @@ impl Board {
     /// All of the view was compared with the source.
     pub fn view_verified(&self, consumer: &Consumer, verified: VerifiedStatus) {
         self.view(consumer, |view| view.verified = Some(verified));
+    }
+
+    /// A view in a store is whole, and if `everywhere`, no store that holds it has a gap any more: then those that hold part
+    /// of it have none either.
+    pub fn view_complete(&self, consumer: &Consumer, everywhere: bool) {
+        self.view(consumer, |view| view.stale = None);
+        if everywhere {
+            for store in self.lock().stores.values_mut() {
+                if let Some(view) = store.views.get_mut(&consumer.view) {
+                    view.stale = None;
+                }
+                store.tell();
+            }
+        }
+        self.view_ready(consumer, true);
+    }
+
+    /// What a view in a store may lack.
+    pub fn view_stale(&self, consumer: &Consumer, stale: Option<Stale>) {
+        self.view(consumer, |view| view.stale = stale);
+    }
+
+    /// These views are read again in place from now on.
+    pub fn gaps_closing(&self, consumers: &BTreeSet<Consumer>) {
+        let mut by_store: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for consumer in consumers {
+            self.view(consumer, |view| view.filling = true);
+            by_store.entry(&consumer.store).or_default().push(&consumer.view);
+        }
+        for (store, views) in by_store {
+            let cause = format!("read again in place, and served meanwhile: {}", views.join(", "));
+            self.lock().happened(&store_part(store), IncidentKind::Filling, &cause);
+        }
+    }
+
+    /// What a former course of the source's history alone had committed is still shown, of all views in all stores.
+    pub fn undoing(&self, stale: Stale) {
+        let mut inner = self.lock();
+        for store in inner.stores.values_mut() {
+            store.undoing = Some(Undoing { stale, until: None });
+            store.tell();
+        }
+    }
+
+    /// A store that has applied the journal up to `offset` shows nothing any more that is to be undone.
+    pub fn undone(&self, offset: Offset) {
+        let mut inner = self.lock();
+        for store in inner.stores.values_mut() {
+            if let Some(undoing) = &mut store.undoing {
+                undoing.until = Some(offset);
+            }
+            store.tell();
+        }
+        inner.happened(
+            "source",
+            IncidentKind::Recovered,
+            "what only the former primary had committed is undone",
+        );
+        drop(inner);
+        self.moved.notify_waiters();
+    }
+
+    /// The source takes another course of history from now on, and is followed without a gap, or with one that is told of
+    /// beside this.
+    pub fn source_moved(&self, cause: &str) {
+        self.lock().happened("source", IncidentKind::Promoted, cause);
+    }
+
+    /// The log tells nothing of some time for some tables.
+    pub fn source_gap(&self, cause: &str) {
+        self.lock().happened("source", IncidentKind::Gap, cause);
     }
 
     /// These views are filled from now on.
@@ -713,7 +822,11 @@ fn store_status(
     let state = match &part.failure {
         Some((state, _)) => *state,
         None if !part.connected => PartState::Starting,
-        None if part.views.values().any(|view| !view.ready) => PartState::Rebuilding,
+        None if part.views.values().any(|view| !view.ready || view.stale.is_some())
+            || part.undoing.is_some() =>
+        {
+            PartState::Rebuilding
+        }
         None if lag_ms > LAGGING_MS => PartState::Lagging,
         None => PartState::Healthy,
     };
@@ -721,9 +834,15 @@ fn store_status(
         name: name.to_string(),
         state: match (&view.error, view.ready) {
             (Some(_), _) => PartState::Paused,
-            (None, true) => state_of_view(state),
-            (None, false) => PartState::Rebuilding,
+            (None, true) if view.stale.is_none() && part.undoing.is_none() => state_of_view(state),
+            (None, _) => PartState::Rebuilding,
         },
+        stale_since_micros: view
+            .stale
+            .into_iter()
+            .chain(part.undoing.map(|u| u.stale))
+            .map(|s| s.since)
+            .min(),
         error: view.error.clone(),
         rows: view.rows,
         changes_per_second: view.changes.per_second(),

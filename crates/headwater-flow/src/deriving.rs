@@ -109,6 +109,7 @@ impl Deriving {
         Ok(Deriving { deriver, reader, writer, derived, shared, upto, saved, whole_before, is_new })
     }
 
+    /// The mirror's file.
     pub fn mirror_path(data: &Path) -> PathBuf {
         data.join("mirror.db")
     }

@@ -12,11 +12,11 @@
 //! number was not given out yet at some moment was put into the log after that moment, and everything that was committed
 //! before the moment has come by before it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use headwater_model::{ChunkId, Error, Offset, Position, Result, Source};
+use headwater_model::{ChunkId, Error, Lineage, Offset, Position, Result, Source};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,8 @@ pub(crate) struct Frontier {
     first_mark: ChunkId,
     next_mark: AtomicU64,
     reached: watch::Sender<Reached>,
+    /// Once the source is followed.
+    lineage: OnceLock<Lineage>,
     came_by: watch::Sender<CameBy>,
     whole_after: watch::Sender<Option<Offset>>,
     /// Held by the one who waits for a mark on behalf of all.
@@ -71,11 +73,37 @@ impl Frontier {
             first_mark,
             next_mark: AtomicU64::new(first_mark),
             reached: watch::Sender::new(reached),
+            lineage: OnceLock::new(),
             came_by: watch::Sender::new(None),
             whole_after: watch::Sender::new(None),
             turn: Mutex::new(()),
             began: Instant::now(),
             heard_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The source is followed from now on, behind `position` of its present course.
+    pub fn follows(&self, lineage: Lineage, position: Option<Position>) {
+        let _ = self.lineage.set(lineage);
+        self.reached.send_if_modified(|reached| {
+            reached.position = position;
+            true
+        });
+    }
+
+    /// The system that is followed; `None` before.
+    pub fn system(&self) -> Option<Arc<str>> {
+        match self.lineage.get() {
+            Some(lineage) => Some(Arc::clone(&lineage.system)),
+            None => self.reached().position.map(|position| position.system),
+        }
+    }
+
+    /// The same place on the course of history that is followed; `None` for one that is not in it.
+    pub fn place(&self, position: &Position) -> Option<Position> {
+        match self.lineage.get() {
+            Some(lineage) => lineage.place(position),
+            None => Some(position.clone()),
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use headwater_model::file::HealSection;
 use headwater_model::heal::Action;
 use headwater_model::{
-    ChunkRange, Embed, Epoch, Error, ErrorKind, Follow, Layout, Moment, Offset, Param, Position, Reshaped,
-    Result, Source, Store, TableFacts, TableName, View,
+    ChunkRange, ColumnFacts, Embed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment, Offset, Param,
+    ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +25,7 @@ use crate::backfill::{Backfill, ViewPlan};
 use crate::board::{Board, Progress, store_part};
 use crate::capture::Capture;
 use crate::chunks::Chunks;
+use crate::closing::{Closing, MirrorAt};
 use crate::counting::{Counting, Counts};
 use crate::derive::{self, Tables};
 use crate::deriving::{self, Deriving};
@@ -32,10 +33,12 @@ use crate::fingerprint::Fingerprint;
 use crate::frontier::{Frontier, Reached};
 use crate::heal::table::{Event, PartKind};
 use crate::heal::{Heal, MIRROR};
+use crate::history::{self, Resume};
 use crate::incidents::keeping::Keeping;
 use crate::journal::{self, Journal};
 use crate::landing::Windows;
 use crate::lock::FolderLock;
+use crate::lookback::{LookBack, has_moved};
 use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
@@ -45,13 +48,14 @@ use crate::repair::Menders;
 use crate::reshape::{Catalogue, Watch};
 use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
-use crate::state::{Consumer, Fill, State};
+use crate::state::{Consumer, Fill, Stale, State};
 use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::trace::Tracer;
 use crate::trace::transactions::Transactions;
 use crate::upkeep::Upkeep;
 use crate::verify::report::{Report, Request};
 use crate::verify::{self, Verifier};
+use crate::whereabouts::{Finder, Whereabouts};
 
 /// How long a store may take to say what it holds before it is left for later.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
@@ -114,6 +118,8 @@ struct Term {
     derived: Option<crate::watch::Receiver<Offset>>,
     /// Once everything runs.
     verifier: Option<Arc<Verifier>>,
+    /// Once everything is planned.
+    finder: Option<Arc<Finder>>,
     ended: CancellationToken,
     /// Ends the term, for others to take over.
     step_down: CancellationToken,
@@ -182,7 +188,7 @@ impl Handle {
 
     /// The system that is followed: positions of it compare.
     pub(crate) fn system(&self) -> Option<Arc<str>> {
-        self.term()?.frontier.reached().position.map(|position| position.system)
+        self.term()?.frontier.system()
     }
 
     /// Of this term; `None` while this instance does not lead.
@@ -230,6 +236,14 @@ impl Handle {
         };
         let waited = waiting.map_or(0, |since| u64::try_from(self.board.now_micros() - since).unwrap_or(0));
         Distance { age: silent.max(Duration::from_micros(waited)), transactions }
+    }
+
+    /// [`Handle::distance`], of what may lack commits that lie further back.
+    pub(crate) fn distance_of(&self, offset: Offset, stale: Option<Stale>) -> Distance {
+        let distance = self.distance(offset);
+        let Some(stale) = stale else { return distance };
+        let age = u64::try_from(self.board.now_micros() - stale.since).unwrap_or(0);
+        Distance { age: distance.age.max(Duration::from_micros(age)), ..distance }
     }
 
     /// How long ago it was last known that everything the source had committed was read; `None` while this instance does
@@ -299,6 +313,16 @@ impl Handle {
         Ok(true)
     }
 
+    /// What the source has of a row, and what became of it in every store and view that shows it. `Transient` while this
+    /// instance does not lead; else the errors of [`Finder::find`].
+    pub async fn find(&self, table: &str, key: &str) -> Result<Whereabouts> {
+        let Some(finder) = self.term().and_then(|term| term.finder) else {
+            return Err(Error::transient("this instance does not lead")
+                .with_remedy("ask the instance that does, with its file or on its machine"));
+        };
+        finder.find(table, key).await
+    }
+
     /// [`Handle::status`] with rows counted not longer than `age_max` ago, unless the stores are slow to count: then, after
     /// `within`, with what is known. Stores count only when this is asked, and at most every few seconds.
     pub async fn status_with_rows(&self, age_max: Duration, within: Duration) -> Status {
@@ -353,8 +377,23 @@ enum Ended {
     SteppedDown,
     /// A table's shape changed: everything is planned again.
     Reshaped,
-    /// The log between the journal and the source has a gap: views are filled again.
+    /// The log between the journal and the source has a gap: what it hides is read again.
     Gap(Error),
+    /// The source takes another course of history: a new term looks what that means.
+    Moved(Error),
+}
+
+/// The source's one place for a reader, taken.
+struct Taken {
+    stream: Box<dyn Follow>,
+    /// The source's history as it is followed from here on.
+    lineage: Lineage,
+    /// The same as it was before anything was made anew, to judge what was followed before by.
+    before: Lineage,
+    /// Where the log goes on; `None` at the beginning, and after a gap.
+    after: Option<Position>,
+    /// The source took another course since it was followed last.
+    moved: bool,
 }
 
 impl Service {
@@ -467,8 +506,11 @@ impl Service {
                     pause(&cancel).await;
                 }
                 Ended::Gap(why) => {
-                    error!(error = %why, "the log has a gap: every view is filled again from the source");
+                    error!(error = %why, "the log has a gap: every view is read again from the source");
                     gap = Some(why.to_string());
+                }
+                Ended::Moved(why) => {
+                    warn!(error = %why, "the source has taken another course of history: looking where to go on");
                 }
             }
         }
@@ -497,7 +539,7 @@ impl Service {
             Err(error) => Err(error),
         };
         match &ended {
-            Ok(Ended::Cancelled | Ended::Reshaped) => {}
+            Ok(Ended::Cancelled | Ended::Reshaped | Ended::Moved(_)) => {}
             Ok(Ended::SteppedDown) => self.board.standby("it stepped down, as a drill asked"),
             Ok(Ended::Failed(why) | Ended::Gap(why)) | Err(why) => self.board.source_failed(why),
             Ok(Ended::Fenced(why)) => self.board.standby(&why.to_string()),
@@ -539,11 +581,10 @@ impl Service {
             Journal::open(options)?
         };
         let last = journal.last_position();
-        let after = last.clone().filter(|_| !gap);
         // From a random number on: none of the marks that other terms left in the log has such a one. A clock would not do:
         // two instances that were started together, one of which waits, would count from about the same.
         let first_mark = fastrand::u64(1 << 32..1 << 62);
-        let reached = Reached { position: after.clone(), offset: journal.durable() };
+        let reached = Reached { position: last.clone().filter(|_| !gap), offset: journal.durable() };
         let frontier = Arc::new(Frontier::new(Arc::clone(&self.source), first_mark, reached));
         let tasks = CancellationToken::new();
         // Threads are not dropped with this future: they are told.
@@ -558,14 +599,16 @@ impl Service {
             derived: None,
             verifier: None,
             step_down: step_down.clone(),
+            finder: None,
         });
-        let Some(stream) = self.take_source(&tables, last.as_ref(), gap, cancel).await? else {
+        let Some(taken) = self.take_source(&tables, last.as_ref(), gap, &state, cancel).await? else {
             return Ok(Ended::Cancelled);
         };
-        let stream = match stream {
-            Ok(stream) => stream,
+        let taken = match taken {
+            Ok(taken) => taken,
             Err(why) => return Ok(Ended::Gap(why)),
         };
+        frontier.follows(taken.lineage.clone(), taken.after.clone());
         let epoch = Epoch(state.epoch()?.max(held.0).0 + 1);
         state.set_epoch(epoch)?;
         let server = self.source.inspect().await?;
@@ -579,10 +622,27 @@ impl Service {
             described.iter().map(|(name, now)| (name.clone(), Arc::clone(&now.table))).collect();
         let shapes = Arc::new(shapes);
         let plans = self.plans(&facts, &described)?;
+        let key =
+            |plan: &ViewPlan| facts.get(&plan.view.from).map(|table| key_params(table)).unwrap_or_default();
+        let keys: BTreeMap<_, _> = plans.iter().map(|plan| (plan.view.name.clone(), key(plan))).collect();
+        let back = LookBack {
+            journal: &journal,
+            state: &state,
+            board: &self.board,
+            plans: &plans,
+            keys: &keys,
+            tables: tables.iter().cloned().collect(),
+            lineage: &taken.before,
+            gap,
+            moved: taken.moved,
+        };
+        let undo = back.note()?;
+        // From here on a start needs not know what was followed before.
+        state.set_lineage(&taken.lineage)?;
+        self.know_tables(&state, &plans)?;
         if gap {
-            self.want_everything(&state, &plans)?;
-        } else {
-            self.know_tables(&state, &plans)?;
+            // Was allowed as a whole: no store asks again.
+            state.forget_filled()?;
         }
         heal.settle(SOURCE, Action::Rebuild)?;
         let reshaped = CancellationToken::new();
@@ -596,8 +656,8 @@ impl Service {
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
             plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
-        if gap || stateful.is_empty() || last.is_none() {
-            // Also without a gap: a mirror that nobody moves would miss what happens to its tables meanwhile. And a journal
+        if stateful.is_empty() || last.is_none() {
+            // A mirror that nobody moves would miss what happens to its tables meanwhile. And a journal
             // without an entry is not the one that a mirror, if there is one, was made from.
             Deriving::forget(&self.options.data)?;
             state.set_mirrored(&[])?;
@@ -649,11 +709,11 @@ impl Service {
             shapes: Arc::clone(&shapes),
             watch: Arc::clone(&watch),
             state: Arc::clone(&state),
-            last: after,
+            last: taken.after.clone(),
             last_offset: journal.durable(),
             last_committed_at: journal.last_committed_at().unwrap_or(0),
         };
-        running.spawn(named("capture", capture.run(stream, tasks.clone())));
+        running.spawn(named("capture", capture.run(taken.stream, tasks.clone())));
         running.spawn(named("frontier", Arc::clone(&frontier).run(tasks.clone())));
         let chunks = Arc::new(Chunks {
             source: Arc::clone(&self.source),
@@ -661,7 +721,42 @@ impl Service {
             journal: journal.clone(),
             frontier: Arc::clone(&frontier),
         });
+        let finder = Finder {
+            source: Arc::clone(&self.source),
+            stores: self.stores.iter().map(|store| (store.name.clone(), Arc::clone(&store.store))).collect(),
+            plans: plans.clone(),
+            tables: Arc::clone(&shapes),
+            keys: facts.iter().map(|(name, table)| (name.clone(), key_params(table))).collect(),
+            mirror: Deriving::mirror_path(&self.options.data),
+            journal: journal.clone(),
+            state: Arc::clone(&state),
+            board: Arc::clone(&self.board),
+        };
+        if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
+            term.finder = Some(Arc::new(finder));
+        }
+        let closing = Closing {
+            chunks: Arc::clone(&chunks),
+            board: Arc::clone(&self.board),
+            stores: self.stores.iter().map(|store| (store.name.clone(), Arc::clone(&store.store))).collect(),
+            flat: plans
+                .iter()
+                .filter(|plan| !plan.stateful)
+                .map(|plan| {
+                    let params = keys.get(&plan.view.name).cloned().unwrap_or_default();
+                    (plan.view.name.clone(), (Arc::clone(&plan.view), params))
+                })
+                .collect(),
+            mirror: derived.as_ref().map(|derived| MirrorAt {
+                path: Deriving::mirror_path(&self.options.data),
+                views: stateful,
+                tables: Arc::clone(&shapes),
+                upto: derived.upto.clone(),
+            }),
+        };
         let backfill = Backfill {
+            closing,
+            undo,
             chunks: Arc::clone(&chunks),
             state: Arc::clone(&state),
             board: Arc::clone(&self.board),
@@ -780,7 +875,12 @@ impl Service {
         };
         tasks.cancel();
         while running.join_next().await.is_some() {}
-        ended
+        match ended {
+            Ok(Ended::Gap(why)) if has_moved(&*self.source, &self.board, &taken.lineage, cancel).await => {
+                Ok(Ended::Moved(why))
+            }
+            ended => ended,
+        }
     }
 
     /// The stores that hold something, all of a view or part of it.
@@ -845,29 +945,21 @@ impl Service {
         tables: &[TableName],
         last: Option<&Position>,
         gap: bool,
+        state: &State,
         cancel: &CancellationToken,
-    ) -> Result<Option<Result<Box<dyn Follow>>>> {
+    ) -> Result<Option<Result<Taken>>> {
         let mut backoff = Backoff::new();
         let mut told = String::new();
         loop {
-            let tried = async {
-                // First of all: nothing is made, or dropped, in a database that is not ours.
-                self.recognise(last).await?;
-                if gap {
-                    self.source.forget().await?;
-                }
-                self.source.prepare(tables).await?;
-                self.source.follow(last.filter(|_| !gap)).await
-            };
-            let error = match tried.await {
-                Ok(stream) => return Ok(Some(Ok(stream))),
+            let error = match self.try_take(tables, last, gap, state).await {
+                Ok(taken) => return Ok(Some(Ok(taken))),
                 Err(error) if error.kind() == ErrorKind::OutOfStep => return Ok(Some(Err(error))),
                 Err(error) if error.is_retryable() => error,
                 Err(error) => return Err(error.while_doing("follow the source")),
             };
             if error.to_string() != told {
                 told = error.to_string();
-                info!(%error, "the source cannot be followed yet; standing by");
+                info!(%error, remedy = error.remedy(), "the source cannot be followed yet; standing by");
                 self.board.standby(&told);
             }
             tokio::select! {
@@ -878,12 +970,51 @@ impl Service {
         }
     }
 
+    async fn try_take(
+        &self,
+        tables: &[TableName],
+        last: Option<&Position>,
+        gap: bool,
+        state: &State,
+    ) -> Result<Taken> {
+        // First of all: nothing is made, or dropped, in a database that is not ours.
+        let mut lineage = None;
+        let mut after = None;
+        if let Some(last) = last {
+            let now = self.source.lineage(Some(last)).await?;
+            self.recognise(last, &now)?;
+            after = match history::resume(last, state.lineage()?.as_ref(), &now) {
+                _ if gap => None,
+                Resume::Here(position) | Resume::Left(position) => Some(position),
+                Resume::Lost(why) => return Err(Error::out_of_step(why)),
+            };
+            lineage = Some(now);
+        }
+        if gap {
+            self.source.forget().await?;
+        }
+        let joined = self.source.prepare(tables).await?;
+        if !gap {
+            state.note_joined(&joined)?;
+        }
+        // A source that began anew may have another name for itself.
+        let (before, lineage) = match lineage {
+            Some(before) if gap => (before, self.source.lineage(last).await?),
+            Some(before) => (before.clone(), before),
+            None => {
+                let lineage = self.source.lineage(None).await?;
+                (lineage.clone(), lineage)
+            }
+        };
+        let stream = self.source.follow(after.as_ref()).await?;
+        let moved = last.is_some_and(|last| last.system != before.system);
+        Ok(Taken { stream, lineage, before, after, moved })
+    }
+
     /// Refuses a source that is not the database the journal follows. One that took a new course of history (a failover,
-    /// a restore) is still that database: its gap is closed by filling again.
-    async fn recognise(&self, last: Option<&Position>) -> Result<()> {
-        let Some(last) = last else { return Ok(()) };
-        let (now, _) = self.source.progress().await?;
-        if now.is_same_database(last) {
+    /// a restore) is still that database.
+    fn recognise(&self, last: &Position, now: &Lineage) -> Result<()> {
+        if Position::new(Arc::clone(&now.system), 0).is_same_database(last) {
             return Ok(());
         }
         Err(Error::misconfigured(format!(
@@ -1009,18 +1140,19 @@ impl Service {
         Deriving::keep_only(&self.options.data, &kept)?;
         Ok(again)
     }
+}
 
-    /// Was allowed as a whole: no store asks again.
-    fn want_everything(&self, state: &State, plans: &[ViewPlan]) -> Result<()> {
-        state.forget_filled()?;
-        for plan in plans {
-            for store in &plan.view.stores {
-                let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
-                state.want_fill(&consumer, &plan.fingerprint)?;
-            }
-        }
-        Ok(())
-    }
+/// How the key of a table's rows reads.
+fn key_params(table: &TableFacts) -> Vec<Param> {
+    let column = |name: &str| table.columns.iter().find(|column| *column.name == *name);
+    let param = |column: &ColumnFacts| Param {
+        name: column.name.clone(),
+        role: ParamRole::Key,
+        kind: column.kind.clone(),
+        type_name: column.type_name.clone(),
+        required: true,
+    };
+    table.key.iter().filter_map(|name| column(name)).map(param).collect()
 }
 
 fn key_params_of(

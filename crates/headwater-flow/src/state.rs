@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use headwater_model::{Catalogued, Epoch, Error, Key, Offset, Refusal, Reshaped, Result, TableName, wire};
+use headwater_model::{
+    Catalogued, Epoch, Error, Key, Lineage, Offset, Refusal, Reshaped, Result, TableName, wire,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::fingerprint::{self, Fingerprint};
@@ -45,6 +47,28 @@ pub enum Fill {
     Filling,
     /// Holds the whole view.
     Ready,
+    /// Holds the whole view as it was before the log had a gap: to be read again in place, while it is read from.
+    Gapped,
+    /// The reads that close the gap are running.
+    Closing,
+}
+
+/// What a view in a store may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// It shows everything up to here.
+    pub upto: Offset,
+    /// When that was committed, microseconds since 1970: of what came later, some may be missing.
+    pub since: i64,
+}
+
+/// Entries of the journal that the source's present course of history never had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undo {
+    pub from: Offset,
+    pub upto: Offset,
+    /// Commit time of the last entry before them.
+    pub since: i64,
 }
 
 pub struct State {
@@ -72,7 +96,15 @@ CREATE TABLE IF NOT EXISTS mirrored (one INTEGER PRIMARY KEY CHECK (one = 1), sh
 CREATE TABLE IF NOT EXISTS filled (
     store TEXT NOT NULL, view TEXT NOT NULL, definition TEXT NOT NULL, PRIMARY KEY (store, view));
 INSERT OR IGNORE INTO filled SELECT store, view, definition FROM fill WHERE state = 'ready';
+CREATE TABLE IF NOT EXISTS gap (
+    store TEXT NOT NULL, view TEXT NOT NULL, upto INTEGER NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (store, view));
+CREATE TABLE IF NOT EXISTS joined (schema_name TEXT, table_name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS lineage (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS undo (
+    one INTEGER PRIMARY KEY CHECK (one = 1), first INTEGER NOT NULL, upto INTEGER NOT NULL, since INTEGER NOT NULL);
 ";
+
+const FORGET_GAP: &str = "DELETE FROM gap WHERE store = ?1 AND view = ?2";
 
 const FORGET_IDLE_JOBS: &str = "DELETE FROM job WHERE id NOT IN (SELECT job FROM consumer)";
 
@@ -132,6 +164,7 @@ impl State {
                     of,
                 )
                 .map_err(broken)?;
+            transaction.execute(FORGET_GAP, of).map_err(broken)?;
             transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
         }
         transaction.commit().map_err(broken)?;
@@ -156,8 +189,145 @@ impl State {
                 params![consumer.store, consumer.view],
             )
             .map_err(broken)?;
+        transaction.execute(FORGET_GAP, params![consumer.store, consumer.view]).map_err(broken)?;
         transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
         transaction.commit().map_err(broken)
+    }
+
+    /// The log has a gap for a view in a store, which may lack what came after `stale`. If it holds the whole view, it is to
+    /// be read again in place; if not, it is wanted anew. Whether it is in place. Reads that began before do not serve it.
+    pub fn open_gap(&self, consumer: &Consumer, fingerprint: &Fingerprint, stale: Stale) -> Result<bool> {
+        if !matches!(self.fill(consumer, fingerprint)?, Fill::Ready | Fill::Gapped | Fill::Closing) {
+            self.want_fill(consumer, fingerprint)?;
+            return Ok(false);
+        }
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        let of = params![consumer.store, consumer.view];
+        transaction
+            .execute("UPDATE fill SET state = 'gapped' WHERE store = ?1 AND view = ?2", of)
+            .map_err(broken)?;
+        // An older gap that is still open goes further back.
+        transaction
+            .execute(
+                "INSERT OR IGNORE INTO gap VALUES (?1, ?2, ?3, ?4)",
+                params![consumer.store, consumer.view, stale.upto.0 as i64, stale.since],
+            )
+            .map_err(broken)?;
+        transaction.execute("DELETE FROM consumer WHERE store = ?1 AND view = ?2", of).map_err(broken)?;
+        transaction.execute(FORGET_IDLE_JOBS, []).map_err(broken)?;
+        transaction.commit().map_err(broken)?;
+        Ok(true)
+    }
+
+    /// What a view in a store may lack because of a gap that is not closed yet.
+    pub fn stale(&self, consumer: &Consumer) -> Result<Option<Stale>> {
+        let found = self
+            .lock()
+            .query_row(
+                "SELECT upto, since FROM gap WHERE store = ?1 AND view = ?2",
+                params![consumer.store, consumer.view],
+                stale,
+            )
+            .optional();
+        found.map_err(broken)
+    }
+
+    /// What a view may lack that is read from whichever store holds it.
+    pub fn stale_anywhere(&self, view: &str) -> Result<Option<Stale>> {
+        let found = self
+            .lock()
+            .query_row("SELECT upto, since FROM gap WHERE view = ?1 ORDER BY upto LIMIT 1", [view], stale)
+            .optional();
+        found.map_err(broken)
+    }
+
+    /// Of the views that a job reads for, those that are read in place.
+    pub fn closing(&self, job: u64) -> Result<Vec<Consumer>> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare(
+                "SELECT store, view FROM consumer JOIN fill USING (store, view) WHERE job = ?1 AND state = 'closing'",
+            )
+            .map_err(broken)?;
+        let consumer = |row: &rusqlite::Row<'_>| {
+            Ok(Consumer { store: row.get::<_, String>(0)?.into(), view: row.get::<_, String>(1)?.into() })
+        };
+        select.query_map([job as i64], consumer).and_then(Iterator::collect).map_err(broken)
+    }
+
+    /// The log tells of these tables only from now on. Remembered until [`State::forget_joined`].
+    pub fn note_joined(&self, tables: &[TableName]) -> Result<()> {
+        let connection = self.lock();
+        for table in tables {
+            connection
+                .execute("INSERT INTO joined VALUES (?1, ?2)", params![table.schema, table.name])
+                .map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    pub fn joined(&self) -> Result<BTreeSet<TableName>> {
+        let connection = self.lock();
+        let mut select = connection.prepare("SELECT schema_name, table_name FROM joined").map_err(broken)?;
+        let name = |row: &rusqlite::Row<'_>| {
+            Ok(TableName::new(row.get::<_, Option<String>>(0)?.as_deref(), &row.get::<_, String>(1)?))
+        };
+        select.query_map([], name).and_then(Iterator::collect).map_err(broken)
+    }
+
+    pub fn forget_joined(&self) -> Result<()> {
+        self.lock().execute("DELETE FROM joined", []).map_err(broken)?;
+        Ok(())
+    }
+
+    /// The history that was followed last.
+    pub fn lineage(&self) -> Result<Option<Lineage>> {
+        let text: Option<String> = self
+            .lock()
+            .query_row("SELECT text FROM lineage", [], |row| row.get(0))
+            .optional()
+            .map_err(broken)?;
+        // One that cannot be read is none: it only ever makes the judgement stricter.
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    pub fn set_lineage(&self, lineage: &Lineage) -> Result<()> {
+        let text = serde_json::to_string(lineage)
+            .map_err(|e| Error::bug("a history cannot be written").with_cause(e))?;
+        self.lock()
+            .execute("INSERT INTO lineage VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET text = ?1", [text])
+            .map_err(broken)?;
+        Ok(())
+    }
+
+    /// What of the journal is to be undone, until it is.
+    pub fn undo(&self) -> Result<Option<Undo>> {
+        let undo = |row: &rusqlite::Row<'_>| {
+            Ok(Undo {
+                from: Offset(row.get::<_, i64>(0)?.unsigned_abs()),
+                upto: Offset(row.get::<_, i64>(1)?.unsigned_abs()),
+                since: row.get(2)?,
+            })
+        };
+        self.lock().query_row("SELECT first, upto, since FROM undo", [], undo).optional().map_err(broken)
+    }
+
+    /// To be undone too, beside what already is.
+    pub fn want_undo(&self, undo: Undo) -> Result<()> {
+        self.lock()
+            .execute(
+                "INSERT INTO undo VALUES (1, ?1, ?2, ?3) ON CONFLICT (one) DO UPDATE
+                 SET first = min(first, ?1), upto = max(upto, ?2), since = min(since, ?3)",
+                params![undo.from.0 as i64, undo.upto.0 as i64, undo.since],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+
+    pub fn forget_undo(&self) -> Result<()> {
+        self.lock().execute("DELETE FROM undo", []).map_err(broken)?;
+        Ok(())
     }
 
     /// A view in a store is to be read again, over what is there.
@@ -196,6 +366,8 @@ impl State {
         Ok(match (state.as_str(), since) {
             ("ready", Reshaped::No) => Fill::Ready,
             ("filling", Reshaped::No) => Fill::Filling,
+            ("gapped", Reshaped::No) => Fill::Gapped,
+            ("closing", Reshaped::No) => Fill::Closing,
             ("ready" | "stale", Reshaped::No | Reshaped::Rows) => Fill::Stale,
             _ => Fill::Wanted,
         })
@@ -269,7 +441,7 @@ impl State {
             .and_then(|mut select| select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
             .map_err(broken)?;
         for (store, view) in known.iter().filter(|(store, view)| !kept.contains(&(store, view))) {
-            for table in ["fill", "consumer", "quarantine", "filled"] {
+            for table in ["fill", "consumer", "quarantine", "filled", "gap"] {
                 let delete = format!("DELETE FROM {table} WHERE store = ?1 AND view = ?2");
                 transaction.execute(&delete, params![store, view]).map_err(broken)?;
             }
@@ -280,11 +452,13 @@ impl State {
         transaction.commit().map_err(broken)
     }
 
-    /// Starts the reads that fill `consumers`, and marks them as filling, in one step.
+    /// Starts the reads that fill consumers, and marks them as `filling`, or those whose gap they close as `closing`, in one
+    /// step.
     pub fn start_jobs(
         &self,
         jobs: &[(TableName, Vec<Consumer>)],
         filling: &[(Consumer, Fingerprint)],
+        closing: &[Consumer],
     ) -> Result<()> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(broken)?;
@@ -316,6 +490,14 @@ impl State {
                         fingerprint.definition,
                         fingerprint.tables_text()?
                     ],
+                )
+                .map_err(broken)?;
+        }
+        for consumer in closing {
+            transaction
+                .execute(
+                    "UPDATE fill SET state = 'closing' WHERE store = ?1 AND view = ?2",
+                    params![consumer.store, consumer.view],
                 )
                 .map_err(broken)?;
         }
@@ -525,6 +707,16 @@ impl State {
         select.query_map([limit], row).and_then(Iterator::collect).map_err(broken)
     }
 
+    /// Why a document is in quarantine, if it is.
+    pub fn why_quarantined(&self, consumer: &Consumer, key: &str) -> Result<Option<String>> {
+        let reason = self.lock().query_row(
+            "SELECT reason FROM quarantine WHERE store = ?1 AND view = ?2 AND key = ?3",
+            params![consumer.store, consumer.view, key],
+            |row| row.get(0),
+        );
+        reason.optional().map_err(broken)
+    }
+
     /// Forgets that a row was refused. The store it was refused by, `None` for the source; nothing if there is no such entry
     /// (any more).
     pub fn discard_quarantined(&self, id: i64) -> Result<Option<Option<Box<str>>>> {
@@ -548,6 +740,10 @@ impl State {
             .map_err(broken)?;
         Ok(())
     }
+}
+
+fn stale(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stale> {
+    Ok(Stale { upto: Offset(row.get::<_, i64>(0)?.unsigned_abs()), since: row.get(1)? })
 }
 
 fn failed(doing: &str, path: &Path, error: rusqlite::Error) -> Error {
@@ -587,6 +783,7 @@ mod tests {
                 .start_jobs(
                     &[(table.clone(), vec![consumer("book")])],
                     &[(consumer("book"), fingerprint("f1", 1))],
+                    &[],
                 )
                 .unwrap();
             let key = Key(vec![Value::Int(500), Value::text("x")]);
@@ -608,7 +805,7 @@ mod tests {
         let fill = |times| state.fill(&consumer("book"), &fingerprint("f", times)).unwrap();
         let filled = |times| {
             let of = [(consumer("book"), fingerprint("f", times))];
-            state.start_jobs(&[(altered(1).table.name.clone(), vec![consumer("book")])], &of).unwrap();
+            state.start_jobs(&[(altered(1).table.name.clone(), vec![consumer("book")])], &of, &[]).unwrap();
             assert!(state.finish_fill(&consumer("book")).unwrap());
         };
         filled(1);
@@ -657,6 +854,7 @@ mod tests {
             .start_jobs(
                 &[(table, both)],
                 &[(consumer("a"), fingerprint("f", 1)), (consumer("b"), fingerprint("f", 1))],
+                &[],
             )
             .unwrap();
         state.want_fill(&consumer("a"), &fingerprint("f", 1)).unwrap();
@@ -678,6 +876,45 @@ mod tests {
         );
         assert_eq!(state.fill(&consumer("b"), &fingerprint("f", 1)).unwrap(), Fill::Ready);
         assert!(state.jobs().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_closed_in_place_where_a_view_was_whole_and_filled_anew_where_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let of = fingerprint("f", 1);
+        let table = TableName::new(None, "t");
+        let fill = |view: &str| state.fill(&consumer(view), &of).unwrap();
+        let both = [(consumer("whole"), of.clone()), (consumer("half"), of.clone())];
+        state.start_jobs(&[(table.clone(), vec![consumer("whole"), consumer("half")])], &both, &[]).unwrap();
+        state.finish_fill(&consumer("whole")).unwrap();
+        let first = Stale { upto: Offset(7), since: 100 };
+        assert!(state.open_gap(&consumer("whole"), &of, first).unwrap());
+        assert!(!state.open_gap(&consumer("half"), &of, first).unwrap());
+        assert_eq!((fill("whole"), fill("half")), (Fill::Gapped, Fill::Wanted));
+        state.start_jobs(&[(table, vec![consumer("whole")])], &[], &[consumer("whole")]).unwrap();
+        assert_eq!(fill("whole"), Fill::Closing);
+        let job = state.jobs().unwrap()[0].id;
+        assert_eq!(state.closing(job).unwrap(), [consumer("whole")]);
+        // A second gap before the first is closed: reads begin anew, and what may be missing goes back to the first.
+        assert!(state.open_gap(&consumer("whole"), &of, Stale { upto: Offset(9), since: 200 }).unwrap());
+        assert_eq!((fill("whole"), state.jobs().unwrap().len()), (Fill::Gapped, 0));
+        assert_eq!(state.stale(&consumer("whole")).unwrap(), Some(first));
+        assert_eq!(state.stale_anywhere("whole").unwrap(), Some(first));
+        state.want_fill(&consumer("whole"), &of).unwrap();
+        assert_eq!(state.stale(&consumer("whole")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_to_be_undone_adds_up_until_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        assert_eq!(state.undo().unwrap(), None);
+        state.want_undo(Undo { from: Offset(5), upto: Offset(9), since: 50 }).unwrap();
+        state.want_undo(Undo { from: Offset(8), upto: Offset(12), since: 80 }).unwrap();
+        assert_eq!(state.undo().unwrap(), Some(Undo { from: Offset(5), upto: Offset(12), since: 50 }));
+        state.forget_undo().unwrap();
+        assert_eq!(state.undo().unwrap(), None);
     }
 
     #[test]

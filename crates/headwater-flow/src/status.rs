@@ -121,6 +121,9 @@ pub struct ViewStatus {
     pub rows: Option<u64>,
     pub changes_per_second: f64,
     pub changes_total: u64,
+    /// While a gap in the log is closed in place: documents may lack what was committed after this, microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_since_micros: Option<i64>,
     /// If the store holds part of the view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartStatus>,
@@ -234,7 +237,9 @@ pub enum IncidentKind {
     Lagging,
     /// Works again, or is in step again.
     Recovered,
-    /// The log has a gap: every view is filled again.
+    /// The source takes another course of history: a standby was promoted, or a backup restored.
+    Promoted,
+    /// The log has a gap: what it hides is read again.
     Gap,
     /// The journal keeps nothing for the store any more: it is filled again when it is back.
     LetGo,
@@ -262,6 +267,7 @@ impl IncidentKind {
             IncidentKind::Failed => "failed",
             IncidentKind::Lagging => "lagging",
             IncidentKind::Recovered => "recovered",
+            IncidentKind::Promoted => "promoted",
             IncidentKind::Gap => "gap",
             IncidentKind::LetGo => "let go",
             IncidentKind::Filling => "filling",
@@ -287,6 +293,7 @@ impl IncidentKind {
             | IncidentKind::LogDamaged => true,
             IncidentKind::Leading
             | IncidentKind::Standby
+            | IncidentKind::Promoted
             | IncidentKind::Recovered
             | IncidentKind::Filling
             | IncidentKind::Filled

@@ -1,6 +1,7 @@
 //! The slow rhythm beside the data's way: what the journal may forget, the bounds that protect source and disk, and the
 //! shapes of the source's tables.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,33 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 /// How long one question may take before it is left for the next time.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
+/// For so long entries stay in the journal that every store has, and in so much of its bound.
+const RECENT: Duration = Duration::from_secs(120);
+const RECENT_PART: u64 = 8;
+
+/// The journal's end as it was at each look of late.
+#[derive(Default)]
+struct Recent(VecDeque<(Instant, Offset)>);
+
+impl Recent {
+    /// The newest entry that came in longer ago than [`RECENT`].
+    fn before(&mut self, now: Instant, durable: Offset) -> Offset {
+        self.0.push_back((now, durable));
+        let mut before = Offset::ZERO;
+        while let Some((at, offset)) = self.0.front()
+            && now.duration_since(*at) >= RECENT
+        {
+            before = *offset;
+            self.0.pop_front();
+        }
+        if before > Offset::ZERO {
+            // Until the next one is old enough.
+            self.0.push_front((now - RECENT, before));
+        }
+        before
+    }
+}
+
 pub(crate) struct Upkeep {
     pub source: Arc<dyn Source>,
     pub journal: Journal,
@@ -48,6 +76,7 @@ impl Upkeep {
     pub async fn run(self, cancel: CancellationToken) -> Result<()> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut ask_at = Instant::now();
+        let mut recent = Recent::default();
         loop {
             tokio::select! {
                 biased;
@@ -55,7 +84,7 @@ impl Upkeep {
                 _ = look.tick() => {}
             }
             self.board.sample(self.journal.durable());
-            self.truncate()?;
+            self.truncate(recent.before(Instant::now(), self.journal.durable()))?;
             if Instant::now() >= ask_at {
                 tokio::select! {
                     biased;
@@ -69,7 +98,10 @@ impl Upkeep {
 
     /// Forgets what every store has applied. When the slowest store alone keeps the journal past its bound, the store is let
     /// go, and filled again later, rather than fill the disk or hold the source's log.
-    fn truncate(&self) -> Result<()> {
+    ///
+    /// What came in lately stays in any case, while there is room: should the source turn out to have lost it, its keys are
+    /// read again. `recent` is the entry before it.
+    fn truncate(&self, recent: Offset) -> Result<()> {
         let durable = self.journal.durable();
         let slowest = self.board.slowest();
         let mut upto = slowest.as_ref().map_or(durable, |(_, offset)| *offset);
@@ -78,6 +110,12 @@ impl Upkeep {
             && self.journal.bytes_after(offset.next()) > self.journal.bytes_max()
         {
             upto = self.let_go(&store, offset)?;
+        }
+        if self.journal.bytes() <= self.journal.bytes_max() / RECENT_PART {
+            upto = upto.min(recent);
+        }
+        if let Some(undo) = self.state.undo()? {
+            upto = upto.min(Offset(undo.from.0.saturating_sub(2)));
         }
         if let Some(derived) = &self.derived {
             derived.journal.truncate(upto)?;

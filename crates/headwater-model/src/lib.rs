@@ -47,7 +47,7 @@ pub use facts::{
 pub use key::Key;
 pub use nearest::nearest;
 pub use param::{BadParam, read_key};
-pub use position::{Epoch, Offset, Position};
+pub use position::{Epoch, Lineage, Offset, Position};
 pub use secret::Secret;
 pub use source::{Follow, Source};
 pub use store::{Apply, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};

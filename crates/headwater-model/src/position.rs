@@ -60,8 +60,58 @@ impl Position {
     }
 }
 
+/// The course of history that a source is on, and the ones that it came from.
+///
+/// A database takes a new course when a standby is promoted or a backup restored: up to there it shares the older course's
+/// history, and what the older course went on to commit it never had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The course it is on, as its positions name it.
+    pub system: Arc<str>,
+    /// The courses before it, oldest first, each at the place where it was left.
+    pub ancestors: Vec<Position>,
+}
+
+impl Lineage {
+    /// A system that never took a new course, as far as is known.
+    pub fn only(system: impl Into<Arc<str>>) -> Lineage {
+        Lineage { system: system.into(), ancestors: Vec::new() }
+    }
+
+    /// The same place on the present course; `None` for one that is not in its history.
+    pub fn place(&self, position: &Position) -> Option<Position> {
+        let here = |sequence| Position::new(Arc::clone(&self.system), sequence);
+        if position.system == self.system {
+            return Some(here(position.sequence));
+        }
+        self.left(&position.system).filter(|left| position.sequence <= *left).map(|_| here(position.sequence))
+    }
+
+    /// Where an older course was left, if the present one came from it.
+    pub fn left(&self, system: &str) -> Option<u64> {
+        self.ancestors.iter().find(|ancestor| *ancestor.system == *system).map(|ancestor| ancestor.sequence)
+    }
+}
+
 impl PartialOrd for Position {
     fn partial_cmp(&self, other: &Position) -> Option<Ordering> {
         (self.system == other.system).then(|| self.sequence.cmp(&other.sequence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_course_had_before_it_was_left_is_in_the_history_and_nothing_else() {
+        let ancestors = vec![Position::new("7/1", 100), Position::new("7/2", 200)];
+        let lineage = Lineage { system: "7/3".into(), ancestors };
+        let place =
+            |system: &str, sequence| lineage.place(&Position::new(system, sequence)).map(|p| p.sequence);
+        assert_eq!(place("7/3", 500), Some(500));
+        assert_eq!((place("7/1", 100), place("7/1", 101)), (Some(100), None));
+        assert_eq!((place("7/2", 150), place("7/2", 201)), (Some(150), None));
+        assert_eq!((place("7/4", 1), place("8/1", 1)), (None, None));
     }
 }

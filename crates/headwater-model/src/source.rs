@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Position, Read, Result, RetainedLog, SourceFacts,
-    TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Lineage, Position, Read, Result, RetainedLog,
+    SourceFacts, TableName,
 };
 
 /// A transactional database that can be followed.
@@ -15,9 +15,15 @@ pub trait Source: Send + Sync {
     /// Tables, keys, settings and risks. Reads only.
     async fn inspect(&self) -> Result<SourceFacts>;
 
+    /// Who the source is: its course of history, and those it came from. `known` is a place that was followed before; from
+    /// now on no server is spoken to that is of the same database and still on an older course than that, or than one that was
+    /// followed since. `Transient` while only such a server, or one that takes no writes, is there.
+    async fn lineage(&self, known: Option<&Position>) -> Result<Lineage>;
+
     /// Makes the source ready to be followed for `tables`: creates what is missing (publication and slot, change table
-    /// and triggers). Idempotent. `Denied` with the exact SQL to run when the role may not.
-    async fn prepare(&self, tables: &[TableName]) -> Result<()>;
+    /// and triggers). Idempotent. Of `tables`, returns those whose changes the log tells only from now on: if they were followed
+    /// before, it lacks some. `Denied` with the exact SQL to run when the role may not.
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>>;
 
     /// The log after `after`, or from the source's own retained start when `None`. Waits (bounded) and returns
     /// `Transient` while another instance follows; `OutOfStep` when the log after `after` is gone or belongs to

@@ -10,6 +10,7 @@ use headwater_flow::Handle;
 use headwater_flow::heal::Heal;
 use headwater_flow::status::Status;
 use headwater_flow::verify::report;
+use headwater_flow::whereabouts::Whereabouts;
 use headwater_model::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub const ROWS_AGE_MAX: Duration = Duration::from_secs(10);
 /// A store that counts for longer does not hold the answer up.
 pub const ROWS_WITHIN: Duration = Duration::from_secs(1);
 
+/// Tracing a row asks every store, and looks through the journal.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
+
 /// More than any answer needs: a bound on what a client takes from a socket.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
@@ -46,6 +50,11 @@ pub enum Request {
     Status,
     /// Answered by lines of [`Told`]. It ends when the client goes away.
     Verify(report::Request),
+    /// Answered by a [`Found`].
+    Where {
+        table: String,
+        key: String,
+    },
     /// This and all that follow are answered by a [`Done`].
     Approve {
         id: u64,
@@ -84,6 +93,14 @@ impl Done {
             Done::Refused(refused) => Err(refused.into()),
         }
     }
+}
+
+/// What became of a row.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Found {
+    Row(Box<Whereabouts>),
+    Refused(Refused),
 }
 
 /// One line about a verification.
@@ -160,6 +177,13 @@ async fn answer(client: UnixStream, handle: &Handle) -> io::Result<()> {
         Ok(Request::Verify(request)) => {
             let client = lines.into_inner().into_inner();
             verify(&request, handle, client, &mut write).await
+        }
+        Ok(Request::Where { table, key }) => {
+            let found = match handle.find(&table, &key).await {
+                Ok(found) => Found::Row(Box::new(found)),
+                Err(error) => Found::Refused(error.into()),
+            };
+            send(&mut write, &found).await
         }
         Ok(request) => {
             let done = match done(&request, handle) {
@@ -280,11 +304,33 @@ pub async fn ask(data: &Path) -> io::Result<Option<Status>> {
     ask_for(data, &Request::Status).await
 }
 
+/// What became of a row, told by the instance that leads in this data folder; `None` if none runs.
+pub async fn whereabouts(
+    data: &Path,
+    table: &str,
+    key: &str,
+) -> io::Result<Option<headwater_model::Result<Whereabouts>>> {
+    let asked = Request::Where { table: table.to_owned(), key: key.to_owned() };
+    let answer: Option<Found> = document(data, &asked, FOUND_WITHIN).await?;
+    Ok(answer.map(|answer| match answer {
+        Found::Row(found) => Ok(*found),
+        Found::Refused(refused) => Err(refused.into()),
+    }))
+}
+
 /// What is answered by one document; `None` if no instance runs.
 pub async fn ask_for<T: DeserializeOwned>(data: &Path, request: &Request) -> io::Result<Option<T>> {
+    document(data, request, ANSWER_WITHIN).await
+}
+
+async fn document<T: DeserializeOwned>(
+    data: &Path,
+    request: &Request,
+    within: Duration,
+) -> io::Result<Option<T>> {
     let Some(client) = connect(data, request).await? else { return Ok(None) };
     let mut answer = Vec::new();
-    match timeout(ANSWER_WITHIN, client.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)).await {
+    match timeout(within, client.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)).await {
         Ok(read) => read?,
         Err(_) => {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the running instance does not answer"));

@@ -1,12 +1,14 @@
 //! The connection URL and the settings of `[source]`. Refuses what it does not know, by name; never repeats a secret.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::file::{Settings, SourceSection};
 use headwater_model::{Error, Result, Secret};
 use percent_encoding::percent_decode_str;
 
+use super::line::Line;
 use crate::settings::Reader;
 
 /// Everything needed to connect and to name what is ours in the database.
@@ -24,6 +26,8 @@ pub(super) struct Config {
     pub publication: String,
     /// How long the server works on one access pattern.
     pub answer_within: Duration,
+    /// What is known of the servers' history, shared by all who connect.
+    pub line: Arc<Line>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +249,7 @@ fn parse_url(url: &str) -> Result<Config> {
         slot: "headwater".into(),
         publication: "headwater".into(),
         answer_within: crate::settings::ANSWER_WITHIN,
+        line: Arc::default(),
     })
 }
 

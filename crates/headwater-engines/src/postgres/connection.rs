@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::config::{Config, Host, SessionAttrs, TlsMode};
 use super::error::ServerError;
+use super::line::{self, Course};
 use super::tls;
 use super::wire::{Frame, Io, Wire, broken};
 
@@ -57,6 +58,8 @@ pub(super) enum Purpose {
 pub(super) struct Connection {
     pub wire: Wire,
     parameters: HashMap<String, String>,
+    /// Whose server it is, as far as it says.
+    pub course: Option<Course>,
     /// Whether the server waits for the next command: after an error it does once the error is read to its end.
     ready: bool,
 }
@@ -71,28 +74,50 @@ pub(super) struct Bound<'a> {
 pub(super) type Row = Vec<Option<String>>;
 
 impl Connection {
-    /// Tries the hosts in order and returns the first that answers and has the wanted role.
+    /// Tries the hosts in order, the usual one first, and returns the first that answers, has the wanted role and is not left
+    /// behind by a failover.
     pub async fn open(config: &Config, purpose: Purpose) -> Result<Connection> {
-        let mut first_error = None;
-        for host in &config.hosts {
-            let attempt = timeout(config.connect_within, Connection::open_host(config, host, purpose));
-            let error = match attempt.await {
-                Ok(Ok(connection)) => match connection.refuses_role(config.session) {
-                    None => return Ok(connection),
-                    Some(why) => Error::transient(format!("{host} {why}")),
-                },
+        let mut failed: Option<Error> = None;
+        for place in config.line.order(config.hosts.len()) {
+            let host = &config.hosts[place];
+            let attempt = async {
+                let mut connection = Connection::open_host(config, host, purpose).await?;
+                if let Some(why) = connection.refuses_role(config.session) {
+                    return Err(Error::transient(why));
+                }
+                connection.course = match purpose {
+                    Purpose::Sql => line::course_of_session(&mut connection).await?,
+                    Purpose::Replication => Some(line::identify(&mut connection).await?.0),
+                };
+                match &connection.course {
+                    Some(course) => config.line.judge(course).map(|()| connection),
+                    None => Ok(connection),
+                }
+            };
+            let error = match timeout(config.connect_within, attempt).await {
+                Ok(Ok(connection)) => {
+                    config.line.answered(place);
+                    return Ok(connection);
+                }
                 Ok(Err(error)) => error.while_doing(format!("connect to {host}")),
                 Err(_) => Error::transient(format!("connect to {host}: no answer in time")),
             };
-            // A later host may do, so an error counts only when all failed; the first names the usual host.
-            first_error.get_or_insert(error);
+            // A later host may do, so an error counts only when all failed. What one of them has become says more than that
+            // another is away; else the first names the usual host.
+            if failed
+                .as_ref()
+                .is_none_or(|failed| failed.is_retryable() && error.kind() == ErrorKind::OutOfStep)
+            {
+                failed = Some(error);
+            }
         }
-        Err(first_error.unwrap_or_else(|| Error::misconfigured("the source's URL names no host")))
+        Err(failed.unwrap_or_else(|| Error::misconfigured("the source's URL names no host")))
     }
 
     async fn open_host(config: &Config, host: &Host, purpose: Purpose) -> Result<Connection> {
         let io = connect(config, host).await?;
-        let mut connection = Connection { wire: Wire::new(io), parameters: HashMap::new(), ready: false };
+        let mut connection =
+            Connection { wire: Wire::new(io), parameters: HashMap::new(), course: None, ready: false };
         let mut parameters = vec![
             ("user", config.user.as_str()),
             ("database", config.database.as_str()),
@@ -182,6 +207,10 @@ impl Connection {
             SessionAttrs::Standby if !standby => Some("is not a standby"),
             _ => None,
         }
+    }
+
+    pub fn is_standby(&self) -> bool {
+        self.parameters.get("in_hot_standby").is_some_and(|value| value == "on")
     }
 
     /// The server's version as a number: 150018 for 15.18.

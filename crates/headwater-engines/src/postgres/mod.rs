@@ -5,6 +5,7 @@
 //! - `wire`, `connection`, `tls`, `pool`: the protocol, spoken by our own small client
 //! - `pgoutput`, `codec`, `time`: the log and its values
 //! - `catalog`, `tables`, `revision`: what only the database's catalog knows
+//! - `line`: which server may be spoken to after a failover
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
 //! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
@@ -23,6 +24,7 @@ mod dialect;
 mod error;
 mod follow;
 mod inspect;
+mod line;
 mod lsn;
 mod pgoutput;
 mod pool;

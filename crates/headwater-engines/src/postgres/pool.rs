@@ -42,7 +42,9 @@ impl Pool {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
                 Some(mut connection) => {
-                    if !connection.is_idle().await {
+                    // One that was kept from before a failover may still stand, at a server that is primary no more.
+                    if !self.config.line.is_current(connection.course.as_ref()) || !connection.is_idle().await
+                    {
                         continue;
                     }
                     connection

@@ -21,11 +21,20 @@ const UNSETTLED: &str = "headwater: waits for transactions that were open when t
 const SETTLED: &str = "headwater";
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 
+pub(super) struct Prepared {
+    pub tables: Vec<TableState>,
+    /// Those that were not published, all of each, until now.
+    pub joined: Vec<TableName>,
+    /// That they joined is on record at the server, until [`settled`] is called: a caller that dies before it has made its
+    /// own note is told again.
+    pub unsettled: bool,
+}
+
 pub(super) async fn prepare(
     connection: &mut Connection,
     config: &Config,
     wanted: &[TableName],
-) -> Result<Vec<TableState>> {
+) -> Result<Prepared> {
     check_server(connection).await?;
     if wanted.is_empty() {
         return Err(Error::misconfigured("no table is to be followed"));
@@ -46,21 +55,33 @@ pub(super) async fn prepare(
     let takes_away = existing.as_ref().is_some_and(|publication| {
         !publication.all_tables && !publication.tables.is_subset(&with_schemas(wanted))
     });
-    if takes_away && state.is_some() {
-        // Whoever follows now still needs what would be taken away: a standby waits its turn.
+    let was_unsettled = existing.as_ref().is_some_and(|publication| publication.unsettled);
+    let joined: Vec<TableName> = match &existing {
+        // Which of them it was is not on record.
+        Some(publication) if !publication.unsettled => {
+            wanted.iter().filter(|table| !publication.tells_all_of(table)).cloned().collect()
+        }
+        _ => wanted.to_vec(),
+    };
+    if (takes_away || !joined.is_empty()) && state.is_some() {
+        // Whoever follows now still needs what would be taken away, and must itself find that something is missing: a
+        // standby waits its turn.
         slot::wait_until_free(connection, config).await?;
     }
     let added = publish(connection, config, wanted, existing.as_ref()).await?;
+    let unsettled = added || was_unsettled;
     if state.is_none() {
         slot::create(connection, config).await?;
-        if existing.is_some_and(|publication| publication.unsettled) || added {
-            comment(connection, config, SETTLED).await;
-        }
-    } else if added || existing.is_some_and(|publication| publication.unsettled) {
+    } else if unsettled {
         settle(connection).await?;
-        comment(connection, config, SETTLED).await;
     }
-    Ok(states)
+    Ok(Prepared { tables: states, joined, unsettled })
+}
+
+/// Best effort: a publication that someone else made keeps its own comment, and then says nothing of being settled.
+pub(super) async fn settled(connection: &mut Connection, config: &Config) {
+    let name = sql::identifier(&config.publication);
+    let _ = connection.query(&format!("COMMENT ON PUBLICATION {name} IS {}", sql::literal(SETTLED))).await;
 }
 
 async fn check_server(connection: &mut Connection) -> Result<()> {
@@ -92,6 +113,14 @@ struct Publication {
     tables: BTreeSet<TableName>,
     filtered: BTreeSet<TableName>,
     whole_schemas: bool,
+}
+
+impl Publication {
+    /// Whether every change of the table is in the log.
+    fn tells_all_of(&self, table: &TableName) -> bool {
+        let full = TableName::new(Some(sql::schema(table)), &table.name);
+        self.options_fit && (self.all_tables || self.tables.contains(&full))
+    }
 }
 
 async fn publication(connection: &mut Connection, config: &Config) -> Result<Option<Publication>> {
@@ -216,12 +245,6 @@ async fn settle(connection: &mut Connection) -> Result<()> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Best effort: a publication that someone else made keeps its own comment, and then says nothing of being settled.
-async fn comment(connection: &mut Connection, config: &Config, text: &str) {
-    let name = sql::identifier(&config.publication);
-    let _ = connection.query(&format!("COMMENT ON PUBLICATION {name} IS {}", sql::literal(text))).await;
 }
 
 /// Drops slot and publication.

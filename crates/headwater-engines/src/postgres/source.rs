@@ -1,19 +1,20 @@
 //! The [`headwater_model::Source`] of PostgreSQL: which connection does what. The work is in the other files.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Position, Read, Result,
-    RetainedLog, SourceFacts, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, ErrorKind, Follow, Lineage, Position, Read,
+    Result, RetainedLog, SourceFacts, TableName,
 };
 
 use super::answer::Answers;
 use super::catalog::Catalog;
 use super::config::Config;
 use super::connection::{Connection, Purpose};
+use super::line::{self, Course};
 use super::pgoutput::{Decoder, MARK_PREFIX, mark_text};
 use super::pool::Pool;
 use super::wanted::Wanted;
@@ -31,6 +32,8 @@ pub struct Source {
     answers: Answers,
     catalog: Arc<Catalog>,
     wanted: Arc<Wanted>,
+    /// Whether tables joined the publication, and the caller has not gone on to follow since.
+    unsettled: AtomicBool,
     /// The server may forget its log up to here. Read by the running stream.
     released: Arc<AtomicU64>,
     /// `system identifier/timeline` of the server that answered last.
@@ -48,22 +51,24 @@ impl Source {
             config,
             catalog: Arc::default(),
             wanted: Arc::default(),
+            unsettled: AtomicBool::new(false),
             released: Arc::default(),
             system: Mutex::default(),
         })
+    }
+
+    async fn replication(&self) -> Result<Connection> {
+        Connection::open(&self.config, Purpose::Replication).await.map_err(no_sender)
     }
 
     fn known_system(&self) -> Option<Arc<str>> {
         self.system.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks who the server is, and where its log ends.
-    async fn identify(&self, replication: &mut Connection) -> Result<(Arc<str>, u64)> {
-        let rows = replication.query("IDENTIFY_SYSTEM").await?;
-        let cell = |i: usize| rows.first().and_then(|row| row.get(i).cloned().flatten()).unwrap_or_default();
-        let system: Arc<str> = format!("{}/{}", cell(0), cell(1)).into();
+    fn remember(&self, course: &Course) -> Arc<str> {
+        let system = course.name();
         *self.system.lock().unwrap_or_else(PoisonError::into_inner) = Some(system.clone());
-        Ok((system, lsn::parse(&cell(2))?))
+        system
     }
 
     /// Checks that the log after `after` is there to be had.
@@ -102,12 +107,25 @@ impl headwater_model::Source for Source {
         Ok(facts)
     }
 
-    async fn prepare(&self, tables: &[TableName]) -> Result<()> {
+    async fn lineage(&self, known: Option<&Position>) -> Result<Lineage> {
+        self.config.line.expect(known);
+        let mut replication = self.replication().await?;
+        if replication.is_standby() {
+            return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
+        }
+        let (course, _) = line::identify(&mut replication).await?;
+        let ancestors = line::ancestors(&mut replication, &course).await?;
+        replication.close().await;
+        Ok(Lineage { system: course.name(), ancestors })
+    }
+
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>> {
         let mut connection = self.others.get().await?;
-        let states = prepare::prepare(&mut connection, &self.config, tables).await?;
-        self.wanted.set(&states);
+        let prepared = prepare::prepare(&mut connection, &self.config, tables).await?;
+        self.wanted.set(&prepared.tables);
+        self.unsettled.store(prepared.unsettled, Ordering::Release);
         connection.keep();
-        Ok(())
+        Ok(prepared.joined)
     }
 
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>> {
@@ -134,9 +152,9 @@ impl headwater_model::Source for Source {
             ))
             .with_remedy("raise max_slot_wal_keep_size if following must survive longer pauses"));
         }
-        let mut replication =
-            Connection::open(&self.config, Purpose::Replication).await.map_err(no_sender)?;
-        let (system, end) = self.identify(&mut replication).await?;
+        let mut replication = self.replication().await?;
+        let (course, end) = line::identify(&mut replication).await?;
+        let system = self.remember(&course);
         if let Some(after) = after {
             self.check_start(after, &system, end, state.confirmed)?;
         }
@@ -149,7 +167,19 @@ impl headwater_model::Source for Source {
                 sql::literal(&sql::identifier(&self.config.publication)),
             ))
             .await
-            .map_err(|error| error.while_doing("start following"))?;
+            .map_err(|error| match error.kind() {
+                // It was there a moment ago: dropped or given up in between.
+                ErrorKind::Misconfigured => {
+                    Error::out_of_step(format!("the slot \"{slot}\" is there no more")).with_cause(error)
+                }
+                _ => error.while_doing("start following"),
+            })?;
+        self.config.line.follow(&course);
+        if self.unsettled.swap(false, Ordering::AcqRel) {
+            let mut connection = self.others.get().await?;
+            prepare::settled(&mut connection, &self.config).await;
+            connection.keep();
+        }
         let decoder = Decoder::new(system, slot, xid, start);
         Ok(Box::new(follow::start(
             replication,
@@ -210,11 +240,10 @@ impl headwater_model::Source for Source {
         let system = match self.known_system() {
             Some(system) => system,
             None => {
-                let mut replication =
-                    Connection::open(&self.config, Purpose::Replication).await.map_err(no_sender)?;
-                let (system, _) = self.identify(&mut replication).await?;
+                let mut replication = self.replication().await?;
+                let (course, _) = line::identify(&mut replication).await?;
                 replication.close().await;
-                system
+                self.remember(&course)
             }
         };
         let mut connection = self.others.get().await?;

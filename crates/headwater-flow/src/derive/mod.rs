@@ -19,12 +19,14 @@ mod deriver;
 mod dirty;
 mod encoding;
 mod groups;
+mod held;
 mod look;
 mod mirror;
 mod plan;
 mod projection;
 mod ranking;
 mod render;
+mod showing;
 mod stateless;
 #[cfg(test)]
 mod tests;
@@ -37,9 +39,11 @@ use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, 
 
 pub use collapse::collapse;
 pub use deriver::Deriver;
+pub(crate) use held::HeldKeys;
 pub(crate) use look::Look;
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
+pub(crate) use showing::{Showing, showing};
 pub use stateless::Stateless;
 
 /// The shapes of the source's tables as last seen.

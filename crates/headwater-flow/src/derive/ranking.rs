@@ -143,6 +143,11 @@ impl Ranked {
         Some(Share { k, value })
     }
 
+    /// The key of the group that the row belongs to, if it belongs to one.
+    pub(super) fn group_of(&self, cells: &[Value]) -> Option<Vec<u8>> {
+        self.share(cells).map(|_| self.key(cells))
+    }
+
     /// Bytes of the group's key, as the row prints it.
     fn key(&self, cells: &[Value]) -> Vec<u8> {
         key_bytes(self.group.iter().map(|cell| &cells[*cell]))

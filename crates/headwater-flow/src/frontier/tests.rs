@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Catalogued, Chunk, ChunkRange, Follow, Read, RetainedLog, SourceFacts, TableName,
+    Answer, Catalogued, Chunk, ChunkRange, Follow, Lineage, Read, RetainedLog, SourceFacts, TableName,
 };
 use tokio::time::Instant;
 
@@ -47,7 +47,10 @@ impl Source for Marks {
     async fn inspect(&self) -> Result<SourceFacts> {
         unreachable!("only marks are asked for")
     }
-    async fn prepare(&self, _: &[TableName]) -> Result<()> {
+    async fn lineage(&self, _: Option<&Position>) -> Result<Lineage> {
+        unreachable!("only marks are asked for")
+    }
+    async fn prepare(&self, _: &[TableName]) -> Result<Vec<TableName>> {
         unreachable!("only marks are asked for")
     }
     async fn follow(&self, _: Option<&Position>) -> Result<Box<dyn Follow>> {

@@ -1,5 +1,6 @@
 //! How new a store is, and waiting until it is new enough.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{Error, Offset, Position, Source};
@@ -25,9 +26,17 @@ pub(super) fn position(handle: &Handle, source: &dyn Source, text: &str) -> Resu
     let followed = handle.system();
     match (system, followed) {
         (Some(system), Some(followed)) if *system != *followed => {
-            Err(Refused::OtherHistory(Error::out_of_step(format!(
-                "the position is of system {system}, but the source is now system {followed}"
-            ))))
+            let given = Position::new(system, sequence);
+            handle.frontier().and_then(|frontier| frontier.place(&given)).ok_or_else(|| {
+                let why = if given.is_same_database(&Position::new(Arc::clone(&followed), 0)) {
+                    "which never came to it: what it stands for was lost in a failover, or was never committed"
+                } else {
+                    "which is another database"
+                };
+                Refused::OtherHistory(Error::out_of_step(format!(
+                    "the position is of system {system}, but the source is now system {followed}, {why}"
+                )))
+            })
         }
         (_, Some(followed)) => Ok(Position::new(followed, sequence)),
         (_, None) => Err(Refused::Unavailable {

@@ -46,7 +46,8 @@ impl Inner {
         {
             return Some(format!("has not filled view `{}` yet", view.name));
         }
-        let age = self.handle.distance(progress.offset).age;
+        let stale = progress.stale(pattern.plan.read.views());
+        let age = self.handle.distance_of(progress.offset, stale).age;
         if pattern.plan.access.stale.is_some_and(|most| age > most) {
             return Some(format!("is {} ms old", age.as_millis()));
         }

@@ -31,6 +31,7 @@ use super::{Inner, Pattern, Refused, Shown};
 use crate::board::Progress;
 use crate::part::{Offer, Part};
 use crate::service::{Distance, Handle, NamedStore};
+use crate::state::Stale;
 use crate::trace::read::Asking;
 
 /// The next store is asked beside the first after this many times what it usually takes, and within these bounds.
@@ -59,6 +60,8 @@ struct Candidate<'a> {
     store: &'a ReadStore,
     progress: Progress,
     distance: Distance,
+    /// What it may lack, although it is further on.
+    stale: Option<Stale>,
     /// Whether it holds part of the view only.
     part: bool,
 }
@@ -162,7 +165,15 @@ impl Inner {
         let Routed { found, store, position, age, .. } = routed;
         // Where nothing was committed since, a store is at an older place and still shows everything up to the one that was
         // asked for: whoever passes on the position of each answer never goes back.
-        let position = match (position, after) {
+        let here = |position: Position| match self
+            .handle
+            .frontier()
+            .and_then(|frontier| frontier.place(&position))
+        {
+            Some(here) => here,
+            None => position,
+        };
+        let position = match (position.map(here), after) {
             (None, after) => after,
             (Some(shown), Some(after)) if shown < after => Some(after),
             (shown, _) => shown,
@@ -441,9 +452,15 @@ impl Inner {
                 not("has not applied the position yet".to_owned());
                 continue;
             }
-            let distance = self.handle.distance(progress.offset);
+            let stale = progress.stale(views.iter().copied());
+            if demand.offset.is_some_and(|offset| stale.is_some_and(|stale| stale.upto < offset)) {
+                outlook = Outlook::MayCome;
+                not("is put right after a gap in the log, and may lack the position until then".to_owned());
+                continue;
+            }
+            let distance = self.handle.distance_of(progress.offset, stale);
             if demand.age_max.is_some_and(|most| distance.age > most) {
-                if distance.transactions == 0 && progress.connected {
+                if distance.transactions == 0 && progress.connected && stale.is_none() {
                     outlook = Outlook::Unheard;
                 }
                 not(format!("is {} {TOO_OLD}", distance.age.as_millis()));
@@ -453,7 +470,7 @@ impl Inner {
                 not("failed just now and is left alone for a moment".to_owned());
                 continue;
             }
-            return (Some(Candidate { store, progress, distance, part }), outlook);
+            return (Some(Candidate { store, progress, distance, stale, part }), outlook);
         }
         (None, outlook)
     }
@@ -482,12 +499,13 @@ impl Inner {
             return Ok(None);
         }
         let upto = upto.unwrap_or(held.offset).max(held.offset);
+        let from = candidate.stale.map_or(held.offset, |stale| stale.upto.min(held.offset));
         Ok(Some(Routed {
             found: answer.found,
             store: Some(candidate.store.name.clone()),
             position: held.position,
             age: candidate.distance.age,
-            at: At::Offsets { from: held.offset, upto, epoch: held.epoch },
+            at: At::Offsets { from, upto, epoch: held.epoch },
         }))
     }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_flow::verify::report::{Request, Verdict};
 use headwater_model::{
-    Catalogued, Change, Chunk, ChunkId, ChunkRange, Event, Follow, Layout, Position, Result, RetainedLog,
-    Row, Source, SourceFacts, Store, TableName, Value, View,
+    Catalogued, Change, Chunk, ChunkId, ChunkRange, Event, Follow, Layout, Lineage, Position, Result,
+    RetainedLog, Row, Source, SourceFacts, Store, TableName, Value, View,
 };
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::{Folder, Postgres, eventually};
@@ -362,7 +362,11 @@ impl Source for Gated {
         self.inner.inspect().await
     }
 
-    async fn prepare(&self, tables: &[TableName]) -> Result<()> {
+    async fn lineage(&self, known: Option<&Position>) -> Result<Lineage> {
+        self.inner.lineage(known).await
+    }
+
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>> {
         self.inner.prepare(tables).await
     }
 

@@ -8,6 +8,7 @@ mod counting;
 mod derive;
 mod derive_shapes;
 mod derive_speed;
+mod failover;
 mod filter;
 mod hazard;
 mod hidden;

@@ -103,6 +103,19 @@ impl Shop {
         Serving::new(self.life.handle.clone(), Arc::clone(&self.source), &stores, vec![plan], options)
     }
 
+    /// The service ends, something happens, and it begins anew.
+    fn restart(mut self, meanwhile: impl FnOnce(&Shop)) -> Shop {
+        self.life.end();
+        meanwhile(&self);
+        let stores = vec![
+            support::named("near", Arc::new(self.near.clone()) as Arc<dyn Store>),
+            support::named("far", Arc::new(self.far.clone()) as Arc<dyn Store>),
+        ];
+        let options = support::options(&self.folder.join("data"));
+        self.life = Life::begin(options, Arc::clone(&self.source), stores, std::slice::from_ref(&*self.view));
+        self
+    }
+
     /// Commits a new version of a book, and says where that is.
     fn write(&self, id: i64, version: i64) -> String {
         self.db.execute("UPDATE books SET version = ?2 WHERE id = ?1", (id, version)).unwrap();
@@ -401,4 +414,55 @@ fn the_source_is_not_promised_while_it_is_not_followed() {
     let [(pattern, why)] = &serving.unready()[..] else { panic!("{:?}", serving.unready()) };
     assert_eq!(&**pattern, "book");
     assert!(why.ends_with("source is not followed yet"), "{why}");
+}
+
+#[test]
+fn while_a_gap_is_closed_in_place_a_store_answers_those_who_ask_for_nothing_newer() {
+    let mut shop = Shop::settled("serve-gap");
+    let before = shop.write(1, 1);
+    let serving = shop.serving(book(false, None), Options::default());
+    assert_eq!(version(&shop.read(&serving, 1, Some(&before), PATIENCE).unwrap()), Some(1));
+    shop.life.wait_settled(PATIENCE);
+    let mut shop = shop.restart(|shop| {
+        shop.write(1, 2);
+        shop.db.execute_batch("DELETE FROM books WHERE id = 5").unwrap();
+        // Nobody has read it, and the log forgets it.
+        shop.db
+            .execute_batch("DELETE FROM headwater_change WHERE id < (SELECT max(id) FROM headwater_change)")
+            .unwrap();
+        shop.near.inject(Call::Commit, Fault::Hold);
+        shop.far.inject(Call::Commit, Fault::Hold);
+    });
+    let stale = |shop: &Shop| {
+        let status = shop.life.handle.status();
+        status.stores.iter().all(|store| store.views.iter().all(|view| view.stale_since_micros.is_some()))
+    };
+    until(|| stale(&shop).then_some(()));
+    let now = shop.write(2, 1);
+    let short = Duration::from_millis(300);
+    // What is held is served, to those who do not mind.
+    let stores = shop.serving(book(false, None), Options::default());
+    let held = until(|| shop.read(&stores, 1, None, short).ok());
+    assert_eq!(version(&held), Some(1));
+    assert!(held.shown.age > Duration::ZERO);
+    // What came after the gap is not shown yet, whatever the store's place in the journal.
+    let refused = shop.read(&stores, 1, Some(&now), short).unwrap_err();
+    assert!(matches!(refused, Refused::Behind { .. }), "{refused:?}");
+    // Nor is it as new as its place says.
+    let fresh = shop.serving(book(false, Some(Duration::from_millis(1))), Options::default());
+    assert!(matches!(shop.read(&fresh, 1, None, short), Err(Refused::Behind { .. })));
+    assert_eq!(fresh.unready().len(), 1);
+    let both = shop.serving(book(true, None), Options::default());
+    // Waiting for the stores takes its share of the time first.
+    let reply = until(|| shop.read(&both, 1, Some(&now), Duration::from_secs(2)).ok());
+    assert_eq!((by(&reply), version(&reply)), ("source", Some(2)));
+
+    shop.near.behave();
+    shop.far.behave();
+    shop.life.wait_settled(PATIENCE);
+    let reply = shop.read(&stores, 1, Some(&now), PATIENCE).unwrap();
+    assert_eq!(version(&reply), Some(2));
+    let gone = shop.read(&stores, 5, Some(&now), PATIENCE).unwrap();
+    assert!(matches!(gone.content, Content::Document(None)), "{gone:?}");
+    assert!(fresh.unready().is_empty() || !stale(&shop));
 }

@@ -114,16 +114,21 @@ impl Life {
 
     /// Ends as on SIGTERM.
     pub fn stop(mut self) {
+        self.end();
+        self.runtime.shutdown_timeout(Duration::from_secs(20));
+    }
+
+    /// [`Life::stop`], and something is left to look at.
+    pub fn end(&mut self) {
         self.assert_alive();
         self.cancel.cancel();
-        let ended = self
-            .runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(20), self.running).await });
+        let running = &mut self.running;
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), running).await });
         ended
             .expect("the service stops in time")
             .expect("the service does not panic")
             .expect("the service ends well");
-        self.runtime.shutdown_timeout(Duration::from_secs(20));
     }
 
     /// `None` when every view of every store is complete and in step, else what is not.

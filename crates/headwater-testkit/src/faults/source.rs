@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Follow, Position, Read, Result, RetainedLog,
-    Source, SourceFacts, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Follow, Lineage, Position, Read, Result,
+    RetainedLog, Source, SourceFacts, TableName,
 };
 use tokio::sync::watch;
 
@@ -85,7 +85,11 @@ impl Source for HeldLog {
         self.inner.inspect().await
     }
 
-    async fn prepare(&self, tables: &[TableName]) -> Result<()> {
+    async fn lineage(&self, known: Option<&Position>) -> Result<Lineage> {
+        self.inner.lineage(known).await
+    }
+
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>> {
         self.inner.prepare(tables).await
     }
 

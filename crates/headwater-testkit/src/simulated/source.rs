@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::{
     Answer, Catalogued, Chunk, ChunkId, ChunkRange, ColumnFacts, Error, Event, Follow, Indexable, Key,
-    Position, Read, Result, RetainedLog, Source, SourceFacts, TableFacts, TableName, Value,
+    Lineage, Position, Read, Result, RetainedLog, Source, SourceFacts, TableFacts, TableName, Value,
 };
 
 use super::database::{Database, Inner, SYSTEM, Slot, What};
@@ -33,10 +33,16 @@ impl Source for SimulatedSource {
         self.line.call("inspect", || Ok(facts(&self.database.lock()))).await
     }
 
-    async fn prepare(&self, tables: &[TableName]) -> Result<()> {
+    async fn lineage(&self, _: Option<&Position>) -> Result<Lineage> {
+        self.line.call("lineage", || Ok(Lineage::only(SYSTEM))).await
+    }
+
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>> {
         self.line.passage("prepare").await?;
+        let mut joined = tables.to_vec();
         let wait_for = {
             let mut inner = self.database.lock();
+            joined.retain(|table| !inner.published.contains(table));
             inner.published = tables.iter().cloned().collect();
             match inner.slot {
                 Some(_) => None,
@@ -50,7 +56,8 @@ impl Source for SimulatedSource {
             let confirmed = inner.end;
             inner.slot.get_or_insert(Slot { confirmed, reader: None, readers: 0 });
         }
-        self.line.passage("prepare").await
+        self.line.passage("prepare").await?;
+        Ok(joined)
     }
 
     async fn follow(&self, after: Option<&Position>) -> Result<Box<dyn Follow>> {

@@ -18,6 +18,7 @@ mod run;
 mod show;
 mod status;
 mod verify;
+mod whereabouts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Status(status::Args),
     /// Compare every store with the source, while both move, and name what differs.
     Verify(verify::Args),
+    /// Trace one row: what the source has of it, and what became of it in every store and view that shows it.
+    Where(whereabouts::Args),
     /// Show what happened to each part and what was done about it.
     Incidents(incidents::Args),
     /// Show what waits for somebody's approval, and approve, pause and resume healing.
@@ -85,6 +88,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Run(run) => run::run(run, &args.file).await,
         Command::Status(status) => status::run(status, &args.file).await,
         Command::Verify(verify) => verify::run(verify, &args.file).await,
+        Command::Where(row) => whereabouts::run(row, &args.file).await,
         Command::Incidents(incidents) => incidents::run(incidents, &args.file).await,
         Command::Heal(heal) => heal::run(heal, &args.file).await,
         Command::Drill(drill) => drill::run(drill, &args.file).await,

@@ -22,3 +22,4 @@ mod sqlite_source;
 mod stop;
 mod support;
 mod verify;
+mod whereabouts;

@@ -25,8 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_model::file::SourceSection;
 use headwater_model::{
-    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, Moment, Position, Read, Result, RetainedLog,
-    SourceFacts, TableName,
+    Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, Lineage, Moment, Position, Read, Result,
+    RetainedLog, SourceFacts, TableName,
 };
 use rusqlite::Connection;
 
@@ -158,13 +158,18 @@ impl headwater_model::Source for Source {
         self.read(inspect::facts).await
     }
 
-    async fn prepare(&self, tables: &[TableName]) -> Result<()> {
+    async fn lineage(&self, _known: Option<&Position>) -> Result<Lineage> {
+        let shared = self.shared.clone();
+        self.read(move |connection| Ok(Lineage::only(&*shared.registry(connection)?.system))).await
+    }
+
+    async fn prepare(&self, tables: &[TableName]) -> Result<Vec<TableName>> {
         let (tables, rows_max) = (tables.to_vec(), self.options.log_rows_max());
         self.write(
             |shared| &shared.writer,
             move |connection, _| {
                 if registry::is_prepared(connection, &tables, rows_max)? {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 in_write_transaction(connection, || registry::prepare(connection, &tables, rows_max))
             },

@@ -363,8 +363,8 @@ fn widen(connection: &Connection, key_width: usize) -> Result<()> {
     Ok(())
 }
 
-/// Captures exactly `asked` from now on. To be called in a write transaction.
-pub(super) fn prepare(connection: &Connection, asked: &[TableName], rows_max: u64) -> Result<()> {
+/// Captures exactly `asked` from now on. Returns those that were not until now. To be called in a write transaction.
+pub(super) fn prepare(connection: &Connection, asked: &[TableName], rows_max: u64) -> Result<Vec<TableName>> {
     let making = |e| failed(e, "make the change table");
     connection.execute_batch(&capture::own_tables()).map_err(making)?;
     let bound = capture::bound_trigger(rows_max);
@@ -386,10 +386,12 @@ pub(super) fn prepare(connection: &Connection, asked: &[TableName], rows_max: u6
         }
         connection.execute("DELETE FROM headwater_table WHERE id = ?1", [gone.id]).map_err(making)?;
     }
+    let mut joined = Vec::new();
     for name in asked {
         if before.iter().any(|r| r.asked == *name.name) {
             continue;
         }
+        joined.push(name.clone());
         let table = existing(connection, name)?;
         judge(&table)?;
         connection
@@ -403,7 +405,8 @@ pub(super) fn prepare(connection: &Connection, asked: &[TableName], rows_max: u6
             })
             .map_err(making)?;
     }
-    refresh(connection)
+    refresh(connection)?;
+    Ok(joined)
 }
 
 /// Whether [`prepare`] would change nothing.

@@ -4,6 +4,7 @@
 
 mod builder;
 mod install;
+mod standby;
 mod tls;
 
 use std::path::PathBuf;
