@@ -69,6 +69,8 @@ pub(crate) struct Applier {
     pub traces: Option<Arc<Transactions>>,
     pub backfill: mpsc::Sender<Request>,
     pub heal: Arc<Heal>,
+    /// Ends the term: everything is planned again.
+    pub replan: CancellationToken,
 }
 
 impl Applier {
@@ -242,6 +244,14 @@ impl Applier {
             return Ok(Start { held: now, wanted: Vec::new(), until: Some(whole) });
         }
         self.may_clear(held.as_ref(), continues, &to_clear)?;
+        let gapped = self.state.mirror_gap()?;
+        if to_clear.iter().any(|plan| plan.stateful && plan.tables.iter().any(|table| gapped.contains(table)))
+        {
+            // Made from the mirror before its gap is closed, documents would show what the store had long gone beyond.
+            self.state.want_new_mirror()?;
+            self.replan.cancel();
+            return Err(Error::transient("what documents are made from is read anew first"));
+        }
         let mut cleared = Vec::new();
         for plan in to_clear {
             let consumer = self.consumer(plan);

@@ -228,11 +228,20 @@ impl Reads {
     fn retire(&self, job: &Job) {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id);
         // A read that only flat views asked for may have begun before the mirror was there.
-        let plans = &self.backfill.plans;
-        if job.consumers.iter().any(|consumer| plans.get(&consumer.view).is_some_and(|plan| plan.stateful)) {
+        if job.consumers.iter().any(|consumer| self.is_stateful(consumer)) {
             let mut mirrored = self.backfill.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
             mirrored.insert(job.table.clone());
         }
+    }
+
+    fn is_stateful(&self, consumer: &Consumer) -> bool {
+        self.backfill.plans.get(&consumer.view).is_some_and(|plan| plan.stateful)
+    }
+
+    /// Whether the mirror holds rows of before a gap, which the job is to put right.
+    fn closes_mirror_gap(&self, job: &Job) -> Result<bool> {
+        Ok(job.consumers.iter().any(|consumer| self.is_stateful(consumer))
+            && self.backfill.state.mirror_gap()?.contains(&job.table))
     }
 
     /// Views whose reads have all landed and been applied are ready.
@@ -267,7 +276,7 @@ impl Reads {
     /// Reads one table to its end. Several chunks are in flight: the next is read while the last waits for its mark.
     async fn read_table(&self, job: &Job) -> Result<()> {
         let backfill = &self.backfill;
-        let closes = !backfill.state.closing(job.id)?.is_empty();
+        let closes = self.closes_mirror_gap(job)? || !backfill.state.closing(job.id)?.is_empty();
         let table = self.backfill.chunks.table_id(&job.table).await?;
         let mut after = job.after.clone();
         let mut limit = backfill.chunk_rows.min(FIRST_ROWS);
@@ -359,7 +368,7 @@ impl Reads {
         back
     }
 
-    /// Deletes what the views that the job closes a gap for hold beyond what it read.
+    /// Deletes what the mirror, and the views that the job closes a gap for, hold beyond what it read.
     async fn sweep(&self, job: &Job) -> Result<()> {
         let backfill = &self.backfill;
         let goes_on = backfill.state.jobs()?.iter().any(|known| known.id == job.id && known.done.is_none());
@@ -368,8 +377,13 @@ impl Reads {
         }
         let consumers = backfill.state.closing(job.id)?;
         let id = backfill.chunks.table_id(&job.table).await?;
-        let swept = backfill.closing.sweep(&job.table, id, &consumers).await?;
+        let mirror =
+            self.closes_mirror_gap(job)? || consumers.iter().any(|consumer| self.is_stateful(consumer));
+        let swept = backfill.closing.sweep(&job.table, id, mirror, &consumers).await?;
         backfill.chunks.wait_durable(swept.offset).await?;
+        if mirror {
+            backfill.state.close_mirror_gap(&job.table)?;
+        }
         for consumer in &swept.left_out {
             if let (Some(plan), Some(stale)) =
                 (backfill.plans.get(&consumer.view), backfill.state.stale(consumer)?)

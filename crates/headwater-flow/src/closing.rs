@@ -58,15 +58,19 @@ pub(crate) struct Swept {
 }
 
 impl Closing {
-    /// Deletes what the mirror or stores hold of a table and the source does not, on behalf of `consumers`. To be called when
-    /// every row of the source has landed.
-    pub async fn sweep(&self, table: &TableName, id: TableId, consumers: &[Consumer]) -> Result<Swept> {
+    /// Deletes what stores hold of a table and the source does not, on behalf of `consumers`, and what the `mirror` does. To be
+    /// called when every row of the source has landed.
+    pub async fn sweep(
+        &self,
+        table: &TableName,
+        id: TableId,
+        mirror: bool,
+        consumers: &[Consumer],
+    ) -> Result<Swept> {
         let begun = self.chunks.journal.durable();
         let mut swept = Swept { offset: begun, left_out: Vec::new() };
         let mut deleted = 0;
-        if consumers.iter().any(|consumer| !self.flat.contains_key(&consumer.view))
-            && let Some(mirror) = &self.mirror
-        {
+        if let Some(mirror) = self.mirror.as_ref().filter(|_| mirror) {
             let closed = |_| Error::transient("documents are not derived any more");
             mirror.upto.clone().wait_for(|upto| *upto >= begun).await.map_err(closed)?;
             let mut held = HeldKeys::open(&mirror.path, &mirror.views, &mirror.tables)?;

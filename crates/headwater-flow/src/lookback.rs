@@ -45,14 +45,14 @@ impl LookBack<'_> {
     pub fn note(&self) -> Result<BTreeMap<TableName, Vec<Key>>> {
         let end =
             Stale { upto: self.journal.durable(), since: self.journal.last_committed_at().unwrap_or(0) };
-        let everything = |view: &ViewPlan| !view.tables.is_empty();
+        let everything = |_: &TableName| true;
         if self.gap {
             self.open_gaps(end, everything)?;
         }
         let joined = self.state.joined()?;
         if !joined.is_empty() && !self.gap {
             let names: Vec<String> = joined.iter().map(ToString::to_string).collect();
-            if self.open_gaps(end, |plan| plan.tables.iter().any(|table| joined.contains(table)))? {
+            if self.open_gaps(end, |table| joined.contains(table))? {
                 let cause =
                     format!("the log did not tell of {}: views of them are read again", names.join(", "));
                 error!("{cause}");
@@ -110,18 +110,27 @@ impl LookBack<'_> {
         Ok(undo)
     }
 
-    /// The views that `concerned` picks are read again: in place where they were whole. Whether there are any that were.
-    fn open_gaps(&self, stale: Stale, concerned: impl Fn(&ViewPlan) -> bool) -> Result<bool> {
+    /// Views of the tables that `concerned` picks are read again: in place where they were whole. Whether there are any that
+    /// were.
+    fn open_gaps(&self, stale: Stale, concerned: impl Fn(&TableName) -> bool) -> Result<bool> {
+        let mirrored = self.plans.iter().filter(|plan| plan.stateful).flat_map(|plan| &plan.tables);
+        self.state.open_mirror_gap(mirrored.filter(|table| concerned(table)))?;
         let mut any = false;
-        for plan in self.plans.iter().filter(|plan| concerned(plan)) {
+        for plan in self.plans.iter().filter(|plan| plan.tables.iter().any(&concerned)) {
             for store in &plan.view.stores {
                 let consumer = Consumer { store: store.clone(), view: plan.view.name.clone() };
                 let key = self.keys.get(&plan.view.name).map(Vec::as_slice).unwrap_or_default();
+                let mut in_place = false;
                 if plan.stateful || is_readable(key) {
-                    any |= self.state.open_gap(&consumer, &plan.fingerprint, stale)?;
+                    in_place = self.state.open_gap(&consumer, &plan.fingerprint, stale)?;
                 } else {
                     self.state.want_fill(&consumer, &plan.fingerprint)?;
                 }
+                if plan.stateful && !in_place {
+                    // Filled from the mirror as it is, the view would first show what the store has long gone beyond.
+                    self.state.want_new_mirror()?;
+                }
+                any |= in_place;
             }
         }
         Ok(any)

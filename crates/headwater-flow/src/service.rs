@@ -656,7 +656,7 @@ impl Service {
         let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
         let stateful: Vec<_> =
             plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
-        if stateful.is_empty() || last.is_none() {
+        if stateful.is_empty() || last.is_none() || state.wants_new_mirror()? {
             // A mirror that nobody moves would miss what happens to its tables meanwhile. And a journal
             // without an entry is not the one that a mirror, if there is one, was made from.
             Deriving::forget(&self.options.data)?;
@@ -678,6 +678,11 @@ impl Service {
             // Only now: after a crash in between they are found to be reshaped once more.
             state.set_mirrored(&described.values().cloned().collect::<Vec<_>>())?;
             self.fill_mirror(&deriving, &state, &plans)?;
+            if deriving.is_new {
+                state.has_new_mirror()?;
+            }
+            let gapped = state.mirror_gap()?;
+            mirrored.lock().unwrap_or_else(PoisonError::into_inner).retain(|table| !gapped.contains(table));
             deriving.begin_new()?;
             let derived = deriving.derived();
             if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -814,6 +819,7 @@ impl Service {
                 traces: traces.clone(),
                 backfill: requests.clone(),
                 heal: Arc::clone(heal),
+                replan: reshaped.clone(),
             };
             running.spawn(named("apply", applier.run(tasks.clone())));
         }

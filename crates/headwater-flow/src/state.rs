@@ -98,6 +98,8 @@ CREATE TABLE IF NOT EXISTS filled (
 INSERT OR IGNORE INTO filled SELECT store, view, definition FROM fill WHERE state = 'ready';
 CREATE TABLE IF NOT EXISTS gap (
     store TEXT NOT NULL, view TEXT NOT NULL, upto INTEGER NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (store, view));
+CREATE TABLE IF NOT EXISTS mirror_gap (schema_name TEXT, table_name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS new_mirror (one INTEGER PRIMARY KEY CHECK (one = 1));
 CREATE TABLE IF NOT EXISTS joined (schema_name TEXT, table_name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS lineage (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS undo (
@@ -268,8 +270,62 @@ impl State {
     }
 
     pub fn joined(&self) -> Result<BTreeSet<TableName>> {
+        self.table_names("SELECT schema_name, table_name FROM joined")
+    }
+
+    /// The mirror's rows of these tables may lack what the log did not tell, and may be the source's no more: until
+    /// [`State::close_mirror_gap`], whoever is filled from them is so only after they were read again and swept.
+    pub fn open_mirror_gap<'a>(&self, tables: impl IntoIterator<Item = &'a TableName>) -> Result<()> {
         let connection = self.lock();
-        let mut select = connection.prepare("SELECT schema_name, table_name FROM joined").map_err(broken)?;
+        for table in tables {
+            connection
+                .execute("INSERT INTO mirror_gap VALUES (?1, ?2)", params![table.schema, table.name])
+                .map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    pub fn mirror_gap(&self) -> Result<BTreeSet<TableName>> {
+        self.table_names("SELECT schema_name, table_name FROM mirror_gap")
+    }
+
+    pub fn close_mirror_gap(&self, table: &TableName) -> Result<()> {
+        self.lock()
+            .execute(
+                "DELETE FROM mirror_gap WHERE schema_name IS ?1 AND table_name = ?2",
+                params![table.schema, table.name],
+            )
+            .map_err(broken)?;
+        Ok(())
+    }
+
+    /// The mirror is to be made anew before a term goes on, until [`State::has_new_mirror`].
+    pub fn want_new_mirror(&self) -> Result<()> {
+        self.lock().execute("INSERT OR IGNORE INTO new_mirror VALUES (1)", []).map_err(broken)?;
+        Ok(())
+    }
+
+    pub fn wants_new_mirror(&self) -> Result<bool> {
+        let found: Option<i64> = self
+            .lock()
+            .query_row("SELECT one FROM new_mirror", [], |row| row.get(0))
+            .optional()
+            .map_err(broken)?;
+        Ok(found.is_some())
+    }
+
+    /// A new mirror was begun: it has no gaps.
+    pub fn has_new_mirror(&self) -> Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(broken)?;
+        transaction.execute("DELETE FROM mirror_gap", []).map_err(broken)?;
+        transaction.execute("DELETE FROM new_mirror", []).map_err(broken)?;
+        transaction.commit().map_err(broken)
+    }
+
+    fn table_names(&self, select: &str) -> Result<BTreeSet<TableName>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(select).map_err(broken)?;
         let name = |row: &rusqlite::Row<'_>| {
             Ok(TableName::new(row.get::<_, Option<String>>(0)?.as_deref(), &row.get::<_, String>(1)?))
         };

@@ -210,7 +210,7 @@ fn a_primary_that_is_killed_under_load_is_followed_by_its_standby_without_a_gap_
         error.contains("an old primary that has come back") || error.contains("timeline 1")
     };
     wait_until("the old primary is refused", &mut life, refused);
-    assert_eq!(world.primary.psql("SELECT count(*) FROM pg_stat_replication"), "0");
+    assert_eq!(world.primary.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "0");
     block_on(world.standby.restart());
     life.wait_settled(PATIENCE);
     world.equal(&world.standby);

@@ -139,15 +139,23 @@ async fn a_commit_that_waits_for_a_standby_is_delivered_but_not_in_the_chunk() {
 async fn tables_that_join_wait_for_transactions_that_wrote_before() {
     let postgres = Postgres::start();
     postgres.psql("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
-    let mut log = Log::new(&postgres, &["a"]).await;
+    let log = Log::new(&postgres, &["a"]).await;
     let client = postgres.connect().await;
     client.batch_execute("BEGIN; INSERT INTO b VALUES (1)").await.unwrap();
+    // Whoever follows meanwhile would not know that it lacks something of the table.
+    let refused = log.source.prepare(&[name("a"), name("b")]).await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Transient && refused.to_string().contains("in use"), "{refused}");
     let source = log.source.clone();
-    let joining = tokio::spawn(async move { source.prepare(&[name("a"), name("b")]).await });
+    drop(log);
+    let joining = tokio::spawn({
+        let source = source.clone();
+        async move { source.prepare(&[name("a"), name("b")]).await }
+    });
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert!(!joining.is_finished(), "what the open transaction wrote is not published, so it must end first");
     client.batch_execute("COMMIT").await.unwrap();
-    joining.await.unwrap().unwrap();
+    assert_eq!(joining.await.unwrap().unwrap(), [name("b")]);
+    let mut log = Log::of(source, &["a", "b"]).await;
     // Whatever the log leaves out of that transaction, a chunk read from now on shows.
     let chunk = log.source.read_chunk(&range("b")).await.unwrap();
     assert_eq!(ids(&chunk), [1]);
