@@ -175,10 +175,11 @@ impl headwater_model::Source for Source {
                 _ => error.while_doing("start following"),
             })?;
         self.config.line.follow(&course);
-        if self.unsettled.swap(false, Ordering::AcqRel) {
+        if self.unsettled.load(Ordering::Acquire) {
             let mut connection = self.others.get().await?;
             prepare::settled(&mut connection, &self.config).await;
             connection.keep();
+            self.unsettled.store(false, Ordering::Release);
         }
         let decoder = Decoder::new(system, slot, xid, start);
         Ok(Box::new(follow::start(
