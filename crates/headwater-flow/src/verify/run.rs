@@ -197,10 +197,14 @@ impl Verifier {
             ..Comparison::default()
         };
         let progress = target.progress.borrow();
-        let why = match (progress.connected, progress.ready.contains(&view.name)) {
-            (true, true) => None,
-            (true, false) => Some("the view is being filled, or can be derived no further"),
-            (false, _) => Some("the store is not in step"),
+        let why = if !progress.connected {
+            Some("the store is not in step")
+        } else if !progress.ready.contains(&view.name) {
+            Some("the view is being filled, or can be derived no further")
+        } else if progress.stale.contains_key(&view.name) {
+            Some("the view is being put right after a gap in the source's log")
+        } else {
+            None
         };
         drop(progress);
         if let Some(why) = why {
