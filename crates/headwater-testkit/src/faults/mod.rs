@@ -3,7 +3,9 @@
 mod proxy;
 mod source;
 mod store;
+mod syscalls;
 
 pub use proxy::Proxy;
 pub use source::HeldLog;
 pub use store::{Call, Fault, FaultyStore};
+pub use syscalls::Syscalls;

@@ -1,9 +1,10 @@
-//! A TCP proxy between a client and an engine: cuts connections, refuses new ones, delays and throttles bytes.
+//! A TCP proxy between a client and an engine: cuts connections, refuses new ones, holds one direction or both, delays and
+//! throttles bytes, and leads to another engine after a failover.
 //!
 //! It knows nothing of protocols. Bytes are never changed or reordered; what was not passed on when a cut came is lost,
 //! as on a real network.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,45 +15,75 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What happens to bytes now.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Weather {
+    /// Where new connections lead to, on 127.0.0.1.
+    port: u16,
     /// Grows with each cut: connections of an older one are closed.
     cuts: u64,
     refuse: bool,
-    /// Nothing is passed on, and nothing is lost.
-    hold: bool,
+    /// Nothing that the client sends is passed on, and nothing is lost.
+    hold_requests: bool,
+    /// The same of what the engine sends.
+    hold_replies: bool,
     delay: Duration,
     bytes_per_second: Option<u64>,
 }
 
-/// A proxy on a port of its own of 127.0.0.1. Ends with all its connections on drop.
+impl Weather {
+    fn fine(port: u16, cuts: u64) -> Weather {
+        Weather {
+            port,
+            cuts,
+            refuse: false,
+            hold_requests: false,
+            hold_replies: false,
+            delay: Duration::ZERO,
+            bytes_per_second: None,
+        }
+    }
+}
+
+/// A proxy on a port of its own. Ends with all its connections on drop.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddr,
     weather: watch::Sender<Weather>,
     passed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// In front of the engine that listens on `port` of 127.0.0.1.
+    /// In front of the engine that listens on `port` of 127.0.0.1, on a port of 127.0.0.1.
     pub async fn to(port: u16) -> Proxy {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("open the proxy's port");
-        let own_port = listener.local_addr().expect("the proxy's port").port();
-        let (weather, seen) = watch::channel(Weather::default());
+        Proxy::at(IpAddr::V4(Ipv4Addr::LOCALHOST), port).await
+    }
+
+    /// In front of the engine that listens on `port` of 127.0.0.1, on a port of another address of this machine.
+    pub async fn at(address: IpAddr, port: u16) -> Proxy {
+        let listener = TcpListener::bind((address, 0)).await.expect("open the proxy's port");
+        let address = listener.local_addr().expect("the proxy's port");
+        let (weather, seen) = watch::channel(Weather::fine(port, 0));
         let passed = Arc::new(AtomicU64::new(0));
-        let target = SocketAddr::from(([127, 0, 0, 1], port));
-        let task = tokio::spawn(accept(listener, target, seen, passed.clone()));
-        Proxy { port: own_port, weather, passed, task }
+        let task = tokio::spawn(accept(listener, seen, passed.clone()));
+        Proxy { address, weather, passed, task }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
-    /// `url`, with the proxy's port in place of `port`, the engine's.
+    /// `url`, with the proxy's address in place of the engine's, which is `port` of 127.0.0.1.
     pub fn url(&self, url: &str, port: u16) -> String {
-        url.replacen(&format!(":{port}"), &format!(":{}", self.port), 1)
+        url.replacen(&format!("127.0.0.1:{port}"), &self.address.to_string(), 1)
+    }
+
+    /// Connections are closed, and new ones lead to `port`: another engine has taken over the address.
+    pub fn lead_to(&self, port: u16) {
+        self.weather.send_modify(|w| {
+            w.cuts += 1;
+            w.port = port;
+        });
     }
 
     /// Bytes passed on so far, in both directions.
@@ -75,7 +106,17 @@ impl Proxy {
 
     /// Connections stay open and nothing comes through, until [`Proxy::mend`].
     pub fn hold(&self) {
-        self.weather.send_modify(|w| w.hold = true);
+        self.weather.send_modify(|w| (w.hold_requests, w.hold_replies) = (true, true));
+    }
+
+    /// What the engine sends comes through, and nothing that the client sends.
+    pub fn hold_requests(&self) {
+        self.weather.send_modify(|w| w.hold_requests = true);
+    }
+
+    /// What the client sends takes effect, and no reply comes back.
+    pub fn hold_replies(&self) {
+        self.weather.send_modify(|w| w.hold_replies = true);
     }
 
     /// Each read of bytes is passed on this much later.
@@ -91,7 +132,7 @@ impl Proxy {
 
     /// Ends every fault. Connections that were cut stay closed.
     pub fn mend(&self) {
-        self.weather.send_modify(|w| *w = Weather { cuts: w.cuts, ..Weather::default() });
+        self.weather.send_modify(|w| *w = Weather::fine(w.port, w.cuts));
     }
 }
 
@@ -102,27 +143,22 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    target: SocketAddr,
-    weather: watch::Receiver<Weather>,
-    passed: Arc<AtomicU64>,
-) {
+async fn accept(listener: TcpListener, weather: watch::Receiver<Weather>, passed: Arc<AtomicU64>) {
     while let Ok((client, _)) = listener.accept().await {
         if weather.borrow().refuse {
             continue;
         }
         let (mut weather, passed) = (weather.clone(), passed.clone());
         tokio::spawn(async move {
-            let cuts = weather.borrow_and_update().cuts;
-            let Ok(server) = TcpStream::connect(target).await else { return };
+            let Weather { cuts, port, .. } = *weather.borrow_and_update();
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
             let _ = client.set_nodelay(true);
             let _ = server.set_nodelay(true);
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             tokio::select! {
-                _ = pass(from_client, to_server, weather.clone(), &passed) => {}
-                _ = pass(from_server, to_client, weather.clone(), &passed) => {}
+                _ = pass(from_client, to_server, weather.clone(), |w| w.hold_requests, &passed) => {}
+                _ = pass(from_server, to_client, weather.clone(), |w| w.hold_replies, &passed) => {}
                 // An error: the proxy is gone.
                 _ = weather.wait_for(|w| w.cuts != cuts) => {}
             }
@@ -134,6 +170,7 @@ async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
+    held: fn(&Weather) -> bool,
     passed: &AtomicU64,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
@@ -155,7 +192,7 @@ async fn pass(
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        if weather.wait_for(|w| !w.hold).await.is_err() {
+        if weather.wait_for(|w| !held(w)).await.is_err() {
             return Ok(());
         }
         to.write_all(&buffer[..length]).await?;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,15 +24,21 @@ type Pair = Option<[(i64, i64); 2]>;
 /// Reads as fast as it can until it is finished.
 pub struct PairReader {
     over: Arc<AtomicBool>,
+    pardon: Arc<AtomicI64>,
     thread: JoinHandle<Result<u64, String>>,
 }
 
 impl PairReader {
     pub fn start(store: PairStore) -> PairReader {
-        let over = Arc::new(AtomicBool::new(false));
-        let seen = over.clone();
-        let thread = std::thread::spawn(move || watch(&store, &seen));
-        PairReader { over, thread }
+        let (over, pardon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(i64::MAX)));
+        let (seen, granted) = (over.clone(), pardon.clone());
+        let thread = std::thread::spawn(move || watch(&store, &seen, &granted));
+        PairReader { over, pardon, thread }
+    }
+
+    /// What was seen after `version` was lost by whoever should have kept it: the pair may go back once, and not behind that.
+    pub fn lost_after(&self, version: i64) {
+        self.pardon.store(version, Ordering::SeqCst);
     }
 
     /// Ends the watch and returns how many times both rows were seen, or how they were torn or went backwards.
@@ -42,17 +48,14 @@ impl PairReader {
     }
 }
 
-fn watch(store: &PairStore, over: &AtomicBool) -> Result<u64, String> {
+fn watch(store: &PairStore, over: &AtomicBool, pardon: &AtomicI64) -> Result<u64, String> {
     let (mut reads, mut newest) = (0, 0);
+    let mut judge = |pair| judge(pair, &mut newest, &mut reads, pardon);
     while !over.load(Ordering::Relaxed) {
         // The engine may be down or not there yet: then there is nothing to see.
         let outcome = match store {
-            PairStore::Redis { url, prefix } => {
-                redis_session(url, prefix, over, &mut |pair| judge(pair, &mut newest, &mut reads))
-            }
-            PairStore::Sqlite(path) => {
-                sqlite_session(path, over, &mut |pair| judge(pair, &mut newest, &mut reads))
-            }
+            PairStore::Redis { url, prefix } => redis_session(url, prefix, over, &mut judge),
+            PairStore::Sqlite(path) => sqlite_session(path, over, &mut judge),
         };
         match outcome {
             Ok(()) => {}
@@ -80,13 +83,15 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-fn judge(pair: Pair, newest: &mut i64, reads: &mut u64) -> Result<(), Trouble> {
+fn judge(pair: Pair, newest: &mut i64, reads: &mut u64, pardon: &AtomicI64) -> Result<(), Trouble> {
     let Some([one, two]) = pair else { return Ok(()) };
     *reads += 1;
     if one.0 + two.0 != 0 || one.1 != two.1 {
         return Err(Trouble::Violation(format!("a torn transaction: the pair is {one:?} and {two:?}")));
     }
-    if one.1 < *newest {
+    let back = one.1 < *newest;
+    // Used up by the one step back that it allows.
+    if back && pardon.swap(i64::MAX, Ordering::SeqCst) > one.1 {
         return Err(Trouble::Violation(format!(
             "the pair went backwards, from version {newest} to {}",
             one.1

@@ -1,83 +1,83 @@
-//! The faults: what each does to the world, and how it ends.
+//! The faults: their names, what they need, how each begins and ends.
 
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use headwater_testkit::faults::Syscalls;
 
 use crate::service::PATIENCE;
 use crate::world::World;
+use crate::{hosts, kills, sources, stores};
 
 /// A fault, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     KilledUnderLoad,
+    KilledBeforeJournalSync,
+    KilledAfterJournalSync,
+    KilledBeforeRelease,
     KilledInAChunk,
+    KilledInARepair,
     KilledAtEachStepOfAHeal,
     LeaderStopped,
     SecondInstance,
     SourceKilled,
     SourceFrozen,
     SlotDropped,
+    SlotInvalidated,
     CommitHeldDuringAChunk,
     StoreFlushed,
     StoreKilled,
+    ReplicaPromoted,
+    Altered,
+    RemovedAndAdded,
+    PoisonRows,
     Slow,
     Throttled,
     Cut,
     TimedOut,
     BitFlipInJournal,
     TornTail,
+    ClockOff,
 }
 
-pub const ALL: [(Fault, &str); 17] = [
+pub const ALL: [(Fault, &str); 27] = [
     (Fault::KilledUnderLoad, "kill-under-load"),
+    (Fault::KilledBeforeJournalSync, "kill-after-read-before-journal-sync"),
+    (Fault::KilledAfterJournalSync, "kill-after-journal-before-apply"),
+    (Fault::KilledBeforeRelease, "kill-after-apply-before-release"),
     (Fault::KilledInAChunk, "kill-in-a-chunk"),
+    (Fault::KilledInARepair, "kill-in-a-repair"),
     (Fault::KilledAtEachStepOfAHeal, "kill-at-each-step-of-a-heal"),
     (Fault::LeaderStopped, "leader-stopped-past-its-lease"),
     (Fault::SecondInstance, "second-instance"),
     (Fault::SourceKilled, "source-killed"),
     (Fault::SourceFrozen, "source-frozen"),
     (Fault::SlotDropped, "slot-dropped"),
+    (Fault::SlotInvalidated, "slot-invalidated"),
     (Fault::CommitHeldDuringAChunk, "commit-held-during-a-chunk"),
     (Fault::StoreFlushed, "store-flushed"),
     (Fault::StoreKilled, "store-killed"),
+    (Fault::ReplicaPromoted, "redis-replica-promoted"),
+    (Fault::Altered, "values-altered-behind-our-back"),
+    (Fault::RemovedAndAdded, "values-removed-and-added-behind-our-back"),
+    (Fault::PoisonRows, "poison-rows"),
     (Fault::Slow, "slow-300ms"),
     (Fault::Throttled, "throttled"),
     (Fault::Cut, "connections-cut"),
     (Fault::TimedOut, "timeout-after-the-commit-took-effect"),
     (Fault::BitFlipInJournal, "bit-flip-in-journal"),
     (Fault::TornTail, "torn-tail-in-journal"),
+    (Fault::ClockOff, "clock-an-hour-off"),
 ];
 
 /// What the matrix should have and has not, each with the reason.
-pub const NOT_RUNNABLE: [(&str, &str); 16] = [
-    (
-        "kill-after-read-before-journal-sync",
-        "the program has no point there to be stopped at; the simulation does it",
-    ),
-    (
-        "kill-after-journal-before-apply",
-        "the program has no point there to be stopped at; the simulation does it",
-    ),
-    (
-        "kill-after-apply-before-release",
-        "the program has no point there to be stopped at; the simulation does it",
-    ),
-    ("kill-in-a-repair", "not written yet"),
+pub const NOT_RUNNABLE: [(&str, &str); 6] = [
     ("lagging-standby-promoted", "the test kit starts no standby yet"),
     ("standby-without-slot-promoted", "the test kit starts no standby yet"),
     ("old-primary-back", "the test kit starts no standby yet"),
-    ("slot-invalidated", "not written yet"),
-    ("redis-replica-promoted", "not written yet; the simulation restores stores from older copies"),
-    ("values-altered-behind-our-back", "not written yet"),
-    ("values-removed-and-added-behind-our-back", "not written yet"),
     ("one-way-loss-and-reordering", "not written yet: needs network namespaces"),
     ("our-disk-full", "not written yet; the simulation fills the disk"),
     ("source-log-disk-filling", "not written yet; `bounds` in flow sets the source free"),
-    ("clock-an-hour-off", "not written yet; the simulation's clock is off, and stands"),
-    ("poison-rows", "not written yet; `bounds` in flow quarantines one"),
 ];
 
 impl Fault {
@@ -85,72 +85,74 @@ impl Fault {
         ALL.iter().find(|(fault, _)| *fault == self).map_or("", |(_, name)| name)
     }
 
+    /// What it needs and this machine lacks.
+    pub fn missing(self) -> Option<&'static str> {
+        match self {
+            Fault::KilledBeforeJournalSync | Fault::KilledAfterJournalSync | Fault::ClockOff => {
+                Syscalls::new().is_none().then_some("a C compiler (cc)")
+            }
+            _ => None,
+        }
+    }
+
+    /// Who is out of reach from its begin to its end.
+    fn takes_away(self) -> Option<Part> {
+        match self {
+            Fault::SourceKilled | Fault::SourceFrozen => Some(Part::Source),
+            Fault::StoreKilled => Some(Part::Store),
+            Fault::BitFlipInJournal => Some(Part::Program),
+            _ => None,
+        }
+    }
+
+    /// Whether it can begin while the other has not ended.
+    pub fn goes_with(self, other: Fault) -> bool {
+        let Some(gone) = other.takes_away() else { return self != other };
+        let needs: &[Part] = match self {
+            Fault::SourceKilled | Fault::SourceFrozen | Fault::SlotDropped | Fault::SlotInvalidated => {
+                &[Part::Source]
+            }
+            Fault::StoreFlushed | Fault::StoreKilled => &[Part::Store],
+            Fault::KilledUnderLoad
+            | Fault::LeaderStopped
+            | Fault::SecondInstance
+            | Fault::BitFlipInJournal
+            | Fault::TornTail => &[Part::Program],
+            Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => &[],
+            // They wait for something to arrive, or to be said.
+            _ => &[Part::Source, Part::Store, Part::Program],
+        };
+        !needs.contains(&gone)
+    }
+
     /// What happens; whatever still holds then is ended by [`Fault::end`].
     pub async fn begin(self, world: &mut World) {
         match self {
-            Fault::KilledUnderLoad => {
-                for _ in 0..4 {
-                    restart(world);
-                    world.pause(900).await;
-                }
-            }
-            Fault::KilledInAChunk => {
-                let since = world.service.log().len();
-                world.redis.cli(&["FLUSHALL"]);
-                says(world, since, "reading the table").await;
-                world.pause(60).await;
-                restart(world);
-            }
-            Fault::KilledAtEachStepOfAHeal => {
-                for step in
-                    ["views are filled", "reading the table", "the table is read", "the view is complete"]
-                {
-                    let since = world.service.log().len();
-                    world.redis.cli(&["FLUSHALL"]);
-                    says(world, since, step).await;
-                    restart(world);
-                }
-            }
-            Fault::LeaderStopped => {
-                world.service.signal(Signal::SIGSTOP);
-                world.second.start();
-                let leads = world.second.says(0, &["leading"]);
-                leads.await;
-                world.pause(1000).await;
-                world.service.signal(Signal::SIGCONT);
-                world.pause(1500).await;
-            }
-            Fault::SecondInstance => {
-                world.second.start();
-                world.second.says(0, &["standing by"]).await;
-                world.service.kill();
-                world.second.says(0, &["leading"]).await;
-                world.service.start();
-            }
+            Fault::KilledUnderLoad => kills::under_load(world).await,
+            Fault::KilledBeforeJournalSync => kills::before_journal_sync(world).await,
+            Fault::KilledAfterJournalSync => kills::after_journal_sync(world).await,
+            Fault::KilledBeforeRelease => kills::before_release(world).await,
+            Fault::KilledInAChunk => kills::in_a_chunk(world).await,
+            Fault::KilledInARepair => kills::in_a_repair(world).await,
+            Fault::KilledAtEachStepOfAHeal => kills::at_each_step_of_a_heal(world).await,
+            Fault::LeaderStopped => hosts::leader_stopped(world).await,
+            Fault::SecondInstance => hosts::second_instance(world).await,
             Fault::SourceKilled => world.postgres.kill(),
             Fault::SourceFrozen => {
                 world.postgres.pause();
                 world.pause(6000).await;
             }
-            Fault::SlotDropped => {
-                world.postgres.psql(
-                    "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active;
-                     SELECT pg_sleep(0.01);
-                     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active",
-                );
-            }
-            Fault::CommitHeldDuringAChunk => {
-                world.postgres.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-                world.postgres.psql("SELECT pg_reload_conf()");
-                let since = world.service.log().len();
-                world.redis.cli(&["FLUSHALL"]);
-                says(world, since, "reading the table").await;
-                world.pause(2000).await;
-            }
+            Fault::SlotDropped => sources::slot_dropped(world),
+            Fault::SlotInvalidated => sources::slot_invalidated(world).await,
+            Fault::CommitHeldDuringAChunk => sources::commit_held_during_a_chunk(world).await,
             Fault::StoreFlushed => {
                 world.redis.cli(&["FLUSHALL"]);
             }
             Fault::StoreKilled => world.redis.kill(),
+            Fault::ReplicaPromoted => stores::replica_promoted(world).await,
+            Fault::Altered => stores::altered(world).await,
+            Fault::RemovedAndAdded => stores::removed_and_added(world).await,
+            Fault::PoisonRows => stores::poisoned(world).await,
             Fault::Slow => {
                 world.to_source.delay(Duration::from_millis(300));
                 world.to_store.delay(Duration::from_millis(300));
@@ -171,8 +173,8 @@ impl Fault {
             }
             Fault::TimedOut => {
                 for _ in 0..4 {
-                    // What is on its way to the store arrives or not; no reply does.
-                    world.to_store.hold();
+                    // What is on its way takes effect, and no reply comes.
+                    world.to_store.hold_replies();
                     world.pause(500).await;
                     world.to_store.refuse();
                     world.pause(100).await;
@@ -180,59 +182,41 @@ impl Fault {
                     world.pause(1000).await;
                 }
             }
-            Fault::BitFlipInJournal => {
-                world.service.kill();
-                let segment = last_segment(world);
-                let file = std::fs::OpenOptions::new().read(true).write(true).open(segment).unwrap();
-                let at = file.metadata().unwrap().len() / 2;
-                let mut byte = [0];
-                file.read_exact_at(&mut byte, at).unwrap();
-                file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-                world.service.start();
-            }
-            Fault::TornTail => {
-                world.service.kill();
-                // Bytes that no sync attests: half a frame.
-                use std::io::Write;
-                let mut file = std::fs::OpenOptions::new().append(true).open(last_segment(world)).unwrap();
-                file.write_all(&[0x5a; 777]).unwrap();
-                world.service.start();
-            }
+            Fault::BitFlipInJournal => hosts::bit_flip(world),
+            Fault::TornTail => hosts::torn_tail(world),
+            Fault::ClockOff => hosts::clock_off(world).await,
         }
     }
 
     pub async fn end(self, world: &mut World) {
         match self {
+            Fault::KilledInARepair => kills::after_a_repair(world).await,
             Fault::SourceKilled => world.postgres.restart().await,
             Fault::SourceFrozen => world.postgres.resume(),
             Fault::StoreKilled => world.redis.restart(),
+            Fault::Altered | Fault::RemovedAndAdded => stores::repair(world).await,
+            Fault::PoisonRows => stores::mend_the_poisoned(world).await,
             Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => {
                 world.to_source.mend();
                 world.to_store.mend();
             }
-            Fault::CommitHeldDuringAChunk => {
-                world.postgres.psql("ALTER SYSTEM RESET synchronous_standby_names");
-                world.postgres.psql("SELECT pg_reload_conf()");
-            }
-            // Damage is refused and named; the remedy is what it says.
-            Fault::BitFlipInJournal => {
-                let status = world.service.wait();
-                assert_ne!(status.code(), Some(0), "damage ends the program");
-                assert!(world.service.log().contains("is damaged at byte"), "{}", world.service.log_tail());
-                std::fs::remove_dir_all(world.service.path("headwater-data/journal")).unwrap();
-                world.service.start();
-            }
+            Fault::CommitHeldDuringAChunk => sources::commits_go_on(world),
+            Fault::BitFlipInJournal => hosts::without_the_journal(world),
+            Fault::ClockOff => hosts::clock_right(world),
             _ => {}
         }
     }
 }
 
-fn restart(world: &World) {
-    world.service.kill();
-    world.service.start();
+/// What a fault may take away, or need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Source,
+    Store,
+    Program,
 }
 
-async fn says(world: &World, since: usize, what: &str) {
+pub async fn says(world: &World, since: usize, what: &str) {
     headwater_testkit::eventually(PATIENCE, what, async || {
         match world.service.log().get(since..).unwrap_or_default().contains(what) {
             true => Ok(()),
@@ -240,15 +224,4 @@ async fn says(world: &World, since: usize, what: &str) {
         }
     })
     .await;
-}
-
-fn last_segment(world: &World) -> PathBuf {
-    let folder = world.service.path("headwater-data/journal");
-    let mut segments: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "segment"))
-        .collect();
-    segments.sort();
-    segments.pop().expect("the journal has a segment")
 }

@@ -27,6 +27,7 @@ pub struct PostgresBuilder {
     ssl: bool,
     fsync: bool,
     own_system: bool,
+    any_bytes: bool,
 }
 
 impl PostgresBuilder {
@@ -66,14 +67,26 @@ impl PostgresBuilder {
         self
     }
 
+    /// With encoding SQL_ASCII: texts may hold bytes that are no UTF-8. Has a system identifier of its own too.
+    #[must_use]
+    pub fn any_bytes(mut self) -> Self {
+        self.any_bytes = true;
+        self
+    }
+
     #[track_caller]
     pub fn start(self) -> Postgres {
         let install = Install::find();
         let folder = Folder::new("postgres");
         let data = folder.join("data");
-        if self.own_system {
+        if self.own_system || self.any_bytes {
             install.own(folder.path());
-            assert!(install.init(&data, &["--locale=C.UTF-8"]), "initdb failed");
+            // The last encoding that is named counts.
+            let locale: &[&str] = match self.any_bytes {
+                true => &["--locale=C", "--encoding=SQL_ASCII"],
+                false => &["--locale=C.UTF-8"],
+            };
+            assert!(install.init(&data, locale), "initdb failed");
         } else {
             let status = Command::new("cp")
                 .args(["-a", "--reflink=auto"])

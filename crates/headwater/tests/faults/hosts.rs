@@ -1,0 +1,87 @@
+//! What happens to the machine and the processes of the program: its disk, its clock, its turns at leading.
+
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+
+use crate::world::World;
+
+/// It stands still until another instance leads, and wakes up.
+pub async fn leader_stopped(world: &mut World) {
+    world.service.signal(Signal::SIGSTOP);
+    world.second.start();
+    world.second.says(0, &["leading"]).await;
+    world.pause(1000).await;
+    world.service.signal(Signal::SIGCONT);
+    world.pause(1500).await;
+}
+
+pub async fn second_instance(world: &World) {
+    world.second.start();
+    world.second.says(0, &["standing by"]).await;
+    world.service.kill();
+    world.second.says(0, &["leading"]).await;
+    world.service.start();
+}
+
+/// An hour ahead, an hour behind, with restarts and a store that is filled meanwhile.
+pub async fn clock_off(world: &mut World) {
+    for seconds in [3600, -3600] {
+        for instance in [&world.service, &world.second] {
+            instance.syscalls().clock_off(seconds);
+        }
+        world.shows_newer(world.committed()).await;
+        world.pause(800).await;
+        world.service.restart();
+        world.shows_newer(world.committed()).await;
+        world.redis.cli(&["FLUSHALL"]);
+        world.shows_newer(world.committed()).await;
+    }
+}
+
+pub fn clock_right(world: &World) {
+    for instance in [&world.service, &world.second] {
+        instance.syscalls().clock_off(0);
+    }
+}
+
+pub fn bit_flip(world: &World) {
+    world.service.kill();
+    let segment = last_segment(world);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(segment).unwrap();
+    let at = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    world.service.start();
+}
+
+/// Damage is refused and named; the remedy is what it says.
+pub fn without_the_journal(world: &World) {
+    let status = world.service.wait();
+    assert_ne!(status.code(), Some(0), "damage ends the program");
+    assert!(world.service.log().contains("is damaged at byte"), "{}", world.service.log_tail());
+    std::fs::remove_dir_all(world.service.path("headwater-data/journal")).unwrap();
+    world.service.start();
+}
+
+/// Bytes that no sync attests: half a frame.
+pub fn torn_tail(world: &World) {
+    world.service.kill();
+    let mut file = std::fs::OpenOptions::new().append(true).open(last_segment(world)).unwrap();
+    file.write_all(&[0x5a; 777]).unwrap();
+    world.service.start();
+}
+
+fn last_segment(world: &World) -> PathBuf {
+    let folder = world.service.path("headwater-data/journal");
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "segment"))
+        .collect();
+    segments.sort();
+    segments.pop().expect("the journal has a segment")
+}
