@@ -44,6 +44,9 @@ const IDLE_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// not stay empty until the next change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
+/// Mends that wait until the store has come to their place in the log.
+const EARLY_MENDS_MAX: usize = 4;
+
 /// A store that needs someone to change something is looked at again this often.
 const PAUSED_RETRY: Duration = Duration::from_secs(10);
 
@@ -380,13 +383,15 @@ impl Applier {
         let mut stored = held.offset;
         let mut store_by = Instant::now() + IDLE_COMMIT_EVERY;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        // Of a place that the store has still to come to: under load it always is a little behind.
+        let mut early: Vec<Mend> = Vec::new();
         // When the step that is under way began and behind which place, and when the last of it came.
         let mut begun: Option<(i64, Offset)> = None;
         let mut come_at = 0;
         loop {
             // Also while piece follows piece: between two steps there is always a moment.
             while step.is_none()
-                && let Ok(mend) = self.mends.try_recv()
+                && let Some(mend) = self.next_mend(&mut early, held.offset)
             {
                 self.mend(mend, &held, &mut stored).await?;
             }
@@ -416,8 +421,8 @@ impl Applier {
                     }
                     continue;
                 }
-                Some(mend) = self.mends.recv(), if step.is_none() => {
-                    self.mend(mend, &held, &mut stored).await?;
+                Some(mend) = self.mends.recv(), if step.is_none() && early.len() < EARLY_MENDS_MAX => {
+                    early.push(mend);
                     continue;
                 }
                 () = tokio::time::sleep_until(look_at), if step.is_none() => {
@@ -492,6 +497,17 @@ impl Applier {
                 return Ok(Ended::Arrived(held));
             }
         }
+    }
+
+    /// A mend that the store has come far enough for.
+    fn next_mend(&mut self, early: &mut Vec<Mend>, at: Offset) -> Option<Mend> {
+        while early.len() < EARLY_MENDS_MAX
+            && let Ok(mend) = self.mends.try_recv()
+        {
+            early.push(mend);
+        }
+        let ready = early.iter().position(|mend| mend.page.offset <= at)?;
+        Some(early.remove(ready))
     }
 
     /// Puts documents right in a step of their own, which leaves the store where it is.

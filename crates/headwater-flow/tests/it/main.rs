@@ -1,6 +1,7 @@
 //! Flow against real engines.
 #![allow(clippy::unwrap_used)]
 
+mod behind;
 mod bounds;
 mod cases;
 mod comeback;
