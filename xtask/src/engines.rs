@@ -27,6 +27,8 @@ pub struct Skips {
     pub variable: &'static str,
 }
 
+const WITHOUT_PATRONI: Skips = Skips { what: "a failover by Patroni", variable: "HEADWATER_WITHOUT_PATRONI" };
+
 const ENGINES: &[Engine] = &[
     Engine {
         name: "PostgreSQL",
@@ -76,6 +78,20 @@ const ENGINES: &[Engine] = &[
         programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
         package: "chromium",
         skips: Some(Skips { what: "the page in a browser", variable: "HEADWATER_WITHOUT_BROWSER" }),
+    },
+    Engine {
+        name: "Patroni",
+        used_for: "fails a source over",
+        programs: &["patroni"],
+        package: "patroni",
+        skips: Some(WITHOUT_PATRONI),
+    },
+    Engine {
+        name: "etcd",
+        used_for: "what Patroni agrees in",
+        programs: &["etcd"],
+        package: "etcd-server",
+        skips: Some(WITHOUT_PATRONI),
     },
 ];
 

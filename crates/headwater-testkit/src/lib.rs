@@ -21,6 +21,7 @@ pub mod workload;
 
 pub use chance::Chance;
 pub use engines::folder::Folder;
+pub use engines::patroni::Patroni;
 pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};
 pub use engines::process::{Process, log_tail};

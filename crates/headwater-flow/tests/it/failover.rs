@@ -38,11 +38,7 @@ impl World {
         let primary = Postgres::builder().setting("wal_keep_size", "512MB").start();
         let standby = primary.standby();
         let workload = Workload::new(seed, Dialect::Postgres);
-        let mut views = workload.views(&["near", "local"]);
-        for view in &mut views {
-            view.from = public(&view.from);
-            resolve(&mut view.embeds);
-        }
+        let mut views = views(&workload);
         // Partial updates of documents that the store alone has.
         let flat = views.iter().find(|view| view.embeds.is_empty() && view.layout() == Layout::Json).cloned();
         if let Some(view) = flat {
@@ -82,8 +78,18 @@ impl World {
 
     /// Writes at the primary until it is told to stop, or the primary is gone.
     fn write(&mut self) -> Writing {
-        Writing::begin(&self.primary, self.workload.take().unwrap())
+        Writing::begin(self.primary.url(), self.workload.take().unwrap())
     }
+}
+
+/// Of the workload's tables, in both stores.
+pub(crate) fn views(workload: &Workload) -> Vec<View> {
+    let mut views = workload.views(&["near", "local"]);
+    for view in &mut views {
+        view.from = public(&view.from);
+        resolve(&mut view.embeds);
+    }
+    views
 }
 
 fn public(table: &TableName) -> TableName {
@@ -98,15 +104,15 @@ fn resolve(embeds: &mut [headwater_model::Embed]) {
 }
 
 /// A writer in a thread of its own.
-struct Writing {
+pub(crate) struct Writing {
     over: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Workload>,
 }
 
 impl Writing {
-    fn begin(at: &Postgres, mut workload: Workload) -> Writing {
+    pub(crate) fn begin(url: String, mut workload: Workload) -> Writing {
         let over = Arc::new(AtomicBool::new(false));
-        let (ends, url) = (Arc::clone(&over), at.url());
+        let ends = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
             block_on(async {
                 let (client, connection) =
@@ -123,13 +129,13 @@ impl Writing {
         Writing { over, thread }
     }
 
-    fn end(self) -> Workload {
+    pub(crate) fn end(self) -> Workload {
         self.over.store(true, Ordering::SeqCst);
         self.thread.join().unwrap()
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     std::env::var("HEADWATER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand_seed)
 }
 
@@ -139,11 +145,11 @@ fn rand_seed() -> u64 {
 
 /// Whether a gap is closed in this epoch or a later one. A table that the mirror had just been given when it was stopped may be
 /// read once more without one.
-fn closes(life: &Life, since: u64) -> bool {
+pub(crate) fn closes(life: &Life, since: u64) -> bool {
     incidents(life, IncidentKind::Filling, since).iter().any(|incident| incident.cause.contains("meanwhile"))
 }
 
-fn wait_until(what: &str, life: &mut Life, condition: impl Fn(&Life) -> bool) {
+pub(crate) fn wait_until(what: &str, life: &mut Life, condition: impl Fn(&Life) -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition(life) {
         life.assert_alive();
@@ -153,7 +159,7 @@ fn wait_until(what: &str, life: &mut Life, condition: impl Fn(&Life) -> bool) {
 }
 
 /// Of this epoch and later ones.
-fn incidents(life: &Life, kind: IncidentKind, since: u64) -> Vec<Incident> {
+pub(crate) fn incidents(life: &Life, kind: IncidentKind, since: u64) -> Vec<Incident> {
     let all = life.handle.incidents().into_iter();
     all.filter(|incident| incident.kind == kind && incident.epoch >= since).collect()
 }

@@ -15,6 +15,7 @@ mod hazard;
 mod hidden;
 mod left_out;
 mod part;
+mod patroni;
 mod patterns;
 mod property;
 mod ranking;

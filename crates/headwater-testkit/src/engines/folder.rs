@@ -1,8 +1,9 @@
 //! A temporary folder that goes away with the process that made it, together with the engine in it.
 //!
 //! A test run that is killed runs no `Drop`. So each folder has a watchdog: a shell that waits for the end of a pipe
-//! only this process holds. When the pipe ends, it kills the engine whose pid lies in `engine.pid` (only if that process
-//! still works in this folder: the pid may have been given to somebody else) and removes the folder.
+//! only this process holds. When the pipe ends, it kills the engine whose pid lies in `engine.pid`, and a server that another
+//! program started there (only if that process still works in this folder: the pid may have been given to somebody else),
+//! and removes the folder.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,16 @@ const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
 dir=$1
 read -r _
-if pid=$(cat "$dir/engine.pid" 2>/dev/null) && [ -n "$pid" ]; then
-    case "$(readlink "/proc/$pid/cwd")" in
-    "$dir"*)
-        children=$(cat "/proc/$pid/task/"*/children 2>/dev/null)
-        kill -KILL "$pid" $children 2>/dev/null
-        ;;
-    esac
-fi
+for file in engine.pid data/postmaster.pid; do
+    if pid=$(head -n 1 "$dir/$file" 2>/dev/null) && [ -n "$pid" ]; then
+        case "$(readlink "/proc/$pid/cwd")" in
+        "$dir"*)
+            children=$(cat "/proc/$pid/task/"*/children 2>/dev/null)
+            kill -KILL "$pid" $children 2>/dev/null
+            ;;
+        esac
+    fi
+done
 for _ in 1 2 3 4 5; do rm -rf "$dir" 2>/dev/null && break; sleep 0.2; done
 "#;
 

@@ -2,6 +2,7 @@
 //! the port and the process.
 
 pub mod folder;
+pub mod patroni;
 pub mod port;
 pub mod postgres;
 pub mod process;

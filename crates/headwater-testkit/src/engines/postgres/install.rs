@@ -1,5 +1,6 @@
 //! The newest PostgreSQL installed here, and the template cluster that every test's cluster is a copy of.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,12 @@ impl Install {
 
     /// A program of this installation, to be run as the user the server runs as.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
+        self.as_server(self.bin.join(program))
+    }
+
+    /// Any program, to be run as the user the server runs as.
+    pub fn as_server(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         if let Some((uid, gid)) = self.user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }

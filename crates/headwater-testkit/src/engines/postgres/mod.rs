@@ -3,7 +3,7 @@
 //! Run as root, the server runs as the operating system's user `postgres`, since it refuses to be root.
 
 mod builder;
-mod install;
+pub(super) mod install;
 mod standby;
 mod tls;
 
