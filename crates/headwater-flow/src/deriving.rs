@@ -237,6 +237,8 @@ impl Deriving {
             }
         }
         if !in_hand {
+            // A table whose read has just ended is not to be read again at the next start.
+            self.save()?;
             self.deriver.persist()?;
         }
         Ok(())
