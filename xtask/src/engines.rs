@@ -73,6 +73,13 @@ const ENGINES: &[Engine] = &[
         skips: None,
     },
     Engine {
+        name: "Java",
+        used_for: "runs DynamoDB Local",
+        programs: &["java"],
+        package: "default-jre-headless",
+        skips: None,
+    },
+    Engine {
         name: "Chromium",
         used_for: "drives the page",
         programs: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -143,6 +150,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
     println!("{:<12} {:<26} built in", "SQLite", "source and store");
     crate::python::list();
     crate::node::list();
+    crate::dynamodb::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));

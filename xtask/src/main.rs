@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what a contributor runs. Nothing here is needed to build or use Headwater.
 
 mod bench;
+mod dynamodb;
 mod engines;
 mod faults;
 mod node;

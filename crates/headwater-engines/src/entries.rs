@@ -50,7 +50,7 @@ pub(crate) fn without<'a>(these: &'a [Entry], others: &'a [Entry]) -> impl Itera
 }
 
 /// Entries as bytes, for stores that remember them so. Read back by [`unpack`].
-#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.iter().map(|entry| HEAD + entry.bytes.len()).sum());
     for entry in entries {
@@ -63,11 +63,11 @@ pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The number of the index, the length of the part, the length of all bytes.
-#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
 const HEAD: usize = 2 + 4 + 4;
 
 /// `Corrupt` if these are not bytes of [`pack`].
-#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     while !packed.is_empty() {
@@ -79,7 +79,7 @@ pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
 fn unpack_one(packed: &[u8]) -> Option<(Entry, &[u8])> {
     let (index, rest) = packed.split_first_chunk()?;
     let (part_len, rest) = rest.split_first_chunk()?;
@@ -90,7 +90,7 @@ fn unpack_one(packed: &[u8]) -> Option<(Entry, &[u8])> {
     (part_len <= length).then_some((entry, rest))
 }
 
-#[cfg(all(test, any(feature = "redis", feature = "sqlite")))]
+#[cfg(all(test, any(feature = "dynamodb", feature = "redis", feature = "sqlite")))]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

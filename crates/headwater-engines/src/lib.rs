@@ -4,7 +4,9 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
-#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod entries;
 #[cfg(feature = "memory")]
 pub mod memory;
@@ -15,7 +17,7 @@ pub mod redis;
 pub mod registry;
 pub mod sandbox;
 mod settings;
-#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod span;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
@@ -23,7 +25,7 @@ mod sql;
 pub mod sqlite;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod stored_json;
-#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod walk;
 
 pub use registry::{source, store};

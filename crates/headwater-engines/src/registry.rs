@@ -29,6 +29,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => {
             Ok(Arc::new(crate::redis::Store::new(section)?))
         }
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
         other => Err(unknown("store", other, STORES)),
     }
 }
@@ -51,6 +53,8 @@ const STORES: &[&str] = &[
     "sqlite:",
     #[cfg(feature = "memory")]
     "memory:",
+    #[cfg(feature = "dynamodb")]
+    "dynamodb:",
 ];
 
 /// A source for a sandbox: a server if one is installed and wanted, or else a file.

@@ -56,12 +56,38 @@ impl<'a> Reader<'a> {
     }
 
     /// Any text.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "dynamodb", feature = "postgres"))]
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>> {
         match self.take(name) {
             None => Ok(None),
             Some(Setting::Text(text)) => Ok(Some(text.reveal())),
             Some(_) => Err(self.wrong(name, "a text")),
+        }
+    }
+
+    /// `true` or `false`.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Setting::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.wrong(name, "true or false")),
+        }
+    }
+
+    /// A whole number within bounds.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        allowed: std::ops::RangeInclusive<i64>,
+    ) -> Result<Option<i64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Setting::Int(number)) if allowed.contains(number) => Ok(Some(*number)),
+            Some(_) => {
+                Err(self.wrong(name, &format!("a number from {} to {}", allowed.start(), allowed.end())))
+            }
         }
     }
 

@@ -86,6 +86,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// What one view has used of an engine that is paid by the request, in the engine's own units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consumed {
+    pub view: ViewId,
+    pub read_units: f64,
+    pub write_units: f64,
+}
+
 /// A stored document as it lies in the store, for verification and for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -149,6 +157,10 @@ pub trait Store: Send + Sync {
 
     /// How many documents the view has; may be an estimate while writes go on.
     async fn rows(&self, view: &View) -> Result<u64>;
+
+    /// What each view has consumed since the store was opened, as the engine counted it. Asks nobody; empty where use is not
+    /// what is paid for.
+    fn consumed(&self) -> Vec<Consumed>;
 }
 
 /// One atomic step: changes of whole transactions, then the position. Dropped without `commit`, it leaves nothing.

@@ -20,6 +20,7 @@ pub mod simulated;
 pub mod workload;
 
 pub use chance::Chance;
+pub use engines::dynamodb::DynamoDb;
 pub use engines::folder::Folder;
 pub use engines::patroni::Patroni;
 pub use engines::port::free_port;

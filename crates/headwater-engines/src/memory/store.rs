@@ -142,6 +142,10 @@ impl headwater_model::Store for Store {
     async fn rows(&self, view: &View) -> Result<u64> {
         Ok(read(&self.state)?.views.get(&view.name).map_or(0, |documents| documents.by_key.len() as u64))
     }
+
+    fn consumed(&self) -> Vec<headwater_model::Consumed> {
+        Vec::new()
+    }
 }
 
 pub(super) fn fenced(owner: Epoch, epoch: Epoch) -> Error {

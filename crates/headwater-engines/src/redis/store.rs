@@ -256,6 +256,10 @@ impl headwater_model::Store for Store {
         shared.rows.counted(&view.name, rows, commits, kept, from.elapsed());
         Ok(rows)
     }
+
+    fn consumed(&self) -> Vec<headwater_model::Consumed> {
+        Vec::new()
+    }
 }
 
 /// A step that is being opened. One that never is, be it that the caller stopped waiting, is over.

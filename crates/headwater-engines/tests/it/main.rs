@@ -5,6 +5,8 @@
 mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod contract;
+#[cfg(feature = "dynamodb")]
+mod dynamodb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "postgres")]

@@ -221,6 +221,10 @@ impl Store for FaultyStore {
     async fn rows(&self, view: &View) -> Result<u64> {
         self.faults.around(Call::Other, self.inner.rows(view)).await
     }
+
+    fn consumed(&self) -> Vec<headwater_model::Consumed> {
+        self.inner.consumed()
+    }
 }
 
 struct FaultyStep {

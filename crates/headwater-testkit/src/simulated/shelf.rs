@@ -242,6 +242,10 @@ impl Store for SimulatedStore {
     async fn rows(&self, view: &View) -> Result<u64> {
         Ok(self.shelf.documents(&view.name).len() as u64)
     }
+
+    fn consumed(&self) -> Vec<headwater_model::Consumed> {
+        Vec::new()
+    }
 }
 
 struct Step {

@@ -124,6 +124,10 @@ impl headwater_model::Store for Store {
         let name = view.name.clone();
         Ok(self.readers.read(move |connection| reads::rows(connection, &name)).await?.unwrap_or(0))
     }
+
+    fn consumed(&self) -> Vec<headwater_model::Consumed> {
+        Vec::new()
+    }
 }
 
 /// The open step, as its owner holds it.

@@ -22,7 +22,7 @@ pub async fn random_steps(bench: &mut Bench<'_>, chance: &mut Chance, steps: usi
     let views = [bench.view("a"), bench.view("a:b"), bench.view("c")];
     bench.claim(&views.iter().collect::<Vec<_>>()).await;
     let mut models: [Model; 3] = Default::default();
-    for step in 0..steps {
+    for step in bench.rounds(steps) {
         let mut after = models.clone();
         let mut changes = Vec::new();
         for _ in 0..chance.below(12) {

@@ -1,6 +1,7 @@
 //! What the checks share: views, documents, steps, and comparing a stored document with what it should be.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use headwater_model::{
     Apply, Epoch, Error, ErrorKind, Held, Key, Layout, Offset, Position, Record, Store, StoreFacts,
@@ -9,6 +10,9 @@ use headwater_model::{
 
 use super::Subject;
 use crate::read::document as document_of;
+
+/// Engines in memory or on a disk do all rounds in a fraction of it.
+const ROUNDS_WITHIN: Duration = Duration::from_secs(6);
 
 /// One store under test, and where its steps have got to.
 pub struct Bench<'a> {
@@ -47,6 +51,13 @@ impl<'a> Bench<'a> {
 
     pub fn view(&self, name: &str) -> Arc<View> {
         view(name, self.layout)
+    }
+
+    /// The rounds of a random check: `most`, or what a slow engine does in [`ROUNDS_WITHIN`], but an eighth at least. A
+    /// seed's rounds are the same, however many there are.
+    pub fn rounds(&self, most: usize) -> impl Iterator<Item = usize> + use<> {
+        let until = Instant::now() + ROUNDS_WITHIN;
+        (0..most).take_while(move |round| *round < most.div_ceil(8) || Instant::now() < until)
     }
 
     /// Whether the store keeps stored fields for a partial put in this layout.

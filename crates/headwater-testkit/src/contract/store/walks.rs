@@ -44,7 +44,7 @@ pub(super) async fn random_walks_match_a_join(bench: &mut Bench<'_>) {
     let views = [edges(bench, "bought"), edges(bench, "liked")];
     bench.claim(&[&views[0], &views[1]]).await;
     let mut models: [Edges; 2] = Default::default();
-    for _ in 0..25 {
+    for _ in bench.rounds(25) {
         let mut changes = Vec::new();
         for _ in 0..1 + chance.below(12) {
             let (at, id) = (chance.below(2) as usize, chance.below(40) as i64);

@@ -1,0 +1,45 @@
+//! Amazon DynamoDB as a store.
+//!
+//! A view is a table: one item per document, under the text of its key; its columns are attributes of their own types. A
+//! view with indexes has a second table of places, partitioned and sorted as the index is. Both are read strongly
+//! consistent, which a global secondary index cannot be, and without which a reader could see an older version after a
+//! newer one.
+//!
+//! Promise: each key goes forward only. There is no write over a whole step that is atomic (a transaction takes 100 items
+//! and costs twice), so every item carries who wrote it and as of which offset, and every write is conditional on that.
+//! The position is written after all rows of its step were acknowledged: a reader sees what the position says, or
+//! something newer. [`version`] has the rules and what follows from them.
+//!
+//! Supports: get, ranges, rankings, series, walks, partial puts of flat documents. Cannot: partial puts of JSON documents,
+//! documents beyond 400 KB, keys beyond 2048 bytes.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `store` | ownership, reads |
+//! | `version`, `state` | who wrote an item, as of when; the position |
+//! | `step`, `flush`, `sweep` | what a step gathers; how it reaches the tables; how a view is emptied |
+//! | `fetch` | items by their keys |
+//! | `codec`, `item` | values to attributes; what an item has beside them |
+//! | `answer`, `scan` | access patterns; all of a view |
+//! | `tables` | names, keys, creation |
+//! | `meter` | capacity consumed, per view |
+//! | `config`, `client`, `failure` | URL and settings; the SDK; what the service says |
+
+mod answer;
+mod client;
+mod codec;
+mod config;
+mod failure;
+mod fetch;
+mod flush;
+mod item;
+mod meter;
+mod scan;
+mod state;
+mod step;
+mod store;
+mod sweep;
+mod tables;
+mod version;
+
+pub use store::Store;

@@ -1,0 +1,290 @@
+//! A step: what changed, one row per key, until it is written.
+//!
+//! Rows wait for `commit`, which knows as of which offset they are. A transaction that is larger than [`BYTES_MAX`] is
+//! written before that.
+//!
+//! Invariant: what is refused is refused in `write`. So all that decides it is known there: what a partial document is put
+//! over is read before.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use headwater_model::{Error, Held, Key, Record, Refusal, Result, View, ViewChange, ViewId};
+
+use super::codec::{self, KEY_BYTES_MAX, SORT_BYTES_MAX};
+use super::fetch::{self, What};
+use super::flush::Writer;
+use super::item::{self, Item, Stored, part_of};
+use super::state::{State, not_ours};
+use super::store::Shared;
+use super::version::{As, Session};
+use crate::entries::{self, Entry};
+
+/// What rows may take while they wait.
+const BYTES_MAX: usize = 32 << 20;
+
+/// What a row takes beside its attributes.
+const ROW_BYTES: usize = 256;
+
+pub(super) struct Step {
+    shared: Arc<Shared>,
+    client: Client,
+    session: Arc<Session>,
+    /// As of when the step was opened.
+    before: State,
+    views: HashMap<ViewId, Changes>,
+    bytes: usize,
+    moves: usize,
+}
+
+/// Of one view.
+pub(super) struct Changes {
+    pub(super) view: Arc<View>,
+    /// All that the store has is to go first.
+    pub(super) cleared: bool,
+    pub(super) rows: HashMap<String, Row>,
+}
+
+/// What a key is to have.
+pub(super) struct Row {
+    /// `None`: nothing any more.
+    pub(super) document: Option<Document>,
+    /// What the store has under the key, where that matters.
+    pub(super) stored: Stored,
+    /// The document came from under another key, with fields that only that key's item has: it is written before that
+    /// item changes, in this order.
+    pub(super) moved: Option<usize>,
+}
+
+pub(super) struct Document {
+    pub(super) attributes: Item,
+    pub(super) places: Vec<Entry>,
+}
+
+/// What the store has, as far as it was read for one `write`.
+type Known = HashMap<(ViewId, String), Stored>;
+
+impl Step {
+    pub(super) fn new(shared: Arc<Shared>, client: Client, session: Arc<Session>, before: State) -> Step {
+        Step { shared, client, session, before, views: HashMap::new(), bytes: 0, moves: 0 }
+    }
+
+    fn changes(&mut self, view: &Arc<View>) -> &mut Changes {
+        let changes = self.views.entry(view.name.clone()).or_insert_with(|| Changes {
+            view: Arc::clone(view),
+            cleared: false,
+            rows: HashMap::new(),
+        });
+        changes.view = Arc::clone(view);
+        changes
+    }
+
+    /// Reads what these changes are put over, and where that stands in indexes.
+    async fn look(&self, changes: &[ViewChange]) -> Result<Known> {
+        let mut cleared: HashSet<&str> = HashSet::new();
+        let mut wanted: HashMap<(&ViewId, What), Vec<String>> = HashMap::new();
+        for change in changes {
+            let view = change.view();
+            let known = self.views.get(&view.name);
+            let is_cleared = cleared.contains(&*view.name) || known.is_some_and(|known| known.cleared);
+            let mut want = |key: &Key, partial: bool| {
+                let what = match (partial, view.indexes.is_empty()) {
+                    (true, _) => What::All,
+                    (false, false) => What::Ours,
+                    (false, true) => return,
+                };
+                let key = key.to_text();
+                if !is_cleared && known.is_none_or(|known| !known.rows.contains_key(&key)) {
+                    wanted.entry((&view.name, what)).or_default().push(key);
+                }
+            };
+            match change {
+                ViewChange::Put { key, moved_from, document, .. } => {
+                    for key in [Some(key), moved_from.as_ref()].into_iter().flatten() {
+                        want(key, document.is_partial());
+                    }
+                }
+                ViewChange::Delete { key, .. } => want(key, false),
+                ViewChange::Clear { .. } => {
+                    cleared.insert(&view.name);
+                }
+            }
+        }
+        let mut known = Known::new();
+        // Whole items last: where both are known, they are what counts.
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by_key(|((_, what), _)| *what == What::All);
+        for ((view, what), keys) in wanted {
+            for (key, item) in fetch::items(&self.shared, view, keys, what).await? {
+                known.insert((view.clone(), key), Stored::read(item)?);
+            }
+        }
+        Ok(known)
+    }
+
+    /// What a key has by now, if that is a document: in this step, or in the store.
+    fn found<'a>(&'a self, view: &View, key: &str, known: &'a Known) -> Option<(&'a Item, &'a [Entry])> {
+        let changes = self.views.get(&view.name);
+        if let Some(row) = changes.and_then(|changes| changes.rows.get(key)) {
+            return row.document.as_ref().map(|document| (&document.attributes, &document.places[..]));
+        }
+        if changes.is_some_and(|changes| changes.cleared) {
+            return None;
+        }
+        let stored = known.get(&(view.name.clone(), key.to_owned()))?;
+        (!stored.is_gone).then_some((&stored.attributes, &stored.places[..]))
+    }
+
+    /// The document that a put makes. Where it takes fields along from another key, a replay may find that key's item
+    /// written by the step that it replays: then the new key has them already.
+    fn document(
+        &self,
+        view: &View,
+        key: &Key,
+        (text, from): (&str, Option<&str>),
+        record: &Record,
+        known: &Known,
+    ) -> Result<Document> {
+        let mut base = self.found(view, from.unwrap_or(text), known);
+        if let Some(from) = from {
+            let waits =
+                |key: &str| self.views.get(&view.name).is_some_and(|changes| changes.rows.contains_key(key));
+            let is_later = |stored: &Stored| stored.at > self.before.held.offset;
+            let was_written =
+                !waits(from) && known.get(&(view.name.clone(), from.to_owned())).is_some_and(is_later);
+            if was_written && let Some(own) = self.found(view, text, known) {
+                base = Some(own);
+            }
+        }
+        Ok(Document {
+            attributes: codec::encode(view.layout(), record, base.map(|(item, _)| item)),
+            places: entries::of(view, key, record, base.map_or(&[], |(_, places)| places))?,
+        })
+    }
+
+    fn put(
+        &mut self,
+        view: &Arc<View>,
+        key: &Key,
+        moved_from: Option<Key>,
+        record: &Record,
+        known: &Known,
+    ) -> Result<Option<Refusal>> {
+        let text = key.to_text();
+        let from = moved_from.map(|from| from.to_text()).filter(|from| *from != text);
+        let document = self.document(view, key, (&text, from.as_deref()), record, known)?;
+        let bytes = text.len() + item::size(&document.attributes) + ours(&document.places);
+        let refused = codec::refuse(&text, bytes).or_else(|| refuse_places(&document.places));
+        if let Some(reason) = refused {
+            return Ok(Some(Refusal { view: view.name.clone(), key: text, reason }));
+        }
+        let mut moved = None;
+        if let Some(from) = from {
+            if record.is_partial() {
+                self.moves += 1;
+                moved = Some(self.moves);
+            }
+            self.set(view, from, None, None, known);
+        }
+        self.bytes += bytes + ROW_BYTES;
+        self.set(view, text, Some(document), moved, known);
+        Ok(None)
+    }
+
+    fn set(
+        &mut self,
+        view: &Arc<View>,
+        key: String,
+        document: Option<Document>,
+        moved: Option<usize>,
+        known: &Known,
+    ) {
+        // What the service could not hold it does not have.
+        if codec::refuse(&key, 0).is_some() {
+            return;
+        }
+        let changes = self.changes(view);
+        let cleared = changes.cleared;
+        let row = changes.rows.entry(key).or_insert_with_key(|key| Row {
+            document: None,
+            stored: match known.get(&(view.name.clone(), key.clone())) {
+                Some(stored) if !cleared => stored.clone(),
+                _ => Stored::default(),
+            },
+            moved: None,
+        });
+        row.document = document;
+        row.moved = moved;
+    }
+
+    async fn flush(&mut self, at: As) -> Result<()> {
+        self.bytes = 0;
+        let writer = Writer { shared: &self.shared, client: &self.client, session: &self.session, at };
+        for (_, changes) in self.views.drain() {
+            writer.write(changes).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl headwater_model::Apply for Step {
+    async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
+        if self.bytes > BYTES_MAX {
+            self.flush(As::Behind(self.before.held.offset)).await?;
+        }
+        let known = self.look(&changes).await?;
+        let mut refusals = Vec::new();
+        for change in changes {
+            match change {
+                ViewChange::Put { view, key, moved_from, document } => {
+                    refusals.extend(self.put(&view, &key, moved_from, &document, &known)?);
+                }
+                ViewChange::Delete { view, key } => {
+                    self.bytes += ROW_BYTES;
+                    self.set(&view, key.to_text(), None, None, &known);
+                }
+                ViewChange::Clear { view } => {
+                    let changes = self.changes(&view);
+                    changes.rows.clear();
+                    changes.cleared = true;
+                }
+            }
+        }
+        Ok(refusals)
+    }
+
+    async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
+        self.flush(As::Of(held.offset)).await?;
+        let now = State { held: held.clone(), session: self.before.session };
+        let state = &self.shared.state;
+        if state.change(&self.client, Some(&self.before), &now).await? {
+            return Ok(());
+        }
+        match state.read(&self.client).await? {
+            Some(found) => Err(not_ours(&found, held.epoch)),
+            None => Err(Error::out_of_step("the store was emptied")),
+        }
+    }
+}
+
+/// What an item has beside the document, at most: stamps, and its places now and before.
+fn ours(places: &[Entry]) -> usize {
+    let places: usize = places.iter().map(|entry| entry.bytes.len() + 10).sum();
+    160 + 2 * places
+}
+
+fn refuse_places(places: &[Entry]) -> Option<String> {
+    places.iter().find_map(|entry| {
+        let (part, sort) = (part_of(entry.index, entry.part()).len(), entry.sort().len());
+        (part > KEY_BYTES_MAX || sort > SORT_BYTES_MAX).then(|| {
+            format!(
+                "its place in index {} of the view takes {part} and {sort} bytes; DynamoDB takes {KEY_BYTES_MAX} for what the \
+                 index is apart by and {SORT_BYTES_MAX} for what it sorts by, the key included",
+                entry.index
+            )
+        })
+    })
+}
