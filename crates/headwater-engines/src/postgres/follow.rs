@@ -33,6 +33,7 @@ const BATCH_EVENTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 const UNDEFINED_OBJECT: &str = "42704";
+const UNDEFINED_FILE: &str = "58P01";
 
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Silence after which we ask the server whether there is really nothing, and after which we give it up.
@@ -231,6 +232,12 @@ impl Reading {
                 // The only object that decoding looks up by name, in the catalog as it was.
                 if error.code == UNDEFINED_OBJECT {
                     return Err(wanted::publication_gone(&self.shared.config).with_cause(Error::from(error)));
+                }
+                // A slot may be in order and what it needs not be there: one that was copied to a standby, as failover tools do,
+                // holds back nothing there until then. Asking again does not bring the log back.
+                if error.code == UNDEFINED_FILE {
+                    return Err(Error::out_of_step("the server has removed log that the slot needs")
+                        .with_cause(Error::from(error)));
                 }
                 return Err(error.into());
             }

@@ -356,3 +356,30 @@ fn unknown_settings_are_refused_with_the_nearest_name() {
     let error = headwater_engines::source(&section("slott")).err().unwrap();
     assert_told(&error, ErrorKind::Misconfigured, &["slott", "did you mean", "slot"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_was_copied_without_its_log_is_a_gap() {
+    let postgres = Postgres::start();
+    postgres.psql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int)");
+    let log = Log::new(&postgres, &["t"]).await;
+    let source = log.source.clone();
+    drop(log);
+    let kept = postgres.psql("SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots");
+    for _ in 0..3 {
+        postgres.psql("INSERT INTO other VALUES (1)");
+        postgres.psql("SELECT pg_switch_wal()");
+    }
+    postgres.psql("CHECKPOINT");
+    // A clean end needs no older log to start from.
+    postgres.stop().await;
+    std::fs::remove_file(postgres.folder().join("data/pg_wal").join(kept)).unwrap();
+    postgres.restart().await;
+    assert_eq!(postgres.psql("SELECT wal_status FROM pg_replication_slots WHERE NOT active"), "reserved");
+    let mut follow = source.follow(None).await.unwrap();
+    let error = loop {
+        if let Err(error) = follow.next().await {
+            break error;
+        }
+    };
+    assert_told(&error, ErrorKind::OutOfStep, &["removed log that the slot needs"]);
+}
