@@ -1,10 +1,12 @@
 //! Faults that tests inject.
 
+mod disk;
 mod proxy;
 mod source;
 mod store;
 mod syscalls;
 
+pub use disk::Disk;
 pub use proxy::Proxy;
 pub use source::HeldLog;
 pub use store::{Call, Fault, FaultyStore};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_testkit::faults::Syscalls;
+use headwater_testkit::faults::{Disk, Syscalls};
 
 use crate::service::PATIENCE;
 use crate::world::World;
@@ -24,6 +24,10 @@ pub enum Fault {
     SourceFrozen,
     SlotDropped,
     SlotInvalidated,
+    LogFilling,
+    LaggingStandbyPromoted,
+    StandbyWithoutSlotPromoted,
+    OldPrimaryBack,
     CommitHeldDuringAChunk,
     StoreFlushed,
     StoreKilled,
@@ -37,10 +41,11 @@ pub enum Fault {
     TimedOut,
     BitFlipInJournal,
     TornTail,
+    OurDiskFull,
     ClockOff,
 }
 
-pub const ALL: [(Fault, &str); 27] = [
+pub const ALL: [(Fault, &str); 32] = [
     (Fault::KilledUnderLoad, "kill-under-load"),
     (Fault::KilledBeforeJournalSync, "kill-after-read-before-journal-sync"),
     (Fault::KilledAfterJournalSync, "kill-after-journal-before-apply"),
@@ -54,6 +59,10 @@ pub const ALL: [(Fault, &str); 27] = [
     (Fault::SourceFrozen, "source-frozen"),
     (Fault::SlotDropped, "slot-dropped"),
     (Fault::SlotInvalidated, "slot-invalidated"),
+    (Fault::LogFilling, "source-log-disk-filling"),
+    (Fault::LaggingStandbyPromoted, "lagging-standby-promoted"),
+    (Fault::StandbyWithoutSlotPromoted, "standby-without-slot-promoted"),
+    (Fault::OldPrimaryBack, "old-primary-back"),
     (Fault::CommitHeldDuringAChunk, "commit-held-during-a-chunk"),
     (Fault::StoreFlushed, "store-flushed"),
     (Fault::StoreKilled, "store-killed"),
@@ -67,18 +76,13 @@ pub const ALL: [(Fault, &str); 27] = [
     (Fault::TimedOut, "timeout-after-the-commit-took-effect"),
     (Fault::BitFlipInJournal, "bit-flip-in-journal"),
     (Fault::TornTail, "torn-tail-in-journal"),
+    (Fault::OurDiskFull, "our-disk-full"),
     (Fault::ClockOff, "clock-an-hour-off"),
 ];
 
 /// What the matrix should have and has not, each with the reason.
-pub const NOT_RUNNABLE: [(&str, &str); 6] = [
-    ("lagging-standby-promoted", "the test kit starts no standby yet"),
-    ("standby-without-slot-promoted", "the test kit starts no standby yet"),
-    ("old-primary-back", "the test kit starts no standby yet"),
-    ("one-way-loss-and-reordering", "not written yet: needs network namespaces"),
-    ("our-disk-full", "not written yet; the simulation fills the disk"),
-    ("source-log-disk-filling", "not written yet; `bounds` in flow sets the source free"),
-];
+pub const NOT_RUNNABLE: [(&str, &str); 1] =
+    [("one-way-loss-and-reordering", "not written yet: needs network namespaces")];
 
 impl Fault {
     pub fn name(self) -> &'static str {
@@ -91,6 +95,7 @@ impl Fault {
             Fault::KilledBeforeJournalSync | Fault::KilledAfterJournalSync | Fault::ClockOff => {
                 Syscalls::new().is_none().then_some("a C compiler (cc)")
             }
+            Fault::OurDiskFull => Disk::missing(),
             _ => None,
         }
     }
@@ -98,9 +103,10 @@ impl Fault {
     /// Who is out of reach from its begin to its end.
     fn takes_away(self) -> Option<Part> {
         match self {
-            Fault::SourceKilled | Fault::SourceFrozen => Some(Part::Source),
-            Fault::StoreKilled => Some(Part::Store),
-            Fault::BitFlipInJournal => Some(Part::Program),
+            Fault::SourceKilled | Fault::SourceFrozen | Fault::CommitHeldDuringAChunk => Some(Part::Source),
+            Fault::StoreKilled | Fault::LogFilling => Some(Part::Store),
+            Fault::BitFlipInJournal | Fault::OurDiskFull => Some(Part::Program),
+            Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => Some(Part::Network),
             _ => None,
         }
     }
@@ -120,7 +126,7 @@ impl Fault {
             | Fault::TornTail => &[Part::Program],
             Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => &[],
             // They wait for something to arrive, or to be said.
-            _ => &[Part::Source, Part::Store, Part::Program],
+            _ => &[Part::Source, Part::Store, Part::Program, Part::Network],
         };
         !needs.contains(&gone)
     }
@@ -144,6 +150,10 @@ impl Fault {
             }
             Fault::SlotDropped => sources::slot_dropped(world),
             Fault::SlotInvalidated => sources::slot_invalidated(world).await,
+            Fault::LogFilling => sources::log_filling(world).await,
+            Fault::LaggingStandbyPromoted => sources::lagging_standby_promoted(world).await,
+            Fault::StandbyWithoutSlotPromoted => sources::standby_without_slot_promoted(world).await,
+            Fault::OldPrimaryBack => sources::old_primary_back(world).await,
             Fault::CommitHeldDuringAChunk => sources::commit_held_during_a_chunk(world).await,
             Fault::StoreFlushed => {
                 world.redis.cli(&["FLUSHALL"]);
@@ -184,6 +194,7 @@ impl Fault {
             }
             Fault::BitFlipInJournal => hosts::bit_flip(world),
             Fault::TornTail => hosts::torn_tail(world),
+            Fault::OurDiskFull => hosts::disk_full(world).await,
             Fault::ClockOff => hosts::clock_off(world).await,
         }
     }
@@ -196,7 +207,8 @@ impl Fault {
             Fault::StoreKilled => world.redis.restart(),
             Fault::Altered | Fault::RemovedAndAdded => stores::repair(world).await,
             Fault::PoisonRows => stores::mend_the_poisoned(world).await,
-            Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => {
+            Fault::OurDiskFull => hosts::disk_freed(world),
+            Fault::LogFilling | Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => {
                 world.to_source.mend();
                 world.to_store.mend();
             }
@@ -214,6 +226,7 @@ enum Part {
     Source,
     Store,
     Program,
+    Network,
 }
 
 pub async fn says(world: &World, since: usize, what: &str) {

@@ -47,6 +47,19 @@ pub fn clock_right(world: &World) {
     }
 }
 
+/// Nothing more can be written where journal and state are, and much is committed.
+pub async fn disk_full(world: &mut World) {
+    let disk = world.disk.as_ref().expect("the world has a small disk");
+    disk.fill();
+    world.service.says(0, &["space"]).await;
+    world.pause(4000).await;
+    assert!(world.service.is_running(), "it waits for space\n{}", world.service.log_tail());
+}
+
+pub fn disk_freed(world: &World) {
+    world.disk.as_ref().expect("the world has a small disk").free();
+}
+
 pub fn bit_flip(world: &World) {
     world.service.kill();
     let segment = last_segment(world);

@@ -1,6 +1,6 @@
 //! What happens to the source and to the log it keeps.
 
-use headwater_testkit::eventually;
+use headwater_testkit::{Postgres, eventually};
 use nix::sys::signal::Signal;
 
 use crate::catalogue::says;
@@ -46,4 +46,72 @@ pub async fn commit_held_during_a_chunk(world: &mut World) {
 pub fn commits_go_on(world: &World) {
     world.postgres.psql("ALTER SYSTEM RESET synchronous_standby_names");
     world.postgres.psql("SELECT pg_reload_conf()");
+}
+
+/// An asynchronous standby that has the slot, and lacks what was committed last, takes over.
+pub async fn lagging_standby_promoted(world: &mut World) {
+    let standby = world.postgres.standby();
+    let slot = world.postgres.psql("SELECT slot_name FROM pg_replication_slots");
+    world.postgres.carry_slot(&slot, &standby).await;
+    world.postgres.wait_replayed(&standby).await;
+    standby.cut_off();
+    world.shows_newer(world.committed()).await;
+    world.pause(1000).await;
+    promote(world, standby);
+}
+
+/// A standby takes over that has all that was streamed to it, but not the slot: a gap.
+pub async fn standby_without_slot_promoted(world: &mut World) {
+    let standby = world.postgres.standby();
+    world.postgres.wait_replayed(&standby).await;
+    world.pause(500).await;
+    promote(world, standby);
+}
+
+fn promote(world: &mut World, standby: Postgres) {
+    world.postgres.kill();
+    standby.promote();
+    world.source_moved(standby);
+}
+
+/// After a failover the address leads back to the old primary, which somebody has started and writes to: it is refused. Then it
+/// leads to the new one again.
+pub async fn old_primary_back(world: &mut World) {
+    standby_without_slot_promoted(world).await;
+    world.healthy().await;
+    let old = world.old_primary.take().expect("there was a failover");
+    old.restart().await;
+    old.psql("INSERT INTO odd VALUES ('phantom', 0, 0, NULL, 'of the old primary')");
+    old.psql("UPDATE pair SET version = 1, amount = 0");
+    let since = world.leader().await.log().len();
+    world.to_source.lead_to(old.port());
+    says(world, since, "an old primary that has come back").await;
+    world.pause(1500).await;
+    world.to_source.lead_to(world.postgres.port());
+}
+
+/// A store stands still while far more is written than the source may keep: it is released all the same, again and again.
+pub async fn log_filling(world: &mut World) {
+    world.leader().await;
+    world.to_store.hold();
+    world.postgres.psql("CREATE TABLE IF NOT EXISTS filler (id int)");
+    for _ in 0..5 {
+        for _ in 0..2 {
+            world.postgres.psql("INSERT INTO filler VALUES (1)");
+            world.postgres.psql("SELECT pg_switch_wal()");
+        }
+        eventually(PATIENCE, "the source may forget its log", async || {
+            world.postgres.psql("INSERT INTO filler VALUES (1)");
+            world.postgres.psql("CHECKPOINT");
+            let kept =
+                "SELECT coalesce(max(pg_current_wal_lsn() - restart_lsn), 0)::bigint FROM pg_replication_slots";
+            match world.postgres.psql(kept).parse::<i64>().unwrap() {
+                kept if kept < 16 << 20 => Ok(()),
+                kept => Err(format!("{kept} bytes are kept\n{}", world.service.log_tail())),
+            }
+        })
+        .await;
+    }
+    let lost = world.postgres.psql("SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'");
+    assert_eq!(lost, "0", "released in time, not given up by the source");
 }

@@ -3,13 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use headwater_model::file::toml_views;
 use headwater_testkit::checker::{Copy, Truth, compare, expected, found};
-use headwater_testkit::faults::Proxy;
+use headwater_testkit::faults::{Disk, Proxy};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
 use headwater_testkit::{Chance, Folder, Postgres, Redis, eventually};
 use rusqlite::Connection;
@@ -32,6 +32,8 @@ const ODD_VIEW: &str = "[views.odd]\nfrom = \"odd\"\nstore = [\"near\", \"local\
 pub struct World {
     pub chance: Chance,
     pub postgres: Postgres,
+    /// It was replaced by `postgres`.
+    pub old_primary: Option<Postgres>,
     pub redis: Redis,
     /// Between the program and its source, and its store in Redis.
     pub to_source: Proxy,
@@ -40,6 +42,8 @@ pub struct World {
     /// The same file in a folder of its own; not started.
     pub second: Instance,
     pub noticed: Noticed,
+    /// Of the data folder of `service`, if a fault needs a small one.
+    pub disk: Option<Disk>,
     derived: Folder,
     application: Option<Application>,
     near: PairReader,
@@ -89,6 +93,7 @@ impl World {
             toml_views(&workload.views(&["near", "local"]))
         );
         let (service, second) = (Instance::new("one", &text), Instance::new("two", &text));
+        let disk = faults.contains(&Fault::OurDiskFull).then(|| Disk::at(service.path("headwater-data"), 96));
         service.start();
         service.healthy().await;
         World {
@@ -97,6 +102,8 @@ impl World {
             local: PairReader::start(PairStore::Sqlite(derived.join("derived.db"))),
             application: Some(Application::start(postgres.url(), workload)),
             violations: Vec::new(),
+            old_primary: None,
+            disk,
             noticed: Noticed::in_log([service.path("log"), second.path("log")]),
             postgres,
             redis,
@@ -185,6 +192,20 @@ impl World {
         self.redis = redis;
     }
 
+    /// `postgres` is the primary now, behind the same address. Commits that it has not are lost, and were perhaps shown: readers
+    /// may see that they are undone.
+    pub fn source_moved(&mut self, postgres: Postgres) {
+        let kept = postgres.psql("SELECT min(version) FROM pair").parse().unwrap();
+        for reader in [&self.near, &self.local] {
+            reader.lost_after(kept);
+        }
+        self.to_source.lead_to(postgres.port());
+        if let Some(application) = &self.application {
+            *application.url.lock().unwrap() = postgres.url();
+        }
+        self.old_primary = Some(std::mem::replace(&mut self.postgres, postgres));
+    }
+
     /// The application ends; then every store comes to equal the source, or does not.
     pub async fn quiet(mut self, ended: Instant) -> Outcome {
         if let Some(application) = self.application.take() {
@@ -268,17 +289,19 @@ fn watch_near(redis: &Redis) -> PairReader {
 /// Writes at a moderate pace, and goes on after errors: what it cannot commit, it leaves.
 struct Application {
     over: Arc<AtomicBool>,
+    url: Arc<Mutex<String>>,
     thread: JoinHandle<()>,
 }
 
 impl Application {
     fn start(url: String, mut workload: Workload) -> Application {
-        let over = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&over);
+        let (over, url) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(url)));
+        let (seen, place) = (Arc::clone(&over), Arc::clone(&url));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 while !seen.load(Ordering::SeqCst) {
+                    let url = place.lock().unwrap().clone();
                     let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await
                     else {
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -296,7 +319,7 @@ impl Application {
                 }
             });
         });
-        Application { over, thread }
+        Application { over, url, thread }
     }
 
     fn finish(self) {
