@@ -16,7 +16,8 @@ cargo xtask test [filter…]   install missing engines, build, run every test (o
 cargo xtask simulate [--seeds N] [--seed S]
                              the data plane over a simulated source, store, disk and clock; --seed alone tells its story
 cargo xtask faults [--only NAME] [--pairs N] [--seed S]
-                             the program against real engines while something breaks, each fault alone, then pairs
+                             the program against real engines while something breaks, each fault alone, then pairs;
+                             --only A+B plays one pair again
 cargo xtask engines          which engines are here, in which version, and what `test` would install
 cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
 ";

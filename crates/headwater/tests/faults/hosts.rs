@@ -6,24 +6,45 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::instance::Instance;
 use crate::world::World;
 
 /// It stands still until another instance leads, and wakes up.
 pub async fn leader_stopped(world: &mut World) {
-    world.service.signal(Signal::SIGSTOP);
-    world.second.start();
-    world.second.says(0, &["leading"]).await;
+    let first = first_leads(world);
+    let (leader, other) = leader_and_other(world, first);
+    let since = other.log().len();
+    leader.signal(Signal::SIGSTOP);
+    if !other.is_running() {
+        other.start();
+    }
+    other.says(since, &["leading"]).await;
     world.pause(1000).await;
-    world.service.signal(Signal::SIGCONT);
+    leader_and_other(world, first).0.signal(Signal::SIGCONT);
     world.pause(1500).await;
 }
 
 pub async fn second_instance(world: &World) {
-    world.second.start();
-    world.second.says(0, &["standing by"]).await;
-    world.service.kill();
-    world.second.says(0, &["leading"]).await;
-    world.service.start();
+    let (leader, other) = leader_and_other(world, first_leads(world));
+    let since = other.log().len();
+    if !other.is_running() {
+        other.start();
+        other.says(since, &["standing by"]).await;
+    }
+    leader.kill();
+    other.says(since, &["leading"]).await;
+    leader.start();
+}
+
+fn first_leads(world: &World) -> bool {
+    !world.second.is_running() || world.service.leads()
+}
+
+fn leader_and_other(world: &World, first: bool) -> (&Instance, &Instance) {
+    match first {
+        true => (&world.service, &world.second),
+        false => (&world.second, &world.service),
+    }
 }
 
 /// An hour ahead, an hour behind, with restarts and a store that is filled meanwhile.

@@ -44,7 +44,9 @@ pub async fn after_journal_sync(world: &mut World) {
 /// Stores have changes, and the source was not told that it may forget them: it sends them again.
 pub async fn before_release(world: &mut World) {
     for _ in 0..3 {
-        world.leader().await;
+        // Nothing has to be filled first: that takes answers of the source.
+        world.healthy().await;
+        world.shows_newer(world.committed()).await;
         world.to_source.hold_requests();
         let held = world.postgres.psql("SELECT pg_current_wal_insert_lsn()");
         world.shows_newer(world.committed()).await;

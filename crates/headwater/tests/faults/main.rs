@@ -71,7 +71,7 @@ async fn inject(faults: &[Fault], seed: u64) -> bool {
         seconds(outcome.recovery),
         outcome.keys_lost,
         outcome.backwards,
-        outcome.what.map(|what| format!("\n{what}\nseed {seed}")).unwrap_or_default()
+        outcome.what.map(|what| format!("\n{what}\n{}", again(faults, seed))).unwrap_or_default()
     );
     well
 }
@@ -90,14 +90,19 @@ fn run(faults: &[Fault], seed: u64) -> Verdict {
         Ok(true) => Verdict::Passed,
         Ok(false) => Verdict::Failed,
         Err(_) => {
-            println!("FAILED     {}: it panicked, seed {seed}", names(faults));
+            println!("FAILED     {}: it panicked\n{}", names(faults), again(faults, seed));
             Verdict::Failed
         }
     }
 }
 
 fn names(faults: &[Fault]) -> String {
-    faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(" + ")
+    faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join("+")
+}
+
+/// How to have the same once more.
+fn again(faults: &[Fault], seed: u64) -> String {
+    format!("again: cargo xtask faults --only {} --seed {seed}", names(faults))
 }
 
 #[test]
@@ -112,11 +117,19 @@ fn a_few_faults_lose_nothing_and_nothing_goes_back() {
 fn matrix() {
     let only = std::env::var("HEADWATER_FAULT").ok();
     let seed = number("HEADWATER_SEED").unwrap_or(1);
-    let chosen: Vec<Fault> = ALL
-        .iter()
-        .filter(|(_, name)| only.as_deref().is_none_or(|only| name.contains(only)))
-        .map(|(fault, _)| *fault)
-        .collect();
+    let called = |part: &str| -> Vec<Fault> {
+        ALL.iter().filter(|(_, name)| name.contains(part)).map(|(fault, _)| *fault).collect()
+    };
+    let chosen = match only.as_deref() {
+        // A pair, as a failure tells it.
+        Some(pair) if pair.contains('+') => {
+            let pair: Vec<Fault> = pair.split('+').filter_map(|name| called(name).first().copied()).collect();
+            assert!(matches!(run(&pair, seed), Verdict::Passed), "see above");
+            return;
+        }
+        Some(part) => called(part),
+        None => called(""),
+    };
     assert!(!chosen.is_empty(), "no fault's name holds {only:?}");
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let mut count = |verdict| match verdict {
