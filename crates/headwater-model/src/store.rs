@@ -139,7 +139,8 @@ pub trait Store: Send + Sync {
     async fn answer(&self, read: &Read) -> Result<Answer>;
 
     /// Up to `limit` documents after the cursor a former call returned (`None`: from the start), in an order of the
-    /// store's own, and the next cursor; `None` at the end. With no writes going on, each document comes exactly once.
+    /// store's own, and the next cursor; `None` at the end. With no writes going on, nor just ended, each document comes
+    /// exactly once.
     async fn scan(
         &self,
         view: &View,

@@ -27,4 +27,5 @@ pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};
 pub use engines::process::{Process, log_tail};
 pub use engines::redis::{Redis, RedisBuilder};
+pub use engines::redis_cluster::{RedisCluster, lane, lane_of};
 pub use eventually::eventually;

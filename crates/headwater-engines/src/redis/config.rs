@@ -15,10 +15,16 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-/// `user` and `password` are for what a URL cannot say: a Unix socket with a password.
-const SETTINGS: &[&str] = &["prefix", "timeout_seconds", "tls_ca", "tls_cert", "tls_key", "user", "password"];
+use super::slot;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `user` and `password` are for what a URL cannot say: a Unix socket with a password.
+const SETTINGS: &[&str] =
+    &["prefix", "lanes", "timeout_seconds", "tls_ca", "tls_cert", "tls_key", "user", "password"];
+
+/// Lanes of a store in a cluster, where the file does not say.
+const LANES: u16 = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Address {
     Tcp {
         host: String,
@@ -48,6 +54,8 @@ pub(super) struct Config {
     pub(super) tls: Option<Tls>,
     /// Before every key, our own meta key included.
     pub(super) prefix: String,
+    /// How many lanes the store is spread over, if it is in a cluster and the prefix has no hash tag.
+    pub(super) lanes: u16,
     pub(super) connect_within: Duration,
     pub(super) answer_within: Duration,
 }
@@ -133,6 +141,23 @@ impl Config {
             Some(Setting::Int(seconds @ 1..=86_400)) => Duration::from_secs(seconds.unsigned_abs()),
             Some(_) => return Err(wrong("`timeout_seconds` must be a whole number from 1 to 86400".into())),
         };
+        let lanes = match section.settings.get("lanes") {
+            None => LANES,
+            Some(Setting::Int(lanes))
+                if let Ok(lanes) = u16::try_from(*lanes)
+                    && (2..=slot::LANES_MAX).contains(&lanes)
+                    && lanes.is_power_of_two() =>
+            {
+                lanes
+            }
+            Some(_) => {
+                let most = slot::LANES_MAX;
+                return Err(Error::misconfigured(format!(
+                    "store {:?}: `lanes` must be 2, 4, 8 or another power of two up to {most}",
+                    section.name
+                )));
+            }
+        };
         Ok(Config {
             store: section.name.clone(),
             address,
@@ -141,6 +166,7 @@ impl Config {
             database,
             tls,
             prefix: text("prefix")?.unwrap_or_default(),
+            lanes,
             connect_within: Duration::from_secs(10).min(answer_within),
             answer_within,
         })

@@ -25,6 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 const INBOX_BYTES: usize = 64 << 10;
 
 pub(super) struct Connection {
+    pub(super) address: Address,
     stream: Box<dyn Stream>,
     /// Commands that are encoded but not all sent: the part before `sent` is.
     pub(super) out: Vec<u8>,
@@ -67,6 +68,7 @@ impl Connection {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|e| failure::lost(&format!("connect to {address}"), e))?;
         let mut connection = Connection {
+            address: address.clone(),
             stream,
             out: Vec::with_capacity(INBOX_BYTES),
             sent: 0,

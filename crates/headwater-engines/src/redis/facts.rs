@@ -5,17 +5,13 @@ use std::collections::HashMap;
 use headwater_model::{Error, Promise, Result, Risk, Severity, StoreFacts};
 
 use super::connection::Connection;
-use super::{cluster, codec};
+use super::resp::Reply;
+use super::{codec, failure};
 
-pub(super) async fn inspect(connection: &mut Connection, prefix: &str) -> Result<StoreFacts> {
+pub(super) async fn inspect(connection: &mut Connection) -> Result<StoreFacts> {
     let info = connection.call(&[b"INFO"]).await?.lossy();
     let info = parse(&info);
     let server = server(&info)?;
-    if info.get("cluster_enabled") == Some(&"1")
-        && let Some(error) = cluster::needs_tag(prefix)
-    {
-        return Err(error);
-    }
     Ok(StoreFacts {
         server,
         promise: Promise::Transaction,
@@ -28,10 +24,11 @@ pub(super) async fn inspect(connection: &mut Connection, prefix: &str) -> Result
 }
 
 /// Whether the server is a cluster's node, as far as the user may ask.
-pub(super) async fn is_cluster(connection: &mut Connection) -> bool {
-    match connection.call(&[b"INFO", b"cluster"]).await {
-        Ok(info) => parse(&info.lossy()).get("cluster_enabled") == Some(&"1"),
-        Err(_) => false,
+pub(super) async fn is_cluster(connection: &mut Connection) -> Result<bool> {
+    match connection.ask(&[b"INFO", b"cluster"]).await? {
+        Reply::Error(text) if text.starts_with("NOPERM") => Ok(false),
+        Reply::Error(text) => Err(failure::from_reply(&text)),
+        info => Ok(parse(&info.lossy()).get("cluster_enabled") == Some(&"1")),
     }
 }
 

@@ -22,7 +22,11 @@ pub(super) fn from_reply(text: &str) -> Error {
         "NOPERM" => error(ErrorKind::Denied).with_remedy(
             "grant the user the commands and keys that docs/engines/redis.md lists (ACL SETUSER …)",
         ),
-        "CROSSSLOT" => error(ErrorKind::Unsupported).with_remedy(SLOT_REMEDY),
+        // The server would not say that it is one of a cluster.
+        "CROSSSLOT" => error(ErrorKind::Unsupported).with_remedy(
+            "grant the user INFO, so that the cluster is recognised, or give the store a prefix with a hash tag, so that all \
+             its keys are in one slot: prefix = \"{shop}:\"",
+        ),
         "EXECABORT" if text.contains("OOM") => error(ErrorKind::Throttled).with_remedy(
             "raise maxmemory (`CONFIG SET maxmemory …`), or hold fewer or smaller views in this store",
         ),
@@ -38,9 +42,6 @@ pub(super) fn from_reply(text: &str) -> Error {
         _ => error(ErrorKind::Bug),
     }
 }
-
-pub(super) const SLOT_REMEDY: &str =
-    "give the store a prefix with a hash tag, so that all its keys are in one slot: prefix = \"{shop}:\"";
 
 /// A connection that broke, timed out or could not be made.
 pub(super) fn lost(doing: &str, cause: std::io::Error) -> Error {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use headwater_model::{Key, Layout, Refusal, Result, ViewChange};
 
+use super::lane::Shared;
 use super::resp::{self, Reply};
-use super::store::Shared;
 use super::{failure, keys};
 
 /// Changes, each with the foreign keys that must go before it.

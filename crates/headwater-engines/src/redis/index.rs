@@ -10,7 +10,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use headwater_model::{Error, Key, Result, View, ViewChange, ViewId};
+use headwater_model::sort::read_sort;
+use headwater_model::{Error, Index, Key, Result, Value, View, ViewChange, ViewId};
 
 use super::connection::Connection;
 use super::resp::{self, Reply};
@@ -254,6 +255,55 @@ fn many<'a, const N: usize>(
         (left, room) = (left - 1, room - 1);
     }
     commands
+}
+
+/// What the server remembers of one document.
+pub(super) async fn of_document(
+    reader: &mut Connection,
+    prefix: &str,
+    view: &str,
+    key: &Key,
+) -> Result<Vec<Entry>> {
+    let places = keys::places(prefix, view);
+    match reader.call(&[b"HMGET", &places, &text(key)]).await? {
+        Reply::Array(found) => match found.first() {
+            Some(Reply::Text(packed)) => entries::unpack(packed),
+            _ => Ok(Vec::new()),
+        },
+        _ => Err(failure::unexpected("HMGET")),
+    }
+}
+
+/// Whether the value of a field decides where a document is in an index.
+pub(super) fn is_about(view: &View, field: &str) -> bool {
+    let about = |index: &Index| {
+        index.by.iter().chain(index.order.iter().map(|order| &order.column)).any(|name| **name == *field)
+    };
+    view.indexes.iter().any(about)
+}
+
+/// The value of a field that an entry of an index is about.
+pub(super) fn value_of(view: &View, entries: &[Entry], field: &str) -> Result<Option<Value>> {
+    for entry in entries {
+        let Some(index) = view.indexes.get(usize::from(entry.index)) else { continue };
+        let mut rest = entry.part();
+        for name in &index.by {
+            let (value, behind) = read_sort(rest, false)?;
+            if **name == *field {
+                return Ok(Some(value));
+            }
+            rest = behind;
+        }
+        rest = entry.sort();
+        for order in &index.order {
+            let (value, behind) = read_sort(rest, order.descending)?;
+            if *order.column == *field {
+                return Ok(Some(value));
+            }
+            rest = behind;
+        }
+    }
+    Ok(None)
 }
 
 /// The sets that packed entries of a view's documents are in.

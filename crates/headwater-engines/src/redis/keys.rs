@@ -42,6 +42,16 @@ pub(super) fn places(prefix: &str, view: &str) -> Vec<u8> {
     out
 }
 
+/// A key that nothing is ever under.
+pub(super) fn never(prefix: &str) -> Vec<u8> {
+    format!("{prefix}%never").into_bytes()
+}
+
+/// Where a document that leaves the lane is kept until all lanes have what its new key is.
+pub(super) fn moved(prefix: &str, view: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
+    [&of_view(&format!("{prefix}%moved:"), view), old, b"%>", new].concat()
+}
+
 /// A MATCH pattern for exactly the keys that start with `start`.
 pub(super) fn pattern(start: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(start.len() + 8);

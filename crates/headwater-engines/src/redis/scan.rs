@@ -4,9 +4,9 @@
 //! walk (after a mass deletion), keys may come again. Within one page they are taken once; across pages that would need
 //! memory for every key, so a reader that sums up pages must be able to see a key twice in that case.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use headwater_model::{Error, Layout, Result, Stored, View};
+use headwater_model::{Error, Layout, Result, Stored};
 
 use super::connection::Connection;
 use super::resp::Reply;
@@ -15,21 +15,65 @@ use super::{codec, failure, keys};
 /// Buckets per SCAN: about a quarter of a millisecond of the server's time.
 const BUCKETS: usize = 1000;
 
-/// All keys of a view, a batch at a time.
-pub(super) struct Walk {
+/// Which keys are the documents of a view.
+pub(super) struct Keys {
     pattern: Vec<u8>,
+    /// What the keys start with, and which lane that is; where there are lanes, up to the tag and behind it.
+    starts: HashMap<Vec<u8>, usize>,
+    before_tag: usize,
+    behind_tag: usize,
+}
+
+impl Keys {
+    /// All of them lie together.
+    pub(super) fn of(prefix: &str, view: &str) -> Keys {
+        let start = keys::of_view(prefix, view);
+        let before_tag = start.len();
+        Keys { pattern: keys::pattern(&start), starts: [(start, 0)].into(), before_tag, behind_tag: 0 }
+    }
+
+    /// Of lanes with these prefixes: each is `prefix`, a hash tag and a colon.
+    pub(super) fn of_lanes<'a>(prefix: &str, lanes: impl Iterator<Item = &'a str>, view: &str) -> Keys {
+        let behind = keys::of_view("}:", view);
+        let pattern = [keys::pattern(format!("{prefix}{{").as_bytes()), keys::pattern(&behind)].concat();
+        let starts = lanes.enumerate().map(|(lane, prefix)| (keys::of_view(prefix, view), lane));
+        Keys { pattern, starts: starts.collect(), before_tag: prefix.len() + 1, behind_tag: behind.len() }
+    }
+
+    /// The lane of a key that the pattern fits, and where the document's own key begins. `None` if it only looks like one.
+    pub(super) fn place(&self, key: &[u8]) -> Option<(usize, usize)> {
+        let tag = match self.behind_tag {
+            0 => 0,
+            _ => key.get(self.before_tag..)?.iter().position(|byte| *byte == b'}')?,
+        };
+        let start = self.before_tag + tag + self.behind_tag;
+        Some((*self.starts.get(key.get(..start)?)?, start))
+    }
+
+    fn text(&self, key: &[u8]) -> String {
+        let from = self.place(key).map_or(0, |(_, from)| from);
+        String::from_utf8_lossy(&key[from..]).into_owned()
+    }
+}
+
+/// All keys of a view on one node, a batch at a time.
+pub(super) struct Walk {
     cursor: Option<Vec<u8>>,
 }
 
 impl Walk {
-    pub(super) fn new(prefix: &str, view: &str) -> Walk {
-        Walk { pattern: keys::pattern(&keys::of_view(prefix, view)), cursor: Some(b"0".to_vec()) }
+    pub(super) fn new() -> Walk {
+        Walk { cursor: Some(b"0".to_vec()) }
     }
 
     /// The next keys, possibly none of this view; `None` at the end.
-    pub(super) async fn next(&mut self, connection: &mut Connection) -> Result<Option<Vec<Vec<u8>>>> {
+    pub(super) async fn next(
+        &mut self,
+        connection: &mut Connection,
+        of: &Keys,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let (next, keys) = scan(connection, cursor, &self.pattern, BUCKETS).await?;
+        let (next, keys) = scan(connection, cursor, of, BUCKETS).await?;
         self.cursor = (next != b"0").then_some(next);
         Ok(Some(keys))
     }
@@ -38,18 +82,19 @@ impl Walk {
 async fn scan(
     connection: &mut Connection,
     cursor: &[u8],
-    pattern: &[u8],
+    keys: &Keys,
     buckets: usize,
 ) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
     let count = buckets.to_string();
-    let reply = connection.call(&[b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count.as_bytes()]).await?;
+    let reply =
+        connection.call(&[b"SCAN", cursor, b"MATCH", &keys.pattern, b"COUNT", count.as_bytes()]).await?;
     let Reply::Array(items) = reply else { return Err(failure::unexpected("SCAN")) };
     let mut items = items.into_iter();
     let (Some(Reply::Text(next)), Some(Reply::Array(found))) = (items.next(), items.next()) else {
         return Err(failure::unexpected("SCAN"));
     };
     let found = found.into_iter().filter_map(|key| match key {
-        Reply::Text(key) => Some(key),
+        Reply::Text(key) => keys.place(&key).is_some().then_some(key),
         _ => None,
     });
     Ok((next, found.collect()))
@@ -114,44 +159,40 @@ impl Place {
 /// A page of a view's documents.
 pub(super) async fn page(
     connection: &mut Connection,
-    prefix: &str,
-    view: &View,
+    of: &Keys,
+    layout: Layout,
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<Stored>, Option<String>)> {
-    let (keys, next) = page_of_keys(connection, prefix, view, cursor, limit).await?;
+    let (keys, next) = page_of_keys(connection, of, cursor, limit).await?;
     let mut documents = Vec::with_capacity(keys.len());
-    fetch(connection, view.layout(), keys::of_view(prefix, &view.name).len(), keys, &mut documents).await?;
+    fetch(connection, of, layout, keys, &mut documents).await?;
     Ok((documents, next))
 }
 
 /// A page of the texts of a view's keys.
 pub(super) async fn texts(
     connection: &mut Connection,
-    prefix: &str,
-    view: &View,
+    of: &Keys,
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<String>, Option<String>)> {
-    let (keys, next) = page_of_keys(connection, prefix, view, cursor, limit).await?;
-    let start = keys::of_view(prefix, &view.name).len();
-    Ok((keys.iter().map(|key| String::from_utf8_lossy(&key[start..]).into_owned()).collect(), next))
+    let (keys, next) = page_of_keys(connection, of, cursor, limit).await?;
+    Ok((keys.iter().map(|key| of.text(key)).collect(), next))
 }
 
 async fn page_of_keys(
     connection: &mut Connection,
-    prefix: &str,
-    view: &View,
+    of: &Keys,
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<Vec<u8>>, Option<String>)> {
     let buckets = limit.clamp(16, BUCKETS);
     let mut place =
         Place::read(cursor, buckets).ok_or_else(|| Error::bug("a scan's cursor is not one of ours"))?;
-    let pattern = keys::pattern(&keys::of_view(prefix, &view.name));
     let (mut seen, mut keys) = (HashSet::new(), Vec::new());
     loop {
-        let (next, mut found) = scan(connection, &place.cursor, &pattern, place.buckets).await?;
+        let (next, mut found) = scan(connection, &place.cursor, of, place.buckets).await?;
         // The same SCAN again gives the same keys, in sorted order too.
         found.sort_unstable();
         found.dedup();
@@ -178,8 +219,8 @@ async fn page_of_keys(
 
 async fn fetch(
     connection: &mut Connection,
+    of: &Keys,
     layout: Layout,
-    key_from: usize,
     keys: Vec<Vec<u8>>,
     documents: &mut Vec<Stored>,
 ) -> Result<()> {
@@ -187,7 +228,7 @@ async fn fetch(
     for key in keys {
         // A key that went between SCAN and now is no longer a document.
         if let Some(body) = codec::read(layout, connection.reply().await?)? {
-            documents.push(Stored { key: String::from_utf8_lossy(&key[key_from..]).into_owned(), body });
+            documents.push(Stored { key: of.text(&key), body });
         }
     }
     Ok(())
@@ -196,6 +237,19 @@ async fn fetch(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_keys_of_the_view_are_its_keys_in_whichever_lane() {
+        let keys = Keys::of_lanes("s*:", ["s*:{7}:", "s*:{12}:"].into_iter(), "book");
+        assert_eq!(keys.pattern, b"s\\*:{*}:book:*");
+        assert_eq!(keys.place(b"s*:{12}:book:1"), Some((1, 13)));
+        assert_eq!(keys.text(b"s*:{7}:book:1:2"), "1:2");
+        // Of another view, of another store, of no lane.
+        for other in [&b"s*:{7}:a:{12}:book:1"[..], b"s*:{8}:book:1", b"s*:{7:book:1", b"s*:", b""] {
+            assert_eq!(keys.place(other), None, "{:?}", String::from_utf8_lossy(other));
+        }
+        assert_eq!(Keys::of("p:", "book").place(b"p:book:1"), Some((0, 7)));
+    }
 
     #[test]
     fn a_place_survives_being_a_text() {

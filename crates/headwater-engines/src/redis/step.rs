@@ -8,18 +8,27 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{Apply, Epoch, Error, Held, Key, Layout, Refusal, Result, View, ViewChange};
+use headwater_model::{
+    Apply, Epoch, Error, Held, Key, Layout, Record, Refusal, Result, StoredBody, Value, View, ViewChange,
+};
 
+use super::ahead::Ahead;
 use super::connection::Connection;
 use super::index::{self, Places};
+use super::lane::Shared;
 use super::resp::{self, Token};
-use super::store::Shared;
 use super::tape::{Expect, Tally, Tape};
 use super::writer::{Writer, outrun};
-use super::{failure, foreign, keys, meta, scan};
+use super::{codec, failure, foreign, keys, meta, scan};
 
 /// Encoded bytes that are sent without waiting for more.
 const SEND_BYTES: usize = 64 << 10;
+
+/// How long a document that left its lane is kept.
+const KEPT_SECONDS: u64 = 6 * 3600;
+
+/// The field of such a document that says where the step ended that took it away.
+const KEPT_UPTO: &str = "\0upto";
 
 /// Keys in one UNLINK of a cleared view.
 const UNLINK_KEYS: usize = 128;
@@ -38,6 +47,8 @@ pub(super) struct Step {
     refused: Option<String>,
     /// The view whose JSON puts stand after a DBSIZE, if any.
     counting: Option<u16>,
+    /// Where documents that leave the lane are kept.
+    kept: Vec<Vec<u8>>,
     places: Places,
 }
 
@@ -55,6 +66,7 @@ impl Step {
             sent: false,
             refused: None,
             counting: None,
+            kept: Vec::new(),
             places: Places::default(),
         }
     }
@@ -119,23 +131,40 @@ impl Step {
     /// Empties a view: the keys that readers see now, found on another connection (this one only queues), and those that
     /// this very step has put. Nobody else writes, so that is all of them; if somebody does, EXEC fails.
     async fn clear(&mut self, view: &Arc<View>) -> Result<()> {
+        let mut reader = self.shared.reader().await?;
+        let keys = scan::Keys::of(&self.shared.config.prefix, &view.name);
+        let mut walk = scan::Walk::new();
+        while let Some(keys) = walk.next(&mut reader, &keys).await? {
+            self.unlink_found(view, &keys).await?;
+        }
+        self.shared.give_back(reader);
+        self.clear_rest(view).await
+    }
+
+    /// Of a view that is cleared: removes keys that readers see.
+    pub(super) async fn unlink_found(&mut self, view: &Arc<View>, keys: &[Vec<u8>]) -> Result<()> {
+        let number = self.view_number(view)?;
         let writer = self.writer.as_mut().ok_or_else(over)?;
         stop_counting(&mut self.counting, &mut writer.connection.out, &mut self.tape);
-        let at = writer.view(view, &self.shared.config.prefix)?;
-        let number = writer.views[at].number;
-        let put: Vec<Vec<u8>> = writer.views[at].put_keys().map(<[u8]>::to_vec).collect();
-        writer.views[at].forget_put_keys();
-        for keys in put.chunks(UNLINK_KEYS) {
-            self.unlink(number, keys).await?;
+        for keys in keys.chunks(UNLINK_KEYS) {
+            self.unlink_as(Expect::Gone { view: number }, keys).await?;
         }
-        drop(put);
+        Ok(())
+    }
+
+    /// Of a view that is cleared: removes what this step has put, and the indexes.
+    pub(super) async fn clear_rest(&mut self, view: &Arc<View>) -> Result<()> {
+        let number = usize::from(self.view_number(view)?);
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        let put: Vec<Vec<u8>> = writer.views[number].put_keys().map(<[u8]>::to_vec).collect();
+        writer.views[number].forget_put_keys();
+        self.unlink_found(view, &put).await?;
+        // A key that is never there: where the slot is on its way to another node, and keys with it that were not found, this is
+        // refused, and the step with it.
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        resp::whole(&[b"EXISTS", &keys::never(&self.shared.config.prefix)], &mut writer.connection.out);
+        self.tape.push(Expect::Nothing);
         let mut reader = self.shared.reader().await?;
-        let mut walk = scan::Walk::new(&self.shared.config.prefix, &view.name);
-        while let Some(keys) = walk.next(&mut reader).await? {
-            for keys in keys.chunks(UNLINK_KEYS) {
-                self.unlink(number, keys).await?;
-            }
-        }
         self.clear_indexes(view, &mut reader).await?;
         self.shared.give_back(reader);
         Ok(())
@@ -203,10 +232,6 @@ impl Step {
         Ok(())
     }
 
-    async fn unlink(&mut self, view: u16, keys: &[Vec<u8>]) -> Result<()> {
-        self.unlink_as(Expect::Gone { view }, keys).await
-    }
-
     async fn unlink_as(&mut self, expect: Expect, keys: &[Vec<u8>]) -> Result<()> {
         let writer = self.writer.as_mut().ok_or_else(over)?;
         let out = &mut writer.connection.out;
@@ -253,10 +278,18 @@ impl Step {
     }
 
     /// Sends the rest and EXEC, and reads everything up to EXEC's answer and the new WATCH.
-    async fn execute(&mut self, held: &Held) -> Result<Outcome> {
+    async fn execute(&mut self, held: &Held, ahead: Option<&Ahead>) -> Result<Outcome> {
         let writer = self.writer.as_mut().ok_or_else(over)?;
         stop_counting(&mut self.counting, &mut writer.connection.out, &mut self.tape);
-        let mut more = Vec::new();
+        for kept in std::mem::take(&mut self.kept) {
+            let (out, upto) = (&mut writer.connection.out, held.offset.to_string());
+            resp::whole(&[b"HSET", &kept, KEPT_UPTO.as_bytes(), upto.as_bytes()], out);
+            resp::whole(&[b"EXPIRE", &kept, KEPT_SECONDS.to_string().as_bytes()], out);
+            self.tape.push(Expect::Nothing);
+            self.tape.push(Expect::Nothing);
+        }
+        let mut more: Vec<_> =
+            ahead.map(|ahead| (meta::AHEAD.to_owned(), ahead.to_text())).into_iter().collect();
         for view in writer.views.iter().filter(|view| view.unsaved) {
             more.extend(view.meta().as_fields(&view.view.name));
         }
@@ -312,7 +345,7 @@ impl Step {
         let before = self.before.clone();
         let Some(writer) = &mut self.writer else { return over() };
         self.shared.wary();
-        match writer.move_to(&before).await {
+        match writer.move_to(&before, &[]).await {
             Ok(true) => {
                 writer.held = Some(before);
                 Error::transient(format!(
@@ -355,7 +388,7 @@ impl Apply for Step {
                     && !in_the_way.is_empty()
                 {
                     let number = self.view_number(view)?;
-                    self.unlink(number, &in_the_way).await?;
+                    self.unlink_as(Expect::Gone { view: number }, &in_the_way).await?;
                 }
                 self.apply(change, &mut refusals).await?;
             }
@@ -368,10 +401,106 @@ impl Apply for Step {
         Ok(refusals)
     }
 
-    async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
+    async fn commit(self: Box<Self>, held: &Held) -> Result<()> {
+        self.commit_with(held, None).await
+    }
+}
+
+/// What a lane's step must do for the store that the lane is one of.
+impl Step {
+    /// How far the lane is ahead.
+    pub(super) fn ahead(&self) -> Ahead {
+        self.writer.as_ref().map(|writer| writer.ahead.clone()).unwrap_or_default()
+    }
+
+    /// Gives the fields that stay in a document which leaves its key: as the store has them there. If the lane is ahead, the
+    /// document may have left before, and is what was kept of it then. `None` if it was not.
+    pub(super) async fn fill(
+        &mut self,
+        view: &View,
+        moved: [&Key; 2],
+        mut document: Record,
+        is_ahead: bool,
+    ) -> Result<Option<Record>> {
+        let prefix = &self.shared.config.prefix;
+        let mut reader = self.shared.reader().await?;
+        let mut ask = async |key: Vec<u8>| -> Result<Vec<(String, Vec<u8>)>> {
+            codec::ask(Layout::Hash, &key, &mut reader.out);
+            match codec::read(Layout::Hash, reader.reply().await?)? {
+                Some(StoredBody::Fields(fields)) => Ok(fields),
+                _ => Ok(Vec::new()),
+            }
+        };
+        let mut stored = ask(keys::document(prefix, view, moved[0])).await?;
+        let mut is_stored = true;
+        if is_ahead {
+            let kept = ask(moved_key(prefix, view, moved)).await?;
+            let is_of_now = kept.iter().any(|(name, upto)| {
+                let upto = String::from_utf8_lossy(upto).parse::<u64>();
+                name == KEPT_UPTO && upto.is_ok_and(|upto| upto > self.before.offset.0)
+            });
+            if is_of_now || stored.is_empty() {
+                (stored, is_stored) = (kept, false);
+            }
+            if stored.is_empty() {
+                return Ok(None);
+            }
+        }
+        let places = match view.indexes.is_empty() {
+            true => Vec::new(),
+            false => index::of_document(&mut reader, prefix, &view.name, moved[0]).await?,
+        };
+        self.shared.give_back(reader);
+        for (name, value) in document.names.iter().zip(&mut document.values) {
+            if !value.is_unchanged() {
+                continue;
+            }
+            let Some((_, kept)) = stored.iter().find(|(stored, _)| **stored == **name) else {
+                *value = Value::Null;
+                continue;
+            };
+            let text = String::from_utf8_lossy(kept);
+            // The store has texts only, and an index is in the order of values: it has those it is about.
+            *value = match index::is_about(view, name) {
+                false => Value::text(text),
+                true if is_stored && let Some(value) = index::value_of(view, &places, name)? => match value {
+                    Value::Decimal(_) => Value::Decimal(text.into()),
+                    value => value,
+                },
+                true => return Ok(None),
+            };
+        }
+        Ok(Some(document))
+    }
+
+    /// Keeps a document that is about to leave its key, for as long as it may take until all lanes have come here: should
+    /// the other lane not get it now, it is written once more from what is kept.
+    pub(super) async fn keep_moved(
+        &mut self,
+        view: &Arc<View>,
+        moved: [&Key; 2],
+        document: &Record,
+    ) -> Result<()> {
+        let kept = moved_key(&self.shared.config.prefix, view, moved);
+        let writer = self.writer.as_mut().ok_or_else(over)?;
+        let out = &mut writer.connection.out;
+        // What is kept is no document.
+        stop_counting(&mut self.counting, out, &mut self.tape);
+        resp::whole(&[b"UNLINK", &kept], out);
+        self.tape.push(Expect::Nothing);
+        for (name, value) in document.fields().filter(|(_, value)| !value.is_null()) {
+            resp::whole(&[b"HSET", &kept, name.as_bytes(), value.to_text().as_bytes()], out);
+            self.tape.push(Expect::Nothing);
+        }
+        self.kept.push(kept);
+        self.send_if_large().await
+    }
+
+    /// As [`Apply::commit`], and says from now on how far the lane is ahead, if that is given.
+    pub(super) async fn commit_with(mut self, held: &Held, ahead: Option<&Ahead>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let quiet = shared.rows.commit_begins();
-        let outcome = match self.execute(held).await {
+        let outcome = match self.execute(held, ahead).await {
             Ok(outcome) => outcome,
             Err(e) => {
                 // Whether it took effect is not known, so neither is the number of rows.
@@ -430,6 +559,10 @@ fn about(change: &ViewChange) -> (Arc<View>, Key, Option<Key>) {
         ViewChange::Delete { view, key } => (Arc::clone(view), key.clone(), None),
         ViewChange::Clear { view } => (Arc::clone(view), Key(Vec::new()), None),
     }
+}
+
+fn moved_key(prefix: &str, view: &View, [old, new]: [&Key; 2]) -> Vec<u8> {
+    keys::moved(prefix, &view.name, old.to_text().as_bytes(), new.to_text().as_bytes())
 }
 
 fn stop_counting(counting: &mut Option<u16>, out: &mut Vec<u8>, tape: &mut Tape) {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use headwater_model::{Epoch, Error, ErrorKind, Held, Layout, Offset, Result, View, ViewId};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::codec::ViewState;
 use super::config::Config;
 use super::connection::Connection;
-use super::meta::{self, ViewMeta};
+use super::meta::{self, Mark, ViewMeta};
 use super::resp::{self, Reply};
 use super::{failure, keys};
 
@@ -25,6 +26,8 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) meta_key: Vec<u8>,
     pub(super) held: Option<Held>,
+    /// How far a lane is ahead of that.
+    pub(super) ahead: Ahead,
     /// When `held` was read; `None` if it must be read again.
     read_at: Option<Instant>,
     /// The views it has met; a view's number is its place.
@@ -37,13 +40,13 @@ impl Writer {
     pub(super) async fn open(config: &Config, mut connection: Connection) -> Result<Writer> {
         let meta_key = keys::meta(&config.prefix);
         meta::watch(&meta_key, &mut connection.out);
-        meta::ask_held(&meta_key, &mut connection.out);
+        meta::ask_mark(&meta_key, &mut connection.out);
         resp::whole(&[b"HGETALL", &meta_key], &mut connection.out);
         accept(connection.reply().await?)?;
-        let held = meta::read_held(connection.reply().await?)?;
+        let (held, ahead) = apart(meta::read_mark(connection.reply().await?)?);
         let known = meta::read_views(connection.reply().await?)?;
         let read_at = Some(Instant::now());
-        Ok(Writer { connection, meta_key, held, read_at, views: Vec::new(), known })
+        Ok(Writer { connection, meta_key, held, ahead, read_at, views: Vec::new(), known })
     }
 
     /// Reads the meta key again unless that was just done.
@@ -61,14 +64,18 @@ impl Writer {
     /// Appends WATCH and the question for the meta key, to be read by [`Writer::read_answer`].
     pub(super) fn ask_again(&mut self) {
         meta::watch(&self.meta_key, &mut self.connection.out);
-        meta::ask_held(&self.meta_key, &mut self.connection.out);
+        meta::ask_mark(&self.meta_key, &mut self.connection.out);
     }
 
     pub(super) async fn read_answer(&mut self) -> Result<()> {
         accept(self.connection.reply().await?)?;
-        self.held = meta::read_held(self.connection.reply().await?)?;
+        (self.held, self.ahead) = apart(meta::read_mark(self.connection.reply().await?)?);
         self.read_at = Some(Instant::now());
         Ok(())
+    }
+
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.held.clone().map(|held| Mark { held, ahead: self.ahead.clone() })
     }
 
     /// What is read from now on must come from the server.
@@ -76,12 +83,13 @@ impl Writer {
         self.read_at = None;
     }
 
-    /// Writes `held` alone, if nobody wrote since it was read. `false` if somebody did; then it has been read again.
-    pub(super) async fn move_to(&mut self, held: &Held) -> Result<bool> {
+    /// Writes `held`, and `more` fields, if nobody wrote since it was read. `false` if somebody did; then it has been read
+    /// again.
+    pub(super) async fn move_to(&mut self, held: &Held, more: &[(String, String)]) -> Result<bool> {
         self.read_at = None;
         let out = &mut self.connection.out;
         resp::whole(&[b"MULTI"], out);
-        meta::write(&self.meta_key, held, &[], out);
+        meta::write(&self.meta_key, held, more, out);
         resp::whole(&[b"EXEC"], out);
         self.ask_again();
         accept(self.connection.reply().await?)?;
@@ -116,6 +124,13 @@ impl Writer {
         check_layout(view, known)?;
         self.views.push(ViewState::new(Arc::clone(view), number, prefix, known.cloned()));
         Ok(usize::from(number))
+    }
+}
+
+fn apart(mark: Option<Mark>) -> (Option<Held>, Ahead) {
+    match mark {
+        Some(Mark { held, ahead }) => (Some(held), ahead),
+        None => (None, Ahead::default()),
     }
 }
 

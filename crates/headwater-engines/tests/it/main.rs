@@ -12,6 +12,8 @@ mod memory_store;
 #[cfg(feature = "postgres")]
 mod postgres_source;
 #[cfg(feature = "redis")]
+mod redis_cluster;
+#[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "sqlite")]
 mod sqlite_source;

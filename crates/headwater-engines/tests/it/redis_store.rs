@@ -447,18 +447,6 @@ async fn the_documented_user_is_enough() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_a_hash_tag_is_refused_with_the_remedy() {
-    let redis = Redis::builder().cluster().start();
-    for prefix in ["", "shop:", "{}:"] {
-        let store = open_with(&redis.url(), &[("prefix", prefix)]);
-        for error in [store.inspect().await.unwrap_err(), store.claim(Epoch(1)).await.unwrap_err()] {
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
-            assert!(error.remedy().unwrap().contains("hash tag"));
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_redirection_is_followed_to_the_slots_owner() {
     let (one, two) = (Redis::builder().cluster().start(), Redis::builder().cluster().start());
     // Slot of "{shop}": node one says that node two has it.

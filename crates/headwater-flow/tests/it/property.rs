@@ -18,13 +18,19 @@ use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
-use headwater_testkit::{Chance, Folder, Postgres, Redis};
+use headwater_testkit::{Chance, Folder, Postgres, Redis, RedisCluster};
 
 use crate::cases::{self, SetOnDrop};
 use crate::support::{self, Life, block_on};
 use crate::writer::Writer;
 
 const CASES: u64 = 12;
+
+/// Against a cluster.
+const CLUSTER_CASES: u64 = 4;
+
+/// What a store in a cluster has if it is not said.
+const LANES: usize = 16;
 
 /// Cases that run at the same time: most of a case is waiting.
 const AT_ONCE: u64 = 4;
@@ -38,22 +44,89 @@ const STORES: [&str; 3] = ["near", "local", "scratch"];
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
     let (postgres, redis) = (Postgres::start(), Redis::start());
-    cases::run(CASES, AT_ONCE, |seed, worker| case(seed, &postgres, &format!("{}/{worker}", redis.url())));
+    cases::run(CASES, AT_ONCE, |seed, worker| {
+        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())));
+    });
+}
+
+/// The same where a transaction cannot show at once: Redis is a cluster, and each key goes forward by itself.
+#[test]
+fn a_cluster_equals_the_source_after_any_writes_and_any_crashes() {
+    support::log();
+    let (postgres, cluster) = (Postgres::start(), RedisCluster::start(3, 0));
+    cases::run(CLUSTER_CASES, CLUSTER_CASES, |seed, worker| {
+        // A cluster has one database: each case has its keys in it.
+        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")));
+    });
+}
+
+/// What the store `near` is.
+enum Near<'c> {
+    /// A database of its own.
+    Server(String),
+    Cluster(&'c RedisCluster, String),
+}
+
+impl Near<'_> {
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Near::Server(url) => support::store(url, &[("prefix", "p:")]),
+            Near::Cluster(cluster, prefix) => support::store(&cluster.url(), &[("prefix", prefix)]),
+        }
+    }
+
+    fn copy(&self) -> Copy {
+        match self {
+            Near::Server(url) => Copy::Redis { url: url.clone(), prefix: "p:".into() },
+            Near::Cluster(cluster, prefix) => Copy::RedisCluster {
+                urls: cluster.masters().iter().map(Redis::url).collect(),
+                prefix: prefix.clone(),
+            },
+        }
+    }
+
+    fn pair(&self) -> PairStore {
+        match self {
+            Near::Server(url) => PairStore::Redis { url: url.clone(), prefix: "p:".into() },
+            Near::Cluster(cluster, prefix) => {
+                PairStore::Apart(["pair:1", "pair:2"].map(|name| cluster.place_of(prefix, name, LANES)))
+            }
+        }
+    }
+
+    /// Everything in it goes; in a cluster, all that one node had.
+    fn empty(&self) {
+        match self {
+            Near::Server(url) => {
+                let mut connection = redis::Client::open(&**url).unwrap().get_connection().unwrap();
+                redis::cmd("FLUSHDB").exec(&mut connection).unwrap();
+            }
+            Near::Cluster(cluster, prefix) => {
+                let node = &cluster.masters()[1];
+                let mut connection = redis::Client::open(node.url()).unwrap().get_connection().unwrap();
+                let keys: Vec<Vec<u8>> =
+                    redis::cmd("KEYS").arg(format!("{prefix}*")).query(&mut connection).unwrap();
+                for key in keys {
+                    redis::cmd("DEL").arg(key).exec(&mut connection).unwrap();
+                }
+            }
+        }
+    }
 }
 
 /// One world: a source that is written to, three stores, and what may happen to them.
-struct Case {
+struct Case<'c> {
     chance: Chance,
     folder: Folder,
     dialect: Dialect,
     source_url: String,
     slot: String,
-    redis_url: String,
+    near: Near<'c>,
     views: Vec<View>,
     scratch: Arc<dyn Store>,
 }
 
-fn case(seed: u64, postgres: &Postgres, redis_url: &str) {
+fn case(seed: u64, postgres: &Postgres, near: Near<'_>) {
     let mut chance = Chance::new(seed);
     let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
     let folder = Folder::new("property");
@@ -73,18 +146,18 @@ fn case(seed: u64, postgres: &Postgres, redis_url: &str) {
         dialect,
         source_url,
         slot: format!("case_{seed}"),
-        redis_url: redis_url.to_owned(),
+        near,
         views,
         scratch: support::store("memory:", &[]),
         folder,
     };
-    case.empty_redis();
+    case.near.empty();
     case.run(workload);
     if dialect == Dialect::Postgres {
         block_on(case.source().forget()).expect("forget");
         postgres.psql(&format!("DROP DATABASE case_{seed} WITH (FORCE)"));
     }
-    case.empty_redis();
+    case.near.empty();
 }
 
 /// The workload's views, and some of them once more in the other layout.
@@ -116,7 +189,7 @@ fn resolve(embeds: &mut [headwater_model::Embed]) {
     }
 }
 
-impl Case {
+impl Case<'_> {
     fn run(&mut self, mut workload: Workload) {
         let mut writer = Writer::connect(&self.source_url);
         writer.execute(&workload.ddl());
@@ -124,10 +197,8 @@ impl Case {
             writer.execute(&workload.transaction().sql());
         }
         let over = AtomicBool::new(false);
-        let readers = [
-            PairReader::start(PairStore::Redis { url: self.redis_url.clone(), prefix: "p:".into() }),
-            PairReader::start(PairStore::Sqlite(self.local())),
-        ];
+        let readers =
+            [PairReader::start(self.near.pair()), PairReader::start(PairStore::Sqlite(self.local()))];
         let pace = self.chance.below(8);
         let neighbour = Neighbour::connect(self);
         std::thread::scope(|scope| {
@@ -179,11 +250,7 @@ impl Case {
     /// The stores anew, each in a wrapper that may misbehave.
     fn stores(&mut self) -> Vec<(FaultyStore, NamedStore)> {
         let local = format!("sqlite:{}", self.local().display());
-        let engines = [
-            support::store(&self.redis_url, &[("prefix", "p:")]),
-            support::store(&local, &[]),
-            Arc::clone(&self.scratch),
-        ];
+        let engines = [self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
         let mut stores = Vec::new();
         for (engine, name) in engines.into_iter().zip(STORES) {
             let store = if self.chance.one_in(2) {
@@ -223,7 +290,7 @@ impl Case {
         let life = Life::begin(options, self.source(), named, &views);
         self.wait(900);
         if self.chance.one_in(6) {
-            self.empty_redis();
+            self.near.empty();
             self.wait(300);
         }
         if self.chance.one_in(5) {
@@ -240,7 +307,7 @@ impl Case {
             self.scratch = support::store("memory:", &[]);
         }
         if self.chance.one_in(8) {
-            self.empty_redis();
+            self.near.empty();
         }
     }
 
@@ -258,11 +325,7 @@ impl Case {
             Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
             Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
         };
-        let copies = [
-            Copy::Redis { url: self.redis_url.clone(), prefix: "p:".into() },
-            Copy::Sqlite(self.local()),
-            Copy::Store(Arc::clone(&self.scratch)),
-        ];
+        let copies = [self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
         for copy in &copies {
             // A moment for what was written last to arrive; filling is over.
             block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));
@@ -276,11 +339,6 @@ impl Case {
 
     fn wait(&mut self, most: u64) {
         std::thread::sleep(Duration::from_millis(self.chance.below(most)));
-    }
-
-    fn empty_redis(&self) {
-        let mut connection = redis::Client::open(&*self.redis_url).unwrap().get_connection().unwrap();
-        redis::cmd("FLUSHDB").exec(&mut connection).unwrap();
     }
 
     /// Every connection of the service to its source ends.
@@ -305,7 +363,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn connect(case: &mut Case) -> Option<Neighbour> {
+    fn connect(case: &mut Case<'_>) -> Option<Neighbour> {
         if case.dialect != Dialect::Postgres {
             return None;
         }

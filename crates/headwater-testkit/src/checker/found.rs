@@ -17,6 +17,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// keeps its position, say) are not documents.
 pub async fn redis(url: &str, prefix: &str, views: &[View]) -> Found {
     let mut found = empty(views);
+    for (view, text, body) in node(url, prefix, views, false).await {
+        found.entry(view).or_default().insert(text, body);
+    }
+    found
+}
+
+/// As [`redis`], on every node. A document that lies in two places is there twice, and so one too many.
+pub async fn redis_cluster(urls: &[String], prefix: &str, views: &[View]) -> Found {
+    let mut found = empty(views);
+    for url in urls {
+        for (view, mut text, body) in node(url, prefix, views, true).await {
+            let documents = found.entry(view).or_default();
+            if documents.contains_key(&text) {
+                text.push_str(" once more");
+            }
+            documents.insert(text, body);
+        }
+    }
+    found
+}
+
+/// The documents of one server: view, key text, body. Each once, whatever SCAN says.
+async fn node(url: &str, prefix: &str, views: &[View], tagged: bool) -> Vec<(String, String, Body)> {
+    let mut all: BTreeMap<Vec<u8>, (String, String, Body)> = BTreeMap::new();
     let client = redis::Client::open(url).expect("a Redis URL");
     // The client's own default, half a second, is too short on a busy machine.
     let patient = redis::AsyncConnectionConfig::new()
@@ -44,7 +68,7 @@ pub async fn redis(url: &str, prefix: &str, views: &[View]) -> Found {
             .await
             .expect("SCAN");
         let keys: Vec<_> =
-            keys.into_iter().filter_map(|key| Some((owner(&key, prefix, views)?, key))).collect();
+            keys.into_iter().filter_map(|key| Some((owner(&key, prefix, views, tagged)?, key))).collect();
         let mut types = redis::pipe();
         for (_, key) in &keys {
             types.cmd("TYPE").arg(key);
@@ -63,22 +87,25 @@ pub async fn redis(url: &str, prefix: &str, views: &[View]) -> Found {
         } else {
             reads.query_async(&mut connection).await.expect("read documents")
         };
-        for (((view, text), _), reply) in keys.into_iter().zip(bodies) {
+        for (((view, text), key), reply) in keys.into_iter().zip(bodies) {
             // A key that SCAN gave and that is gone by now was removed in between.
             if let Some(body) = body(reply) {
-                found.entry(view).or_default().insert(text, body);
+                all.insert(key, (view, text, body));
             }
         }
         if next == 0 {
-            return found;
+            return all.into_values().collect();
         }
         cursor = next;
     }
 }
 
 /// The view and key text of a Redis key.
-fn owner(key: &[u8], prefix: &str, views: &[View]) -> Option<(String, String)> {
-    let rest = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
+fn owner(key: &[u8], prefix: &str, views: &[View], tagged: bool) -> Option<(String, String)> {
+    let mut rest = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
+    if tagged {
+        rest = rest.strip_prefix('{')?.split_once("}:")?.1;
+    }
     views.iter().find_map(|view| {
         let text = rest.strip_prefix(&*view.name)?.strip_prefix(':')?;
         Some((view.name.to_string(), text.to_owned()))

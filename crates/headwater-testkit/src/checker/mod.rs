@@ -45,6 +45,8 @@ pub enum Truth {
 pub enum Copy {
     /// Keys are `prefix`, the view's name, `:` and the key's text.
     Redis { url: String, prefix: String },
+    /// The same on several servers, with a hash tag and a colon behind the prefix.
+    RedisCluster { urls: Vec<String>, prefix: String },
     /// A table per view, with the columns `key` and `document`.
     Sqlite(PathBuf),
     /// Through the store's own `scan`.
@@ -87,6 +89,7 @@ pub async fn expected(truth: &Truth, views: &[View]) -> Expected {
 pub async fn found(copy: &Copy, views: &[View]) -> Found {
     match copy {
         Copy::Redis { url, prefix } => found::redis(url, prefix, views).await,
+        Copy::RedisCluster { urls, prefix } => found::redis_cluster(urls, prefix, views).await,
         Copy::Sqlite(path) => found::sqlite(path, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }

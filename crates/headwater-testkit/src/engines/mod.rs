@@ -8,3 +8,4 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod redis_cluster;

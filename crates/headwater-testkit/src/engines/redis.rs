@@ -19,6 +19,7 @@ pub struct RedisBuilder {
     args: Vec<String>,
     password: Option<String>,
     cluster: bool,
+    bus_port: Option<u16>,
 }
 
 impl RedisBuilder {
@@ -54,6 +55,19 @@ impl RedisBuilder {
         self.arg("cluster-enabled", "yes").arg("cluster-node-timeout", "2000")
     }
 
+    /// Cluster mode: a node that knows no other and owns no slot yet.
+    #[must_use]
+    pub(super) fn cluster_node(mut self) -> Self {
+        let bus = free_port();
+        self.bus_port = Some(bus);
+        self.arg("cluster-enabled", "yes")
+            .arg("cluster-node-timeout", "1500")
+            .arg("cluster-port", &bus.to_string())
+            // A replica that was just made may be promoted, and the others go on meanwhile.
+            .arg("cluster-replica-validity-factor", "0")
+            .arg("repl-diskless-sync-delay", "0")
+    }
+
     #[track_caller]
     pub fn start(self) -> Redis {
         let folder = Folder::new("redis");
@@ -61,6 +75,7 @@ impl RedisBuilder {
             port: free_port(),
             args: self.args,
             password: self.password,
+            bus_port: self.bus_port,
             process: Default::default(),
             folder,
         };
@@ -83,6 +98,7 @@ pub struct Redis {
     port: u16,
     args: Vec<String>,
     password: Option<String>,
+    bus_port: Option<u16>,
     process: Process,
     folder: Folder,
 }
@@ -99,6 +115,15 @@ impl Redis {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where the other nodes of its cluster talk to it.
+    pub(super) fn bus_port(&self) -> u16 {
+        self.bus_port.unwrap_or(self.port + 10_000)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.id().is_some()
     }
 
     pub fn url(&self) -> String {

@@ -14,6 +14,8 @@ use rusqlite::{Connection, OpenFlags};
 pub enum PairStore {
     /// Both hashes are read in one MULTI.
     Redis { url: String, prefix: String },
+    /// Each hash is read from its own server, by URL and key: one may be newer than the other, none goes backwards.
+    Apart([(String, String); 2]),
     /// Both rows are read by one statement.
     Sqlite(PathBuf),
 }
@@ -50,11 +52,13 @@ impl PairReader {
 
 fn watch(store: &PairStore, over: &AtomicBool, pardon: &AtomicI64) -> Result<u64, String> {
     let (mut reads, mut newest) = (0, 0);
+    let (mut reads_apart, mut each) = (0, [0; 2]);
     let mut judge = |pair| judge(pair, &mut newest, &mut reads, pardon);
     while !over.load(Ordering::Relaxed) {
         // The engine may be down or not there yet: then there is nothing to see.
         let outcome = match store {
             PairStore::Redis { url, prefix } => redis_session(url, prefix, over, &mut judge),
+            PairStore::Apart(places) => apart_session(places, over, &mut each, &mut reads_apart),
             PairStore::Sqlite(path) => sqlite_session(path, over, &mut judge),
         };
         match outcome {
@@ -63,7 +67,7 @@ fn watch(store: &PairStore, over: &AtomicBool, pardon: &AtomicI64) -> Result<u64
             Err(Trouble::Engine) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
-    Ok(reads)
+    Ok(reads + reads_apart)
 }
 
 enum Trouble {
@@ -119,6 +123,34 @@ fn redis_session(url: &str, prefix: &str, over: &AtomicBool, judge: &mut Judge<'
             .collect();
         let complete = |row: &[Option<i64>; 2]| Some((row[0]?, row[1]?));
         judge(rows.first().and_then(complete).zip(rows.get(1).and_then(complete)).map(|(a, b)| [a, b]))?;
+    }
+    Ok(())
+}
+
+fn apart_session(
+    places: &[(String, String); 2],
+    over: &AtomicBool,
+    newest: &mut [i64; 2],
+    reads: &mut u64,
+) -> Result<(), Trouble> {
+    let mut connections = Vec::new();
+    for (url, key) in places {
+        let connection = redis::Client::open(&**url)?.get_connection_with_timeout(Duration::from_secs(1))?;
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+        connections.push((connection, key));
+    }
+    while !over.load(Ordering::Relaxed) {
+        for ((connection, key), newest) in connections.iter_mut().zip(&mut *newest) {
+            let version: Option<i64> = redis::cmd("HGET").arg(&**key).arg("version").query(connection)?;
+            let Some(version) = version else { continue };
+            *reads += 1;
+            if version < *newest {
+                return Err(Trouble::Violation(format!(
+                    "{key} went backwards, from version {newest} to {version}"
+                )));
+            }
+            *newest = version;
+        }
     }
     Ok(())
 }
