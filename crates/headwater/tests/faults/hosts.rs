@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -66,6 +67,20 @@ pub fn clock_right(world: &World) {
     for instance in [&world.service, &world.second] {
         instance.syscalls().clock_off(0);
     }
+}
+
+/// Packets vanish, first those that the program sends, then those that it is sent, longer than the source waits.
+pub async fn one_way_loss(world: &mut World) {
+    let lost = Duration::from_secs(5);
+    let network = world.network.as_ref().expect("the world has a network");
+    network.lose_what_it_sends();
+    tokio::time::sleep(lost).await;
+    network.deliver_what_it_sends();
+    world.pause(2000).await;
+    let network = world.network.as_ref().expect("the world has a network");
+    network.lose_what_it_is_sent();
+    tokio::time::sleep(lost).await;
+    network.deliver_what_it_is_sent();
 }
 
 /// Nothing more can be written where journal and state are, and much is committed.

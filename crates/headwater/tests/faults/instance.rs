@@ -12,17 +12,19 @@ use crate::service::Service;
 pub struct Instance {
     service: Service,
     syscalls: Option<Syscalls>,
+    /// In front of the program: what brings it to its host.
+    via: Vec<String>,
 }
 
 impl Instance {
-    pub fn new(name: &str, text: &str) -> Instance {
-        Instance { service: Service::new(name, text), syscalls: Syscalls::new() }
+    pub fn new(name: &str, text: &str, via: Vec<String>) -> Instance {
+        Instance { service: Service::new(name, text), syscalls: Syscalls::new(), via }
     }
 
     pub fn start(&self) {
         let environment = self.syscalls.as_ref().map(Syscalls::environment);
         let variables: Vec<_> = environment.iter().flatten().map(|(name, value)| (*name, &**value)).collect();
-        self.service.start_with(&variables);
+        self.service.start_via(&self.via, &variables);
     }
 
     pub fn restart(&self) {

@@ -1,6 +1,7 @@
 //! What a fault happens to: PostgreSQL that an application writes to, Redis and the embedded store, the program between them
 //! as a process, readers that watch, and proxies on both ways.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use headwater_model::file::toml_views;
 use headwater_testkit::checker::{Copy, Truth, compare, expected, found};
-use headwater_testkit::faults::{Disk, Proxy};
+use headwater_testkit::faults::{Disk, Network, Proxy};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
 use headwater_testkit::{Chance, Folder, Postgres, Redis, eventually};
 use rusqlite::Connection;
@@ -44,6 +45,8 @@ pub struct World {
     pub noticed: Noticed,
     /// Of the data folder of `service`, if a fault needs a small one.
     pub disk: Option<Disk>,
+    /// Between the instances and everything else, if a fault needs one.
+    pub network: Option<Network>,
     derived: Folder,
     application: Option<Application>,
     near: PairReader,
@@ -73,7 +76,10 @@ impl World {
         }
         let postgres = postgres.start();
         let redis = Redis::start();
-        let (to_source, to_store) = (Proxy::to(postgres.port()).await, Proxy::to(redis.port()).await);
+        let network = faults.contains(&Fault::OneWayLoss).then(Network::start);
+        let here = network.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Network::here);
+        let (to_source, to_store) =
+            (Proxy::at(here, postgres.port()).await, Proxy::at(here, redis.port()).await);
         let derived = Folder::new("derived");
         let mut workload = Workload::new(seed, Dialect::Postgres);
         let client = postgres.connect().await;
@@ -85,14 +91,15 @@ impl World {
         // Few rows, so that much happens between chunks; a repair of many rows would not come to its end.
         let chunk_rows = if faults.contains(&Fault::KilledInARepair) { 500 } else { 5 };
         let text = format!(
-            "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\", prefix = \"shop:\" }}\n\
+            "[source]\nurl = \"{}?sslmode=disable\"\n[stores]\nnear = {{ url = \"{}\", prefix = \"shop:\" }}\n\
              local = {{ url = \"sqlite:{}\" }}\n[backfill]\nchunk_rows = {chunk_rows}\n{}\n{ODD_VIEW}",
             to_source.url(&postgres.url(), postgres.port()),
             to_store.url(&redis.url(), redis.port()),
             derived.join("derived.db").display(),
             toml_views(&workload.views(&["near", "local"]))
         );
-        let (service, second) = (Instance::new("one", &text), Instance::new("two", &text));
+        let via = network.as_ref().map_or(Vec::new(), Network::via);
+        let (service, second) = (Instance::new("one", &text, via.clone()), Instance::new("two", &text, via));
         let disk = faults.contains(&Fault::OurDiskFull).then(|| Disk::at(service.path("headwater-data"), 96));
         service.start();
         service.healthy().await;
@@ -104,6 +111,7 @@ impl World {
             violations: Vec::new(),
             old_primary: None,
             disk,
+            network,
             noticed: Noticed::in_log([service.path("log"), second.path("log")]),
             postgres,
             redis,

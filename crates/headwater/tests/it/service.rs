@@ -71,11 +71,19 @@ impl Service {
     /// With more variables in its environment.
     #[track_caller]
     pub fn start_with(&self, variables: &[(&str, &str)]) {
+        self.start_via(&[], variables);
+    }
+
+    /// With another program and its arguments in front, which becomes this one.
+    #[track_caller]
+    pub fn start_via(&self, via: &[String], variables: &[(&str, &str)]) {
         // Of an earlier start, which had another port.
         let _ = std::fs::remove_file(self.path("headwater-data/http.url"));
         let log = LogFile::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_headwater"))
-            .arg("run")
+        let words: Vec<&str> =
+            via.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_headwater"), "run"]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .current_dir(self.path("."))
             .env_remove("HEADWATER_FILE")
             .env_remove("HEADWATER_LOG")
