@@ -55,8 +55,35 @@ impl Engines {
         nix::unistd::sync();
     }
 
+    /// Single-row update transactions for so long, each durable before the next: how many a second there were.
+    pub fn update_for(&self, seconds: u64) -> anyhow::Result<f64> {
+        let script = self.write_update_script()?;
+        let output = self
+            .postgres
+            .tool("pgbench")
+            .args(["-n", "-M", "prepared", "-c", "4", "-j", "2", "-T", &seconds.to_string(), "-f"])
+            .arg(&script)
+            .output()
+            .context("start pgbench")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        rate.with_context(|| format!("pgbench: {said}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// Single-row update transactions, as many as that, while nobody follows.
     pub fn update(&self, transactions: u64) -> anyhow::Result<()> {
+        let script = self.write_update_script()?;
+        let clients = 4;
+        run(self
+            .postgres
+            .tool("pgbench")
+            .env("PGOPTIONS", "-c synchronous_commit=off")
+            .args(["-n", "-M", "prepared", "-c", &clients.to_string(), "-j", "2"])
+            .args(["-t", &(transactions / clients).to_string(), "-f"])
+            .arg(&script))
+    }
+
+    fn write_update_script(&self) -> anyhow::Result<std::path::PathBuf> {
         let script = self.folder.join("update.sql");
         let rows = self.rows();
         std::fs::write(
@@ -66,14 +93,7 @@ impl Engines {
                  UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;\n"
             ),
         )?;
-        let clients = 4;
-        run(self
-            .postgres
-            .tool("pgbench")
-            .env("PGOPTIONS", "-c synchronous_commit=off")
-            .args(["-n", "-M", "prepared", "-c", &clients.to_string(), "-j", "2"])
-            .args(["-t", &(transactions / clients).to_string(), "-f"])
-            .arg(&script))
+        Ok(script)
     }
 
     /// Writes `value` into the sentinel row.

@@ -82,6 +82,18 @@ impl Headwater {
         Ok(())
     }
 
+    /// Compares everything; the report. An error if anything drifted or could not be compared.
+    pub fn verify(&self) -> anyhow::Result<serde_json::Value> {
+        let output = self.command().args(["verify", "--json"]).output().context("start headwater verify")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "headwater verify: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_str(&said).context("the report of headwater verify")
+    }
+
     fn status(&self) -> String {
         let output = self.command().args(["status", "--json"]).output();
         output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()

@@ -14,6 +14,7 @@ mod memory;
 mod report;
 mod resp;
 mod sqlite;
+mod verify;
 mod wait;
 mod wire;
 
@@ -22,7 +23,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory resp sqlite wait http (all of them if none is given)
+names: follow backfill latency memory resp sqlite verify wait http (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -30,7 +31,7 @@ names: follow backfill latency memory resp sqlite wait http (all of them if none
 struct Size {
     rows: u64,
     transactions: u64,
-    /// How long each phase of the latency bench lasts.
+    /// How long each phase of the latency bench lasts, and of the workload beside verification.
     seconds: u64,
     /// How often a measurement is taken; the median counts.
     repeat: usize,
@@ -59,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if names.is_empty() {
-        names = ["backfill", "follow", "latency", "memory", "resp", "sqlite", "wait", "http"]
+        names = ["backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "wait", "http"]
             .map(String::from)
             .to_vec();
     }
@@ -71,6 +72,7 @@ fn main() -> anyhow::Result<()> {
             "memory" => memory::run(size),
             "resp" => resp::run(size),
             "sqlite" => sqlite::run(size),
+            "verify" => verify::run(size),
             "wait" => wait::run(size),
             "http" => http::run(size),
             _ => bail!("no bench is called {name}\n\n{USAGE}"),
