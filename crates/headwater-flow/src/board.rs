@@ -18,9 +18,10 @@ use crate::machine::Clock;
 use crate::serve::stats::{Histogram, HistogramSample};
 use crate::state::{Consumer, Stale};
 use crate::status::{
-    BackfillStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus, VerifiedStatus,
-    ViewStatus,
+    BackfillStatus, CanaryStatus, Incident, IncidentKind, PartState, SourceStatus, Status, StoreStatus,
+    VerificationStatus, VerifiedStatus, ViewStatus,
 };
+use crate::verify::{coverage, report};
 
 /// A store that is behind by more than this is shown as lagging.
 const LAGGING_MS: u64 = 5_000;
@@ -176,6 +177,9 @@ struct Inner {
     backfills: BTreeMap<u64, BackfillPart>,
     backfills_told: bool,
     incidents: Incidents,
+    /// The verification that goes on.
+    verifying: Option<report::Progress>,
+    canaries: BTreeMap<String, CanaryStatus>,
 }
 
 pub struct Board {
@@ -456,6 +460,16 @@ impl Board {
             let cause = "every view is complete";
             self.lock().happened(&store_part(&consumer.store), IncidentKind::Filled, cause);
         }
+    }
+
+    /// How far the verification is that goes on; `None`: none does.
+    pub fn verifying(&self, progress: Option<report::Progress>) {
+        self.lock().verifying = progress;
+    }
+
+    /// What is known of a store's canary.
+    pub fn canary(&self, store: &str, status: CanaryStatus) {
+        self.lock().canaries.insert(store.to_owned(), status);
     }
 
     /// All of the view was compared with the source.
@@ -787,7 +801,12 @@ impl Board {
                 views: part.views.clone(),
             }
         });
+        let stores: Vec<StoreStatus> = stores.collect();
         Status {
+            verification: VerificationStatus {
+                canaries: inner.canaries.clone(),
+                ..coverage::of(&stores, now_micros, inner.verifying.clone())
+            },
             epoch: inner.epoch,
             uptime_seconds: self.started.elapsed().as_secs(),
             source: SourceStatus {
@@ -804,7 +823,7 @@ impl Board {
                 retained_log_bytes_max: 0,
                 quarantined_rows: inner.left_out,
             },
-            stores: stores.collect(),
+            stores,
             backfills: backfills.collect(),
             ..Status::default()
         }

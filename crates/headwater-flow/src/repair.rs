@@ -15,7 +15,7 @@ use headwater_model::{Error, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mapping::Mapper;
-use crate::verify::page::{Page, Roll, Should};
+use crate::verify::page::{Entry, Page, Roll, Should};
 
 /// Mends that wait for an applier.
 const WAITING_MAX: usize = 4;
@@ -80,6 +80,20 @@ impl Mend {
             }
         }
         Some((gone, come))
+    }
+
+    /// The documents as they are given, whatever the offset.
+    pub fn puts(&self) -> Vec<ViewChange> {
+        let put = |entry: &Entry| match &entry.should {
+            Should::Be(document) => Some(ViewChange::Put {
+                view: Arc::clone(&self.view),
+                key: entry.key.clone(),
+                moved_from: None,
+                document: document.clone(),
+            }),
+            Should::NotBe | Should::Unknown => None,
+        };
+        self.page.entries.iter().filter_map(put).collect()
     }
 
     /// It is done, and durable as far as the store makes it so.

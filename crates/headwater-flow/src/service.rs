@@ -53,6 +53,7 @@ use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::trace::Tracer;
 use crate::trace::transactions::Transactions;
 use crate::upkeep::Upkeep;
+use crate::verify::canary::Canaries;
 use crate::verify::report::{Report, Request};
 use crate::verify::{self, Verifier};
 use crate::whereabouts::{Finder, Whereabouts};
@@ -838,6 +839,7 @@ impl Service {
             menders,
             heal: Arc::clone(heal),
             turn: tokio::sync::Mutex::default(),
+            canaries: Canaries::default(),
             asked: watch::Sender::new(0),
         });
         if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {

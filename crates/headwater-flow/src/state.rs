@@ -714,10 +714,14 @@ impl State {
         select.query_map([], row).and_then(Iterator::collect).map_err(broken)
     }
 
-    /// When the view was last compared in the store where that is longest ago.
-    pub fn verified_at(&self, view: &str) -> Result<Option<i64>> {
+    /// When the view was last compared in the store where that is longest ago, and how much was left drifted in all.
+    pub fn verified_at(&self, view: &str) -> Result<Option<(i64, u64)>> {
+        let row = |row: &rusqlite::Row<'_>| {
+            let (at, drifted): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            Ok(at.map(|at| (at, drifted.unwrap_or(0).unsigned_abs())))
+        };
         self.lock()
-            .query_row("SELECT min(at_micros) FROM verified WHERE view = ?1", [view], |row| row.get(0))
+            .query_row("SELECT min(at_micros), sum(drifted) FROM verified WHERE view = ?1", [view], row)
             .map_err(broken)
     }
 

@@ -1,8 +1,11 @@
 //! What `headwater status` shows, as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::heal::HealStatus;
+use crate::verify::report::Progress;
 
 /// The state of one part: the source, a store, a view in a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,9 @@ pub struct Status {
     /// What waits for approval, and what is paused.
     #[serde(default)]
     pub heal: HealStatus,
+    /// How much was compared with the source.
+    #[serde(default)]
+    pub verification: VerificationStatus,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -130,6 +136,41 @@ pub struct ViewStatus {
     /// If all of it was ever compared with the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedStatus>,
+}
+
+/// What of all views in all stores was compared with the source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerificationStatus {
+    /// When this was said, microseconds since 1970 by this machine's clock.
+    pub at_micros: i64,
+    /// The share of all documents that belong to views which were compared to their end, ever.
+    pub covered: f64,
+    /// Views in stores that never were.
+    pub never_compared: u64,
+    /// How long ago the oldest comparison began that no newer one replaced; `None` while something was never compared.
+    pub oldest_ms: Option<u64>,
+    /// The one that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<Progress>,
+    /// Of each store that is verified by itself.
+    #[serde(default)]
+    pub canaries: BTreeMap<String, CanaryStatus>,
+}
+
+/// A document of our own in a store, which is made wrong at random moments to see how long it takes to be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStatus {
+    /// Since when it is wrong, and not found yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altered_at_micros: Option<i64>,
+    /// Since this instance leads.
+    pub detections: u64,
+    /// From being made wrong to being found: the newest time, and the longest.
+    pub newest_ms: Option<u64>,
+    pub longest_ms: Option<u64>,
+    /// Why the store holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
 }
 
 /// The newest comparison of all of a view in a store with the source.
@@ -253,6 +294,8 @@ pub enum IncidentKind {
     Quarantined,
     /// Verification found documents that are not what the source says.
     Drifted,
+    /// A document that was made wrong on purpose was not found in time.
+    Undetected,
     /// Something is done to mend a part, or waits to be allowed, or was: see its step.
     Healing,
     /// The incident log itself is damaged, or lacks something.
@@ -275,6 +318,7 @@ impl IncidentKind {
             IncidentKind::Broken => "broken",
             IncidentKind::Quarantined => "quarantined",
             IncidentKind::Drifted => "drifted",
+            IncidentKind::Undetected => "undetected",
             IncidentKind::Healing => "healing",
             IncidentKind::LogDamaged => "log damaged",
         }
@@ -290,6 +334,7 @@ impl IncidentKind {
             | IncidentKind::Broken
             | IncidentKind::Quarantined
             | IncidentKind::Drifted
+            | IncidentKind::Undetected
             | IncidentKind::LogDamaged => true,
             IncidentKind::Leading
             | IncidentKind::Standby

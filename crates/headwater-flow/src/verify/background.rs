@@ -19,9 +19,6 @@ use super::report::{Progress, Request, Verdict};
 use crate::backfill::ViewPlan;
 use crate::heal::MIRROR;
 
-/// A view is not compared again before so much time has passed since it last was.
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
-
 /// One that could not be compared is taken again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -35,6 +32,10 @@ pub struct Background {
     pub rows_per_second: Option<u64>,
     /// The share of a view's documents in a store that may be put right; `None`: nothing is.
     pub repair: Option<f64>,
+    /// A view is not compared again before so much time has passed since it last was; a canary is made wrong at a moment within as much.
+    pub every: Duration,
+    /// Within which a document that was made wrong on purpose should be found.
+    pub detect_within: Option<Duration>,
 }
 
 impl Background {
@@ -51,39 +52,55 @@ impl Verifier {
     ) -> Result<()> {
         let verify = async {
             let Some(rate) = background.rows_per_second else { return std::future::pending().await };
-            let mut tried = BTreeMap::new();
+            let mut turns = Turns::default();
             loop {
                 sleep(LOOK_EVERY).await;
-                if let Some(view) = self.next_view(&tried, background.repair.is_some())? {
-                    tried.insert(view.clone(), self.board.now_micros());
-                    self.verify_view(view, rate, background.repair).await;
+                match self.next_turn(&turns, background)? {
+                    None => {}
+                    Some(Turn::Canaries) => {
+                        self.check_canaries(background.every).await;
+                        turns.canaries = self.board.now_micros();
+                    }
+                    Some(Turn::View(view)) => {
+                        turns.begun.insert(view.clone(), self.board.now_micros());
+                        if self.verify_view(&view, rate, background.repair).await {
+                            turns.ended.insert(view, self.board.now_micros());
+                        }
+                    }
                 }
             }
         };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Ok(()),
+            () = self.keep_canaries(background), if background.rows_per_second.is_some() => Ok(()),
             ended = verify => ended,
         }
     }
 
-    /// The view that was compared longest ago, unless that is not long ago. One that could not be compared does not hold up the
-    /// others. `tried`: when each was taken last.
-    fn next_view(&self, tried: &BTreeMap<String, i64>, repair: bool) -> Result<Option<String>> {
-        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let mut first: Option<(i64, String)> = None;
+    /// What was compared longest ago, unless that is not long ago. What could not be compared does not hold up the rest.
+    fn next_turn(&self, turns: &Turns, background: Background) -> Result<Option<Turn>> {
+        let (again_after, repair) = (micros(background.every), background.repair.is_some());
+        let mut first = (turns.canaries + again_after, Turn::Canaries);
         for plan in &self.plans {
             let name = plan.view.name.to_string();
-            let verified = match repair && self.repair_was_approved(plan) {
-                true => 0,
-                false => self.state.verified_at(&name)?.map_or(0, |at| at + micros(AGAIN_AFTER)),
+            let last = self.state.verified_at(&name)?;
+            let due = match last {
+                _ if repair && self.repair_was_approved(plan) => 0,
+                // Whoever found it did not put it right: that is still to be done here.
+                Some((_, drifted)) if repair && drifted > 0 => {
+                    turns.ended.get(&name).map_or(0, |at| at + again_after)
+                }
+                last => last.map_or(0, |(at, _)| at + again_after),
             };
-            let due = tried.get(&name).map_or(verified, |at| verified.max(at + micros(RETRY_AFTER)));
-            if first.as_ref().is_none_or(|(known, _)| due < *known) {
-                first = Some((due, name));
+            let retry_after = micros(RETRY_AFTER).min(again_after);
+            let due = turns.begun.get(&name).map_or(due, |at| due.max(at + retry_after));
+            if due < first.0 {
+                first = (due, Turn::View(name));
             }
         }
-        Ok(first.filter(|(due, _)| *due <= self.board.now_micros()).map(|(_, view)| view))
+        let (due, turn) = first;
+        Ok((due <= self.board.now_micros()).then_some(turn))
     }
 
     /// Somebody agreed that what drifted in it is put right: it waits no longer.
@@ -95,18 +112,19 @@ impl Verifier {
             || (plan.stateful && plan.tables.iter().any(|table| is(format!("{MIRROR} {table}"))))
     }
 
-    async fn verify_view(self: &Arc<Self>, view: String, rate: u64, repair: Option<f64>) {
+    /// Whether it came to its end.
+    async fn verify_view(self: &Arc<Self>, view: &str, rate: u64, repair: Option<f64>) -> bool {
         let mut asked = self.asked.subscribe();
         if *asked.borrow_and_update() > 0 {
-            return;
+            return false;
         }
-        let request =
-            Request { views: vec![view.clone()], rows_per_second: Some(rate), repair, ..Request::default() };
+        let views = vec![view.to_owned()];
+        let request = Request { views, rows_per_second: Some(rate), repair, ..Request::default() };
         let (sink, _) = watch::channel(Progress::default());
         let report = tokio::select! {
             () = somebody_asks(&mut asked) => {
                 debug!(%view, "somebody asks for a verification: this one begins anew later");
-                return;
+                return false;
             }
             report = self.run(&request, &sink) => report,
         };
@@ -114,10 +132,32 @@ impl Verifier {
             Ok(report) => {
                 let broke_off = report.comparisons().any(|c| c.verdict == Verdict::Failed);
                 info!(%view, drifted = report.drift(), took_ms = report.took_ms, broke_off, "the view was verified");
+                !broke_off
             }
-            Err(error) => debug!(%view, %error, "the view was not verified"),
+            Err(error) => {
+                debug!(%view, %error, "the view was not verified");
+                false
+            }
         }
     }
+}
+
+/// When what was taken last, by the board's clock.
+#[derive(Default)]
+struct Turns {
+    /// Views whose comparison began, and those of which one ended, put right what may be.
+    begun: BTreeMap<String, i64>,
+    ended: BTreeMap<String, i64>,
+    canaries: i64,
+}
+
+enum Turn {
+    View(String),
+    Canaries,
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 async fn somebody_asks(asked: &mut watch::Receiver<u32>) {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::canary::is_canary;
 use super::page::{Page, Roll, Should};
 use super::report::{DriftKind, Drifted, FieldDifference};
 use crate::board::Progress;
@@ -116,7 +117,8 @@ impl Target {
         let mut backoff = Backoff::new();
         loop {
             let arrived = self.progress.wait_for(|progress| {
-                progress.connected && progress.offset >= least && progress.ready.contains(&view.name)
+                let ready = progress.ready.contains(&view.name) || is_canary(&view);
+                progress.connected && progress.offset >= least && ready
             });
             let before = match timeout(until.saturating_duration_since(Instant::now()), arrived).await {
                 Ok(Ok(progress)) => progress.clone(),

@@ -14,7 +14,9 @@
 //! looked at again, from the source up, before it counts. Memory is that of a few chunks, and one bounded filter.
 
 mod background;
+pub(crate) mod canary;
 mod compare;
+pub(crate) mod coverage;
 mod mend;
 mod mirror;
 pub(crate) mod page;
@@ -62,6 +64,7 @@ pub(crate) struct Verifier {
     pub heal: Arc<Heal>,
     /// One verification at a time: each of them costs the source and the stores something.
     pub turn: tokio::sync::Mutex<()>,
+    pub canaries: canary::Canaries,
     /// How many wait for a verification, or have one made, that they asked for.
     pub asked: watch::Sender<u32>,
 }

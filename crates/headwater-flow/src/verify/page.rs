@@ -109,8 +109,16 @@ fn fill(document: &mut Record, base: &Record) -> bool {
 
 /// Rolls one page, or a few that follow each other, along the journal.
 pub(crate) enum Roll {
-    Flat { tail: Tail<Change>, map: Box<Stateless> },
-    Derived { tail: Tail<ViewChange>, view: Arc<View> },
+    Flat {
+        tail: Tail<Change>,
+        map: Box<Stateless>,
+    },
+    Derived {
+        tail: Tail<ViewChange>,
+        view: Arc<View>,
+    },
+    /// Of documents that no change is about.
+    Still,
 }
 
 impl Roll {
@@ -144,6 +152,7 @@ impl Roll {
                     page.forget();
                 }
             }
+            Roll::Still => {}
             Roll::Derived { tail, view } => {
                 while let Some(changes) = tail.next(upto)? {
                     let own = changes.into_iter().filter(|change| change.view().name == view.name);

@@ -17,6 +17,7 @@ use super::seen::SeenKeys;
 use super::settle::settle;
 use super::truth::Truth;
 use super::{Verifier, no_such};
+use crate::board::Board;
 use crate::state::Consumer;
 use crate::status::{IncidentKind, QuarantinedRow, VerifiedStatus};
 
@@ -31,6 +32,7 @@ const SAMPLE_KEYS: usize = 200;
 
 /// Tells how far a run is.
 pub(super) struct Watch<'s> {
+    board: &'s Board,
     sink: &'s watch::Sender<Progress>,
     now: Progress,
     /// Of subjects that are done.
@@ -69,8 +71,16 @@ impl Watch<'_> {
     fn tell(&mut self, at_once: bool) {
         if at_once || self.told_at.elapsed() > Duration::from_millis(50) {
             self.sink.send_replace(self.now.clone());
+            self.board.verifying(Some(self.now.clone()));
             self.told_at = Instant::now();
         }
+    }
+}
+
+/// Also of one that is broken off.
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.board.verifying(None);
     }
 }
 
@@ -100,7 +110,8 @@ impl Verifier {
         let subjects = self.subjects(request)?;
         let _turn = self.turn.lock().await;
         let began = Instant::now();
-        let mut watch = Watch { sink, now: Progress::default(), before: (0, 0), told_at: Instant::now() };
+        let (board, now) = (&*self.board, Progress::default());
+        let mut watch = Watch { board, sink, now, before: (0, 0), told_at: Instant::now() };
         let mut tables: BTreeSet<TableName> = BTreeSet::new();
         if request.sample.is_none() {
             for subject in subjects.iter().filter(|subject| subject.derived && subject.is_open()) {
@@ -183,7 +194,7 @@ impl Verifier {
         }
     }
 
-    fn target(&self, name: &str) -> Option<Target> {
+    pub(super) fn target(&self, name: &str) -> Option<Target> {
         let found = self.stores.iter().find(|store| *store.name == *name)?;
         let progress = self.board.progress(name);
         Some(Target { name: found.name.clone(), store: Arc::clone(&found.store), progress })

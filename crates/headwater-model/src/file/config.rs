@@ -46,7 +46,14 @@ impl File {
             }
             None => out.push_str("# rate: nothing is compared by itself\n"),
         }
-        let _ = writeln!(out, "repair = {}", self.verify.repair);
+        let every = string(&show_duration(self.verify.every));
+        let _ = writeln!(out, "every = {every}\nrepair = {}", self.verify.repair);
+        match self.verify.detect_within {
+            Some(within) => {
+                let _ = writeln!(out, "detect_within = {}", string(&show_duration(within)));
+            }
+            None => out.push_str("# detect_within: how long it takes is measured, and no incident\n"),
+        }
         let _ =
             writeln!(out, "\n[run]\nshutdown_within = {}", string(&show_duration(self.run.shutdown_within)));
         let heal = &self.heal;

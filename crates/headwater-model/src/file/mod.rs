@@ -343,12 +343,23 @@ impl Default for BackfillSection {
 }
 
 /// `[verify]`: what is compared without being asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct VerifySection {
     /// Rows of the source per second; `None`: nothing is compared by itself.
     pub rows_per_second: Option<u64>,
+    /// A view is not compared again before so much time has passed.
+    pub every: Duration,
     /// Whether what drifted is put right too.
     pub repair: bool,
+    /// Within which a document that was made wrong on purpose should be found; `None`: it is only measured.
+    pub detect_within: Option<Duration>,
+}
+
+impl Default for VerifySection {
+    fn default() -> VerifySection {
+        let every = Duration::from_secs(60);
+        VerifySection { rows_per_second: None, every, repair: false, detect_within: None }
+    }
 }
 
 /// `[run]`

@@ -149,6 +149,11 @@ pub(super) fn verify(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> V
     {
         verify.repair = repair;
     }
+    let (min, max) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
+    verify.detect_within = duration(reader, &mut section, "detect_within", min, max);
+    if let Some(every) = duration(reader, &mut section, "every", min, max) {
+        verify.every = every;
+    }
     section.finish(reader);
     verify
 }

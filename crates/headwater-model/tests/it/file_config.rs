@@ -323,7 +323,12 @@ fn file() -> impl Strategy<Value = File> {
                     chunk_rows: backfill.1,
                     rows_per_second_max: backfill.2,
                 },
-                verify: VerifySection { rows_per_second: backfill.2, repair: backfill.0 % 2 == 0 },
+                verify: VerifySection {
+                    rows_per_second: backfill.2,
+                    every: Duration::from_millis(shutdown + 1_000),
+                    repair: backfill.0 % 2 == 0,
+                    detect_within: backfill.2.map(|rate| Duration::from_secs(1 + rate % 1_000_000)),
+                },
                 run: RunSection { shutdown_within: Duration::from_millis(shutdown) },
                 telemetry,
                 heal: HealSection {
@@ -367,6 +372,8 @@ proptest! {
         prop_assert_eq!(again.backfill.rows_per_second_max, file.backfill.rows_per_second_max);
         prop_assert_eq!(again.verify.rows_per_second, file.verify.rows_per_second);
         prop_assert_eq!(again.verify.repair, file.verify.repair);
+        prop_assert_eq!(again.verify.every, file.verify.every);
+        prop_assert_eq!(again.verify.detect_within, file.verify.detect_within);
         prop_assert_eq!(again.run.shutdown_within, file.run.shutdown_within);
         prop_assert_eq!(again.heal, file.heal);
         prop_assert_eq!(again.objectives, file.objectives);

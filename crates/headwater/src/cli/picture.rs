@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
-use headwater_flow::status::{PartState, Status, StoreStatus, ViewStatus};
+use headwater_flow::status::{PartState, Status, StoreStatus, VerificationStatus, ViewStatus};
 
 use crate::figures::{bytes, count, cut, duration_ms, rate, share};
 
@@ -34,6 +34,33 @@ impl Screen {
     }
 }
 
+/// How much was compared with the source; nothing if nothing ever was.
+fn verification(status: &VerificationStatus) -> Option<String> {
+    let mut line = match (status.oldest_ms, status.covered > 0.0) {
+        (Some(oldest), _) => format!("verified: all of it, the oldest part {} ago", duration_ms(oldest)),
+        (None, true) => format!("verified: {:.0} % of the documents", status.covered * 100.0),
+        (None, false) if status.running.is_some() => "verified: nothing yet".to_owned(),
+        (None, false) => return None,
+    };
+    if let Some(running) = &status.running {
+        let _ = write!(line, "; now {}, {} rows", running.subject, count(running.rows));
+    }
+    for (store, canary) in &status.canaries {
+        match (canary.newest_ms, canary.longest_ms, &canary.why_not) {
+            (Some(newest), Some(longest), _) => {
+                let (newest, longest) = (duration_ms(newest), duration_ms(longest));
+                let _ =
+                    write!(line, "\n  damage in {store} is found within {newest}, {longest} at most so far");
+            }
+            (_, _, Some(why)) => {
+                let _ = write!(line, "\n  {store} holds no canary: {why}");
+            }
+            _ => {}
+        }
+    }
+    Some(line)
+}
+
 /// The whole picture.
 pub fn picture(status: &Status, screen: Screen) -> String {
     let mut out = String::new();
@@ -56,6 +83,9 @@ pub fn picture(status: &Status, screen: Screen) -> String {
                 let _ = writeln!(out, "! {}/{}: {error}", store.name, view.name);
             }
         }
+    }
+    if let Some(line) = verification(&status.verification) {
+        let _ = writeln!(out, "{line}");
     }
     for held in status.heal.held.iter().filter(|held| held.missing() > 0) {
         let _ = writeln!(

@@ -115,6 +115,8 @@ pub fn build(
     let background = Background {
         rows_per_second: file.verify.rows_per_second,
         repair: file.verify.repair.then_some(Background::REPAIR_SHARE),
+        detect_within: file.verify.detect_within,
+        every: file.verify.every,
     };
     let service = Service::new(options, Arc::clone(&source), stores.clone(), resolved.views)?
         .traced(tracer.clone())

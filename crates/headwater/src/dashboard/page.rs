@@ -27,7 +27,8 @@ pub fn page(scene: &Scene) -> String {
                     h1 { "Headwater" }
                     nav aria-label="Sections" {
                         a href="#flow" { "Flow" } a href="#patterns" { "Access patterns" }
-                        a href="#backfill" { "Backfill" } a href="#quarantine" { "Quarantine" }
+                        a href="#backfill" { "Backfill" } a href="#verification" { "Verification" }
+                        a href="#quarantine" { "Quarantine" }
                         a href="#incidents" { "Incidents" } a href="#drills" { "Drills" }
                     }
                 }
@@ -67,6 +68,10 @@ fn inside(scene: &Scene) -> Markup {
         section #backfill aria-labelledby="backfill-heading" {
             h2 #backfill-heading { "Backfill" }
             (tables::backfills(scene))
+        }
+        section #verification aria-labelledby="verification-heading" {
+            h2 #verification-heading { "Verification" }
+            (tables::verification(scene))
         }
         section #quarantine aria-labelledby="quarantine-heading" {
             h2 #quarantine-heading { "Quarantine" }

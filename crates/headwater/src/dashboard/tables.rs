@@ -256,6 +256,59 @@ pub fn backfills(scene: &Scene) -> Markup {
     )
 }
 
+/// What was compared with the source, and when.
+pub fn verification(scene: &Scene) -> Markup {
+    let status = &scene.status;
+    let views = || status.stores.iter().flat_map(|store| store.views.iter().map(move |view| (store, view)));
+    if views().next().is_none() {
+        return html! { p.none { "No store holds a view." } };
+    }
+    let age = |at: i64| took(status.verification.at_micros.saturating_sub(at));
+    let rows = views().map(|(store, view)| {
+        let mut cells = vec![html! { span.of { (store.name) " / " } (view.name) }];
+        match &view.verified {
+            None => cells.extend([html! { "never" }, html! { "–" }, html! { "–" }]),
+            Some(verified) => cells.extend([
+                html! { (age(verified.at_micros)) " ago" },
+                html! { (count(verified.rows)) },
+                html! { (count(verified.drifted)) },
+            ]),
+        }
+        (Some(format!("verified-{}-{}", store.name, view.name)), cells)
+    });
+    let verification = &status.verification;
+    html! {
+        p {
+            @match verification.oldest_ms {
+                Some(oldest) => { "Every document was compared with the source, none longer ago than " (duration_ms(oldest)) "." }
+                None => {
+                    (format!("{:.0} %", verification.covered * 100.0)) " of the documents were compared with the source; "
+                    (plural(usize::try_from(verification.never_compared).unwrap_or(usize::MAX), "view")) " never."
+                }
+            }
+            @if let Some(running) = &verification.running {
+                " Now: " (running.subject) ", " (running.doing) ", " (count(running.rows)) " of about "
+                (count(running.rows_estimate.max(running.rows))) " rows."
+            }
+        }
+        @for (store, canary) in &verification.canaries {
+            p id={ "canary-" (store) } {
+                @match (canary.newest_ms, canary.longest_ms, &canary.why_not) {
+                    (_, _, Some(why)) => { "Store " (store) " holds no canary: " (why) "." }
+                    (Some(newest), Some(longest), _) => {
+                        "In store " (store) " a document that was made wrong on purpose was found " (count(canary.detections))
+                        @if canary.detections == 1 { " time" } @else { " times" } ", the last time after " (duration_ms(newest))
+                        ", after " (duration_ms(longest)) " at most."
+                    }
+                    _ => { "In store " (store) " no document that was made wrong on purpose was found yet." }
+                }
+                @if let Some(at) = canary.altered_at_micros { " It is wrong now, since " (age(at)) "." }
+            }
+        }
+        (table("The newest whole comparison of each view", &["View", "Begun", "Rows", "Drifted and left"], rows.collect()))
+    }
+}
+
 pub fn quarantine(scene: &Scene) -> Markup {
     if scene.quarantine.is_empty() {
         return html! { p.none { "No row is in quarantine." } };

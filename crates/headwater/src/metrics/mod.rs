@@ -95,6 +95,26 @@ pub fn text(look: Option<&Look>) -> String {
             text.histogram(STORE_VISIBLE_SECONDS, &[("store", store)], visible);
         }
         look.patterns.iter().for_each(|pattern| self::pattern(&mut text, pattern));
+        let verification = &look.status.verification;
+        text.set(VERIFIED_RATIO, &[], verification.covered);
+        if let Some(oldest) = verification.oldest_ms {
+            text.set(VERIFIED_OLDEST_SECONDS, &[], oldest as f64 / 1e3);
+        }
+        for (store, canary) in &verification.canaries {
+            let labels = [("store", &**store)];
+            text.set(CANARY_DETECTIONS, &labels, canary.detections as f64);
+            let took =
+                [(CANARY_DETECT_SECONDS, canary.newest_ms), (CANARY_DETECT_MAX_SECONDS, canary.longest_ms)];
+            for (metric, ms) in took {
+                if let Some(ms) = ms {
+                    text.set(metric, &labels, ms as f64 / 1e3);
+                }
+            }
+            let wrong =
+                canary.altered_at_micros.map_or(0, |at| verification.at_micros.saturating_sub(at).max(0));
+            text.set(CANARY_UNDETECTED_SECONDS, &labels, wrong as f64 / 1e6);
+        }
+        text.set(VERIFYING, &[], f64::from(u8::from(verification.running.is_some())));
         text.set(HEAL_HELD, &[], look.status.heal.held.len() as f64);
         look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
         if let Some(spans) = look.spans {

@@ -61,6 +61,14 @@ metrics! {
     VIEW_VERIFIED_SECONDS = Gauge "headwater_view_verified_seconds": "When the newest comparison of all of the view with the source began, in seconds since 1970.";
     VIEW_DRIFTED_ROWS = Gauge "headwater_view_drifted_rows": "Documents that differed from the source then and were not put right.";
 
+    VERIFIED_RATIO = Gauge "headwater_verified_ratio": "The share of all documents in views that were compared with the source to their end.";
+    VERIFIED_OLDEST_SECONDS = Gauge "headwater_verified_oldest_seconds": "How long ago the oldest comparison began that no newer one replaced: no document has gone unlooked at for longer. Absent while a view was never compared.";
+    CANARY_DETECTIONS = Counter "headwater_canary_detections_total": "How often verification found the store's own document that was made wrong on purpose.";
+    CANARY_DETECT_SECONDS = Gauge "headwater_canary_detect_seconds": "How long the newest of these took.";
+    CANARY_DETECT_MAX_SECONDS = Gauge "headwater_canary_detect_max_seconds": "How long the longest of these took since this instance leads.";
+    CANARY_UNDETECTED_SECONDS = Gauge "headwater_canary_undetected_seconds": "For how long it is wrong now and was not found; 0 while it is right.";
+    VERIFYING = Gauge "headwater_verifying": "1 while something is compared with the source.";
+
     PART_DOCUMENTS = Gauge "headwater_part_documents": "Documents that the store holds of the view, where it holds part of it.";
     PART_MAX_DOCUMENTS = Gauge "headwater_part_max_documents": "Documents that it holds at most.";
     PART_HITS = Counter "headwater_part_hits_total": "Reads that the part answered.";

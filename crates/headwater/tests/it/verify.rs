@@ -134,6 +134,22 @@ async fn what_drifts_is_found_and_put_right_without_being_asked_for() {
             }
         })
         .await;
+    let (status, _) = service.status();
+    assert_eq!(
+        status["verification"]["never_compared"].as_u64().map(|never| never < 4),
+        Some(true),
+        "{status}"
+    );
+    service
+        .eventually("all was verified, and it is said how long ago", async || {
+            let (status, _) = service.status();
+            let all =
+                status["verification"]["covered"] == 1.0 && status["verification"]["oldest_ms"].is_u64();
+            if all { Ok(()) } else { Err(status["verification"].to_string()) }
+        })
+        .await;
+    let said = service.command(&["status"]).stdout;
+    assert!(said.contains("verified: all of it, the oldest part "), "{said}");
     // It is remembered, and a new instance does not begin from nothing.
     let before = first(&service);
     service.kill();
@@ -230,6 +246,102 @@ async fn the_background_puts_right_what_was_approved_and_no_sooner() {
             if log.contains("ann, bo") { Ok(()) } else { Err(log) }
         })
         .await;
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_damage_goes_unnoticed_is_measured_and_disturbs_nobody() {
+    let more =
+        "\n[verify]\nrate = \"100000/s\"\nevery = \"1s\"\ndetect_within = \"1h\"\n[heal]\nrepair = \"two\"\n";
+    let service = shop(&format!("{FILE}{more}")).await;
+    let canaries = |service: &Service| service.status().0["verification"]["canaries"].clone();
+    service
+        .eventually("the canary of every store was found twice", async || {
+            let all = canaries(&service);
+            let found = ["local", "spare"].iter().all(|store| all[store]["detections"].as_u64() >= Some(2));
+            if found { Ok(()) } else { Err(all.to_string()) }
+        })
+        .await;
+    let local = &canaries(&service)["local"];
+    assert!(
+        local["longest_ms"].as_u64() >= local["newest_ms"].as_u64() && local["newest_ms"].is_u64(),
+        "{local}"
+    );
+    let said = service.command(&["status"]).stdout;
+    assert!(said.contains("  damage in local is found within "), "{said}");
+    // Nobody's data: no drift, nothing held, no rows.
+    service.command(&["verify"]).expect(0);
+    let (status, _) = service.status();
+    assert_eq!(status["heal"]["held"], serde_json::json!([]), "{status}");
+    let incidents = service.command(&["incidents", "--json"]).stdout;
+    assert!(!incidents.contains("drifted") && !incidents.contains("undetected"), "{incidents}");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_not_found_in_time_is_an_incident() {
+    // At one row a second a round takes minutes.
+    let file = format!("{FILE}\n[verify]\nrate = \"1/s\"\nevery = \"1s\"\ndetect_within = \"1s\"\n");
+    let service = shop(&file).await;
+    service
+        .eventually("it is said", async || {
+            let said = service.command(&["incidents", "--part", "store:local"]).stdout;
+            if said.contains("undetected") && said.contains("not found within 1 s") {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        })
+        .await;
+    service.kill();
+}
+
+/// `kill -9` between two steps of a repair: what it did is right, nothing is half, and the successor does the rest under the same
+/// approval.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_was_killed_is_taken_up_by_the_successor_under_the_same_approval() {
+    const ROWS: i64 = 6_300;
+    let service = shop(&format!("{FILE}\n[heal]\nrepair = \"one\"\n")).await;
+    let db = Connection::open(service.path("shop.db")).unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 301 UNION ALL SELECT i + 1 FROM n WHERE i < 6300)
+         INSERT INTO item SELECT i, 1 + i % 2, 'item ' || i FROM n",
+    )
+    .unwrap();
+    let copy = Connection::open(service.path("derived.db")).unwrap();
+    copy.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let rows = || -> i64 { copy.query_row("SELECT count(*) FROM item", [], |row| row.get(0)).unwrap() };
+    let all_there = async || if rows() == ROWS { Ok(()) } else { Err(rows().to_string()) };
+    service.eventually("all rows are there", all_there).await;
+    copy.execute_batch("DELETE FROM item WHERE CAST(key AS INTEGER) > 300").unwrap();
+    let repair = ["verify", "item", "--store", "local", "--repair", "--allow", "100%"];
+    service.command(&repair).expect(1);
+    service.command(&["heal", "approve", "1", "--as", "ann"]).expect(0);
+    std::thread::scope(|scope| {
+        let broken_off = scope.spawn(|| service.command(&repair));
+        while rows() == 300 {
+            std::thread::yield_now();
+        }
+        service.kill();
+        let ran = broken_off.join().unwrap();
+        assert_ne!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    });
+    let done = rows();
+    assert!(done > 300 && done < ROWS, "killed in the middle: {done}");
+    service.start();
+    service.healthy().await;
+    let report = verified(&service, &["item", "--store", "local"], 1);
+    let item = of(&report, "item", "local");
+    assert_eq!(
+        (item["missing"].as_i64(), &item["different"], &item["extra"]),
+        (Some(ROWS - done), &0.into(), &0.into())
+    );
+    let said = service.command(&repair).expect(0).stdout;
+    assert!(said.contains(&format!("{} keys drifted and put right", ROWS - done)), "{said}");
+    service.command(&["verify"]).expect(0);
+    copy.execute_batch("DELETE FROM item WHERE key = '7'").unwrap();
+    let said = service.command(&repair).expect(1).stdout;
+    assert!(said.contains("heal approve 2 "), "the approval was for one repair: {said}");
     service.stop();
 }
 
