@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_model::file::Setting;
 use headwater_model::{Epoch, Key, Layout, Offset, Record, Store, Value, View, ViewChange};
 use headwater_testkit::contract::store::{held, key, record, view};
 use headwater_testkit::{Chance, RedisCluster};
@@ -199,4 +200,51 @@ async fn play(cluster: &RedisCluster, chance: &mut Chance) {
     keys.sort_by_key(|key| key.parse::<usize>().unwrap());
     let expected: Vec<String> = (part_from + 1..=END).map(|offset| offset.to_string()).collect();
     assert_eq!(keys, expected);
+}
+
+/// More than is held back of one lane: whether it is left out or written is guessed, and a wrong guess costs an attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_step_is_written_once_more_where_it_is_missing() {
+    const MANY: i64 = 44_000;
+    let cluster = RedisCluster::start(3, 0);
+    let store = super::open(&cluster, &[("prefix", super::text("shop:")), ("lanes", Setting::Int(2))]);
+    let book = view("book", Layout::Json);
+    let puts = |n: i64, many: i64| (0..many).map(|id| super::put(&book, id, n)).collect::<Vec<_>>();
+    let position = format!("{}headwater", headwater_testkit::lane("shop:", 0, 2).0);
+    store.claim(Epoch(1)).await.unwrap();
+    for ends in [1, 3] {
+        // The other lane takes the step, this one does not.
+        let mut step = store.begin(Epoch(1), Offset(ends - 1)).await.unwrap();
+        assert_eq!(step.write(puts(ends as i64, MANY)).await.unwrap(), []);
+        cluster.cli(&["HSET", &position, "disturbed", "1"]);
+        let error = step.commit(&held(1, ends)).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert_eq!(store.claim(Epoch(1)).await.unwrap(), Some(held(1, ends - 1)));
+        // At first the same step, then one that goes further.
+        let (end, mut attempts) = (ends + u64::from(ends > 1), 0);
+        loop {
+            let mut step = store.begin(Epoch(1), Offset(ends - 1)).await.unwrap();
+            assert_eq!(step.write(puts(ends as i64, MANY)).await.unwrap(), []);
+            if end > ends {
+                assert_eq!(step.write(puts(end as i64, 100)).await.unwrap(), []);
+            }
+            attempts += 1;
+            match step.commit(&held(1, end)).await {
+                Ok(()) => break,
+                Err(error) => {
+                    assert!(error.is_retryable() && attempts < 3, "{error:?}");
+                    assert_eq!(store.claim(Epoch(1)).await.unwrap(), Some(held(1, ends - 1)));
+                }
+            }
+        }
+        assert_eq!(attempts, if end > ends { 2 } else { 1 });
+        for id in [0, 1, 2, 3, 99, 100, 101, MANY - 2, MANY - 1] {
+            let expected = if id < 100 { end as i64 } else { ends as i64 };
+            assert_eq!(super::n_of(&*store, &book, id).await, Some(expected), "key {id}");
+        }
+        if ends == 1 {
+            super::step(&*store, 1, 1, vec![super::put(&book, 0, 2)]).await;
+        }
+    }
+    assert_eq!(store.rows(&book).await.unwrap(), MANY as u64);
 }
