@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use headwater_testkit::eventually;
 
@@ -100,15 +101,18 @@ pub async fn in_a_repair(world: &mut World) {
     let mut verify = Command::new(env!("CARGO_BIN_EXE_headwater"))
         .args(["verify", "odd", "--store", "near", "--repair", "--allow", "100%"])
         .current_dir(leader.path("."))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let begun = eventually(PATIENCE, "some rows are put right", async || match many(world, "EXISTS") {
-        0 => Err(leader.log_tail()),
-        begun => Ok(begun),
-    })
-    .await;
+    while many(world, "EXISTS") == 0 {
+        if verify.try_wait().unwrap().is_some() {
+            let said = verify.wait_with_output().unwrap().stdout;
+            panic!("nothing was put right: {}", String::from_utf8_lossy(&said));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = many(world, "EXISTS");
     leader.restart();
     assert!(begun < MANY, "it was in the middle");
     assert!(!verify.wait().unwrap().success(), "it knows that it broke off");
