@@ -18,11 +18,15 @@ async fn a_promoted_replica_says_itself_what_it_lacks() {
     let puts = |n: i64| (0..KEYS).map(|id| put(&book, id, n)).collect::<Vec<_>>();
     step(&*store, 1, 0, puts(1)).await;
     let (master, replica) = (&cluster.masters()[0], &cluster.replicas()[0]);
-    // WAIT from the connection that asks only covers its own writes.
-    master.cli(&["SET", "{06S}x", "1"]);
-    let arrived = async || match master.try_cli(&["WAIT", "1", "1000"]) {
-        Ok(count) if count == "1" => Ok(()),
-        other => Err(format!("{other:?}")),
+    let arrived = async || {
+        let at =
+            |info: String, field: &str| info.lines().find(|line| line.starts_with(field)).map(str::to_owned);
+        let [written, read] =
+            [(master, "master_repl_offset:"), (replica, "slave_repl_offset:")].map(|(node, field)| {
+                at(node.cli(&["INFO", "replication"]), field)
+                    .and_then(|line| Some(line.split_once(':')?.1.to_owned()))
+            });
+        if written.is_some() && written == read { Ok(()) } else { Err(format!("{written:?} {read:?}")) }
     };
     eventually(Duration::from_secs(20), "a replica that has everything", arrived).await;
     // From now on nothing reaches the replica.
