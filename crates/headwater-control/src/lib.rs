@@ -11,6 +11,7 @@ pub mod check;
 pub mod drill;
 mod finding;
 pub mod init;
+pub mod plan;
 
 pub use check::{Resolved, resolve};
 pub use finding::Finding;

@@ -1,0 +1,144 @@
+//! The choice against all choices there are.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every assignment of every pattern, with every source: the oracle.
+fn enumerate(problem: &Problem) -> Option<f64> {
+    let engines = problem.engines.len();
+    let mut least: Option<f64> = None;
+    for source in (0..engines).filter(|at| problem.engines[*at].is_source) {
+        'assignments: for mut n in 0..engines.pow(problem.patterns.len() as u32) {
+            let mut answered_by = Vec::new();
+            for pattern in &problem.patterns {
+                let at = n % engines;
+                n /= engines;
+                if (problem.engines[at].is_source && at != source) || pattern.at[at].is_none() {
+                    continue 'assignments;
+                }
+                answered_by.push(at);
+            }
+            if let Some(monthly) = cost(problem, source, &answered_by) {
+                least = Some(least.map_or(monthly, |least| least.min(monthly)));
+            }
+        }
+    }
+    least
+}
+
+/// Said once more, from the definition.
+fn cost(problem: &Problem, source: usize, answered_by: &[usize]) -> Option<f64> {
+    let mut total = 0.0;
+    for (at, engine) in problem.engines.iter().enumerate() {
+        let mine: Vec<usize> = (0..answered_by.len()).filter(|p| answered_by[*p] == at).collect();
+        if mine.is_empty() && at != source {
+            continue;
+        }
+        let mut load = engine.load;
+        let mut deployments = u64::MAX;
+        total += engine.monthly;
+        for pattern in &mine {
+            let asked = problem.patterns[*pattern].at[at]?;
+            total += asked.monthly;
+            deployments &= asked.deployments;
+            (0..RESOURCES).for_each(|kind| load[kind] += asked.load[kind]);
+        }
+        if !engine.is_source {
+            for (view, kept) in problem.views.iter().enumerate() {
+                if mine.iter().any(|pattern| problem.patterns[*pattern].views.contains(&view)) {
+                    let keep = kept.at[at]?;
+                    total += keep.monthly;
+                    (0..RESOURCES).for_each(|kind| load[kind] += keep.load[kind]);
+                }
+            }
+        }
+        let enough = engine.deployments.iter().enumerate().filter(|(place, deployment)| {
+            deployments >> place & 1 == 1
+                && (0..RESOURCES).all(|kind| load[kind] <= deployment.capacity[kind] + 1e-9)
+        });
+        total += enough.map(|(_, deployment)| deployment.monthly).reduce(f64::min)?;
+    }
+    Some(total)
+}
+
+fn load(kinds: usize) -> impl Strategy<Value = Load> {
+    proptest::collection::vec(0u8..10, kinds).prop_map(|amounts| {
+        let mut load = LOAD_NONE;
+        amounts.iter().zip(&mut load).for_each(|(amount, load)| *load = f64::from(*amount));
+        load
+    })
+}
+
+fn engine(is_source: bool) -> impl Strategy<Value = Engine> {
+    let deployments =
+        proptest::collection::vec((1u16..200, proptest::collection::vec(1u8..60, RESOURCES)), 1..4);
+    (0u8..20, load(2), deployments).prop_map(move |(monthly, load, deployments)| {
+        let mut deployments: Vec<Deployment> = deployments
+            .into_iter()
+            .map(|(monthly, capacity)| {
+                let mut room = [0.0; RESOURCES];
+                capacity.iter().zip(&mut room).for_each(|(from, to)| *to = f64::from(*from));
+                Deployment { monthly: f64::from(monthly), capacity: room }
+            })
+            .collect();
+        deployments.sort_by(|a, b| a.monthly.total_cmp(&b.monthly));
+        Engine { is_source, monthly: f64::from(monthly), load, deployments }
+    })
+}
+
+fn problem() -> impl Strategy<Value = Problem> {
+    (1usize..3, 0usize..3, 1usize..4, 1usize..6).prop_flat_map(|(sources, others, views, patterns)| {
+        let engines: Vec<_> = (0..sources + others).map(|at| engine(at < sources).boxed()).collect();
+        let count = sources + others;
+        let keep = proptest::option::weighted(0.8, (0u8..30, load(3)));
+        let view = proptest::collection::vec(keep, count);
+        let asked = proptest::option::weighted(0.8, (0u8..40, load(RESOURCES), 1u64..8));
+        let pattern = (proptest::collection::vec(0..views, 1..3), proptest::collection::vec(asked, count));
+        (engines, proptest::collection::vec(view, views), proptest::collection::vec(pattern, patterns))
+            .prop_map(|(engines, views, patterns)| Problem {
+                engines,
+                views: views
+                    .into_iter()
+                    .map(|at| View {
+                        at: at
+                            .into_iter()
+                            .map(|keep| keep.map(|(m, load)| Keep { monthly: f64::from(m), load }))
+                            .collect(),
+                    })
+                    .collect(),
+                patterns: patterns
+                    .into_iter()
+                    .map(|(views, at)| Pattern {
+                        views,
+                        at: at
+                            .into_iter()
+                            .map(|asked| {
+                                asked.map(|(m, load, deployments)| Use {
+                                    monthly: f64::from(m),
+                                    load,
+                                    deployments,
+                                })
+                            })
+                            .collect(),
+                    })
+                    .collect(),
+            })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_choice_is_cheaper(problem in problem()) {
+        let least = enumerate(&problem);
+        let choice = choose(&problem, Limits { gap: 1e-9, ..Limits::default() });
+        prop_assert_eq!(choice.is_some(), least.is_some(), "{:?} {:?}", choice, least);
+        if let (Some(choice), Some(least)) = (choice, least) {
+            prop_assert!((choice.monthly - least).abs() < 1e-6 * least.max(1.0), "{:?}, {}", choice, least);
+            prop_assert!(choice.bound <= least + 1e-6 * least.max(1.0));
+            prop_assert!(choice.gap() < 1e-4, "{:?}", choice);
+        }
+    }
+}
