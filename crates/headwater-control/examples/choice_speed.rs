@@ -65,13 +65,13 @@ fn workload(views: usize, patterns: usize, engines: usize, deployments: usize) -
         let asked = |at: usize| Use {
             monthly: if at + 1 == engines.len() { rate * 0.3 } else { 0.0 },
             load: load(rate * (0.2 + 0.3 / (1.0 + at as f64)), 0.0, rate * 0.5),
-            deployments: u64::MAX,
+            deployments: u128::MAX,
         };
         let at = (0..engines.len()).map(|at| (at == 0 || chance.next() < 0.6).then(|| asked(at))).collect();
         Pattern { views: vec![place], at }
     };
     let patterns = (0..patterns).map(|at| pattern(at, &mut chance)).collect();
-    Problem { engines, views, patterns }
+    Problem { engines, views, patterns, beside: 100.0 }
 }
 
 fn load(cpu: f64, memory: f64, io: f64) -> Load {

@@ -57,6 +57,11 @@ const STORES: &[&str] = &[
     "dynamodb:",
 ];
 
+/// The schemes of stores that this build can keep.
+pub fn store_schemes() -> Vec<&'static str> {
+    STORES.iter().map(|scheme| scheme.trim_end_matches(':')).collect()
+}
+
 /// A source for a sandbox: a server if one is installed and wanted, or else a file.
 pub fn sandbox_source(server: bool, folder: &Folder) -> Result<Box<dyn SandboxSource>> {
     #[cfg(feature = "postgres")]

@@ -17,7 +17,7 @@ macro_rules! built_in {
 pub(super) const BUILT_IN: &[(&str, &str)] = built_in! {
     "aurora" "aurora-dsql" "aurora-mysql" "aurora-postgresql" "data-transfer" "dms" "documentdb"
     "dynamodb" "ec2" "elasticache" "elasticache-redis" "elasticache-valkey" "instances" "keyspaces"
-    "kinesis" "memorydb" "nat-gateway" "neptune" "opensearch" "qldb" "rds" "rds-mysql"
+    "kinesis" "memorydb" "model" "nat-gateway" "neptune" "opensearch" "qldb" "rds" "rds-mysql"
     "rds-postgresql" "redshift" "regions" "s3" "savings-plans" "timestream-influxdb"
     "timestream-liveanalytics" "vpc"
 };

@@ -1,3 +1,31 @@
-//! Which engines carry a workload, and what that costs. Pure: facts and wishes in, a plan out.
+//! Which engines carry a workload, and what that costs. Pure: the file, facts and the catalogue in, a plan out.
+//!
+//! - [`Workload`]: what has to be carried
+//! - `services`: what can be chosen, sized and priced
+//! - [`choice`]: the cheapest set of engines, proven
+//! - [`Plan`]: what was chosen and why; [`Conflict`]: why nothing could be
+//!
+//! Invariant: every figure of a plan follows from the file, the source's statistics or the catalogue. Same input, same plan.
 
+mod check;
 pub mod choice;
+mod conflict;
+mod decide;
+mod explain;
+mod problem;
+mod report;
+mod resilience;
+mod services;
+mod what_if;
+mod workload;
+
+pub use check::{check, conflicting};
+pub use conflict::{Conflict, Wish};
+pub use decide::{cost, plan};
+pub use report::{
+    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, differences, differences_text,
+    markdown, text,
+};
+pub use services::{Line, Recovery};
+pub use what_if::suppose;
+pub use workload::Workload;

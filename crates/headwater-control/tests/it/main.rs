@@ -7,4 +7,5 @@ mod check;
 mod examples;
 mod indexes;
 mod init;
+mod plan;
 mod support;

@@ -2,6 +2,7 @@
 //! file wherever nothing was hidden.
 
 mod access;
+mod plan;
 
 use std::fmt::Write as _;
 
@@ -71,6 +72,9 @@ impl File {
         self.telemetry_config(&mut out);
         out.push_str(&views(&self.views));
         out.push_str(&access(&self.access));
+        if let Some(plan) = &self.plan {
+            plan::plan(plan, &mut out);
+        }
         out
     }
 

@@ -14,6 +14,7 @@ mod holders;
 mod kinds;
 mod name;
 mod place;
+mod plan;
 mod read;
 mod reference;
 mod sections;
@@ -32,13 +33,16 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::heal::Level;
-use crate::{Access, Secret, View};
+use crate::{Access, Secret, TableName, View, ViewId};
 pub use config::{access as toml_access, key as toml_key, string as toml_string, views as toml_views};
 pub use error::{FileError, FileErrors, line_and_column};
 pub use name::{parse_table_name, show_table_name};
 pub use place::{Place, Places};
 pub use reference::{References, hide_password};
-pub use unit::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
+pub use unit::{
+    parse_duration, parse_frequency, parse_growth, parse_money, parse_rate, parse_share, parse_size,
+    show_duration, show_frequency, show_rate, show_share, show_size,
+};
 
 use read::{Reader, Section};
 
@@ -68,6 +72,15 @@ pub mod default {
     pub const SOURCE_TIMEOUT: Duration = Duration::from_millis(500);
     /// Of transactions and reads, how many are traced, in millionths.
     pub const SAMPLE: u32 = 10_000;
+    pub const REGION: &str = "us-east-1";
+    /// Of the rates of the file, how much of them there is over a whole month, in millionths.
+    pub const AVERAGE: u32 = 1_000_000;
+    /// Of the source's rows, how many are read often, in millionths.
+    pub const HOT: u32 = 200_000;
+    /// What running one more engine costs beside its bill, in US dollars per month.
+    pub const UPKEEP_USD: u64 = 100;
+    /// Of the answers, how many cross from one availability zone to another, in millionths: readers in three zones.
+    pub const CROSS_ZONE: u32 = 670_000;
 }
 
 /// The whole file.
@@ -88,6 +101,8 @@ pub struct File {
     pub telemetry: Option<TelemetrySection>,
     pub heal: HealSection,
     pub objectives: ObjectivesSection,
+    /// Without it there is nothing to plan for.
+    pub plan: Option<PlanSection>,
     /// The text that this was read from, for pointing into it. It holds no secret.
     pub text: Arc<str>,
     /// Where things stand in `text`.
@@ -150,6 +165,8 @@ impl File {
         let heal = heal::heal(&mut reader, section);
         let section = root.take_section(&mut reader, "objectives");
         let objectives = heal::objectives(&mut reader, section);
+        let section = root.take_section(&mut reader, "plan");
+        let plan = plan::plan(&mut reader, section, &views, &access);
         root.finish(&mut reader);
 
         match (source, data) {
@@ -167,6 +184,7 @@ impl File {
                 telemetry,
                 heal,
                 objectives,
+                plan,
                 text: text.into(),
                 places: reader.places,
             }),
@@ -420,4 +438,89 @@ impl Default for ObjectivesSection {
     fn default() -> Self {
         ObjectivesSection { rto: default::RTO, rpo_transactions: 0 }
     }
+}
+
+/// `[plan]`: what the planner has to know and cannot see, and what the plan has to keep to. Shares are in millionths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanSection {
+    pub region: Box<str>,
+    /// Per month.
+    pub budget_usd: Option<u64>,
+    /// Of rows and rates, per year: 0.4 is 40 %.
+    pub growth: f64,
+    /// By contract, over a month.
+    pub availability: Option<u32>,
+    /// How long an access pattern may be without its engine.
+    pub rto: Option<Duration>,
+    /// How much of what was committed may be lost with an availability zone.
+    pub rpo: Option<Duration>,
+    /// The month's average of the rates, which are those of the busiest hour.
+    pub average: u32,
+    /// Of the source's rows, those that are read often and have to be in memory.
+    pub hot: u32,
+    /// Of the answers, how many cross from one availability zone to another.
+    pub cross_zone: u32,
+    /// What running one more engine costs beside its bill, per month.
+    pub upkeep_usd: u64,
+    /// Clients of the source at the same time.
+    pub connections: Option<u64>,
+    /// Services that are not to be used, by the names of the catalogue.
+    pub without: Vec<Box<str>>,
+    pub tables: Vec<PlannedTable>,
+    pub views: Vec<PlannedView>,
+    pub access: Vec<PlannedAccess>,
+}
+
+impl Default for PlanSection {
+    fn default() -> Self {
+        PlanSection {
+            region: default::REGION.into(),
+            budget_usd: None,
+            growth: 0.0,
+            availability: None,
+            rto: None,
+            rpo: None,
+            average: default::AVERAGE,
+            hot: default::HOT,
+            cross_zone: default::CROSS_ZONE,
+            upkeep_usd: default::UPKEEP_USD,
+            connections: None,
+            without: Vec::new(),
+            tables: Vec::new(),
+            views: Vec::new(),
+            access: Vec::new(),
+        }
+    }
+}
+
+/// What a table holds and takes; what is not said is asked of the source, except writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedTable {
+    pub table: TableName,
+    /// The name as the file has it.
+    pub path: Box<str>,
+    pub rows: Option<u64>,
+    /// Of an average row.
+    pub row_bytes: Option<u64>,
+    /// Rows inserted, updated and deleted.
+    pub writes_per_second: Option<f64>,
+}
+
+/// What is known of a view's documents better than it can be worked out from its tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedView {
+    pub view: ViewId,
+    pub documents: Option<u64>,
+    pub document_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedAccess {
+    pub access: Box<str>,
+    /// Rows or documents that one answer has or goes through.
+    pub rows: Option<u64>,
+    /// Of the pattern's rate, what goes to its hottest key.
+    pub hottest: Option<u32>,
+    /// An answer shows everything that was committed before it was asked for.
+    pub strong: bool,
 }

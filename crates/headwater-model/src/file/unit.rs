@@ -58,7 +58,7 @@ pub fn show_rate(per_second: u64) -> String {
 }
 
 /// `10%`, `0.5%`, in millionths: more than none, at most all.
-pub(super) fn parse_share(text: &str) -> Option<u32> {
+pub fn parse_share(text: &str) -> Option<u32> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let percent = text.trim().strip_suffix('%')?.trim_end();
     let (whole, fraction) = percent.split_once('.').unwrap_or((percent, "0"));
@@ -69,12 +69,53 @@ pub(super) fn parse_share(text: &str) -> Option<u32> {
     (1..=1_000_000).contains(&millionths).then_some(millionths)
 }
 
-pub(super) fn show_share(millionths: u32) -> String {
+pub fn show_share(millionths: u32) -> String {
     let fraction = format!("{:04}", millionths % 10_000);
     match fraction.trim_end_matches('0') {
         "" => format!("{}%", millionths / 10_000),
         fraction => format!("{}.{fraction}%", millionths / 10_000),
     }
+}
+
+const FREQUENCIES: [(&str, f64); 4] = [("/s", 1.0), ("/min", 60.0), ("/h", 3_600.0), ("/day", 86_400.0)];
+
+/// `200/s`, `30/min`, `2000/day`, `0.5/s`: so many per second.
+pub fn parse_frequency(text: &str) -> Option<f64> {
+    let (unit, seconds) = FREQUENCIES.iter().find(|(unit, _)| text.ends_with(unit))?;
+    decimal(text.strip_suffix(unit)?.trim()).map(|amount| amount / seconds)
+}
+
+/// In the largest unit in which it is a whole number, else per second.
+pub fn show_frequency(per_second: f64) -> String {
+    for (unit, seconds) in FREQUENCIES {
+        let amount = per_second * seconds;
+        if (amount - amount.round()).abs() < 1e-6 {
+            return format!("{}{unit}", amount.round());
+        }
+    }
+    format!("{per_second}/s")
+}
+
+/// `2500 USD`, also `2500 USD/month`.
+pub fn parse_money(text: &str) -> Option<u64> {
+    let text = text.trim();
+    whole(text.strip_suffix("/month").unwrap_or(text).trim_end().strip_suffix("USD")?.trim_end())
+}
+
+/// `40%/year`, as 0.4.
+pub fn parse_growth(text: &str) -> Option<f64> {
+    let percent = text.trim().strip_suffix("/year")?.trim_end().strip_suffix('%')?.trim_end();
+    decimal(percent).filter(|percent| *percent <= 1_000.0).map(|percent| percent / 100.0)
+}
+
+/// Digits, perhaps a point and more digits; no sign, no exponent.
+fn decimal(text: &str) -> Option<f64> {
+    let (before, after) = text.split_once('.').unwrap_or((text, "0"));
+    if after.is_empty() || !after.bytes().all(|b| b.is_ascii_digit()) || after.len() > 9 {
+        return None;
+    }
+    let number = whole(before)?;
+    format!("{number}.{after}").parse().ok()
 }
 
 fn show(amount: u64, zero: &str, units: &[(&str, u64)]) -> String {
@@ -124,6 +165,29 @@ mod tests {
         }
         for bad in ["", "/s", "4000", "4000/m", "+4/s", "-4/s"] {
             assert_eq!(parse_rate(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_a_plan_read_with_their_unit() {
+        assert_eq!(parse_frequency("200/s"), Some(200.0));
+        assert_eq!(parse_frequency("30/min"), Some(0.5));
+        assert_eq!(parse_frequency("0.5/s"), Some(0.5));
+        assert_eq!(parse_money("2_500 USD"), Some(2500));
+        assert_eq!(parse_money("2500 USD/month"), Some(2500));
+        assert_eq!(parse_growth("40%/year"), Some(0.4));
+        assert_eq!(parse_growth("0%/year"), Some(0.0));
+        for bad in ["-1/s", "1e3/s", "./s", "5", "5/w", "1./s"] {
+            assert_eq!(parse_frequency(bad), None, "{bad}");
+        }
+        for bad in ["2500", "$2500", "-5 USD", "5 EUR", "5.5 USD"] {
+            assert_eq!(parse_money(bad), None, "{bad}");
+        }
+        for bad in ["40%", "-5%/year", "40/year", "5000%/year"] {
+            assert_eq!(parse_growth(bad), None, "{bad}");
+        }
+        for text in ["200/s", "30/min", "5/day"] {
+            assert_eq!(parse_frequency(text).map(show_frequency).as_deref(), Some(text));
         }
     }
 

@@ -13,6 +13,7 @@ mod heal;
 mod incidents;
 mod init;
 mod picture;
+mod plan;
 mod readers;
 mod run;
 mod show;
@@ -47,6 +48,8 @@ enum Command {
     Check(check::Args),
     /// Print the effective file: defaults filled in, secrets hidden.
     Config,
+    /// Choose engines for the file's access patterns: what they cost per month, how they fail over, and why these.
+    Plan(plan::Args),
     /// Follow the source and keep every store in step, until told to stop.
     Run(run::Args),
     /// Show what each store holds and how far behind it is.
@@ -85,6 +88,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Init(init) => init::run(init, &args.file).await,
         Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
+        Command::Plan(plan) => plan::run(plan, &args.file).await,
         Command::Run(run) => run::run(run, &args.file).await,
         Command::Status(status) => status::run(status, &args.file).await,
         Command::Verify(verify) => verify::run(verify, &args.file).await,

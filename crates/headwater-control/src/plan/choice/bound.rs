@@ -32,7 +32,7 @@ pub(super) struct Look {
 
 impl Node {
     pub fn terms<'p>(&self, problem: &'p Problem, prices: Vec<Load>) -> Terms<'p> {
-        let bits = |(first, last): (usize, usize)| (u64::MAX >> (63 - (last - first))) << first;
+        let bits = |(first, last): (usize, usize)| (u128::MAX >> (127 - (last - first))) << first;
         Terms {
             problem,
             used: (0..self.open.len()).filter(|at| self.open[*at].is_some()).collect(),
@@ -109,7 +109,7 @@ type AtPrices = (f64, Vec<usize>, Vec<Load>, Vec<usize>);
 
 /// What everything costs if each group and each engine does what is cheapest for it alone.
 fn at_prices(problem: &Problem, groups: &[Group], node: &Node, terms: &Terms<'_>) -> Option<AtPrices> {
-    let mut value = 0.0;
+    let mut value = if terms.used.len() > 1 { problem.beside } else { 0.0 };
     let mut loads: Vec<Load> = problem.engines.iter().map(|engine| engine.load).collect();
     let mut answered_by = vec![node.source; problem.patterns.len()];
     for group in groups {

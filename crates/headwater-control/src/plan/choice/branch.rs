@@ -7,6 +7,7 @@ use super::bound::{Look, Node, look};
 use super::group::{Group, USED_MAX};
 use super::leaf;
 use super::problem::{Choice, DEPLOYMENTS_MAX, LOAD_NONE, Problem};
+use super::small;
 
 /// How long the search goes on.
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +16,13 @@ pub struct Limits {
     pub nodes_max: usize,
     /// A choice that no other can undercut by more than this share is good enough.
     pub gap: f64,
+    /// With no more assignments than this, all are tried.
+    pub tried_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes_max: 5_000, gap: 1e-3 }
+        Limits { nodes_max: 5_000, gap: 1e-3, tried_max: 200_000 }
     }
 }
 
@@ -29,6 +32,9 @@ const STEPS: usize = 60;
 /// The cheapest choice, or the best that came up within the limits with the bound that says how good it is. `None` if
 /// nothing carries the patterns.
 pub fn choose(problem: &Problem, limits: Limits) -> Option<Choice> {
+    if small::combinations(problem, limits.tried_max).is_some() {
+        return small::best(problem);
+    }
     let groups = Group::all(problem);
     let mut open: BinaryHeap<Ranked> = BinaryHeap::new();
     let mut best: Option<Choice> = None;

@@ -26,7 +26,7 @@ pub(super) struct Terms<'p> {
     /// Engines that are in use, at most [`USED_MAX`].
     pub used: Vec<usize>,
     /// Per engine: the deployments that are still open, a bit each; zero: not in use.
-    pub open: Vec<u64>,
+    pub open: Vec<u128>,
     /// Per engine.
     pub prices: Vec<Load>,
     /// A pattern, and the engine that must not answer it.

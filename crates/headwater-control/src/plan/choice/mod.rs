@@ -7,7 +7,8 @@
 //! Owns: the mixed-integer program and its solution: a branch and bound over engines and their deployments, whose bounds come
 //! from the Lagrangian dual of the capacities (A. M. Geoffrion, "Lagrangean relaxation for integer programming", 1974). With
 //! prices put on load the views fall apart and each is solved exactly, so that bounds are tight where those of the linear
-//! relaxation are not. Where deployments are fixed and patterns still compete for a capacity, a solver decides.
+//! relaxation are not. Where deployments are fixed and patterns still compete for a capacity, a solver decides. A problem with few
+//! combinations is gone through as a whole.
 //!
 //! Invariant: the choice carries what it has to, and [`Choice::bound`] is not above the cost of any other that does.
 
@@ -16,6 +17,7 @@ mod branch;
 mod group;
 mod leaf;
 mod problem;
+mod small;
 #[cfg(test)]
 mod tests;
 

@@ -12,13 +12,15 @@ pub const LOAD_NONE: Load = [0.0; RESOURCES];
 pub const UNLIMITED: f64 = 1e12;
 
 /// At most so many deployments of one engine.
-pub(super) const DEPLOYMENTS_MAX: usize = 64;
+pub(super) const DEPLOYMENTS_MAX: usize = 128;
 
 #[derive(Clone, Debug, Default)]
 pub struct Problem {
     pub engines: Vec<Engine>,
     pub views: Vec<View>,
     pub patterns: Vec<Pattern>,
+    /// US dollars per month once any engine beside the source is used, however many.
+    pub beside: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ pub struct Engine {
     pub monthly: f64,
     /// What it carries as soon as it is used.
     pub load: Load,
-    /// From the cheapest to the dearest; at most 64.
+    /// From the cheapest to the dearest; at most 128.
     pub deployments: Vec<Deployment>,
 }
 
@@ -68,7 +70,7 @@ pub struct Use {
     pub monthly: f64,
     pub load: Load,
     /// The deployments that are good enough, a bit each.
-    pub deployments: u64,
+    pub deployments: u128,
 }
 
 /// What was chosen.
@@ -104,7 +106,7 @@ impl Problem {
         let loads = self.loads(answered_by, source);
         let mut monthly = 0.0;
         let mut deployed = vec![None; self.engines.len()];
-        let mut allowed = vec![u64::MAX; self.engines.len()];
+        let mut allowed = vec![u128::MAX; self.engines.len()];
         for (pattern, engine) in self.patterns.iter().zip(answered_by) {
             let asked = pattern.at[*engine]?;
             monthly += asked.monthly;
@@ -118,6 +120,9 @@ impl Problem {
             let (place, deployment) = engine.deployments.iter().enumerate().find(fits)?;
             monthly += engine.monthly + deployment.monthly + self.kept_monthly(answered_by, at)?;
             deployed[at] = Some(Deployed { deployment: place, load });
+        }
+        if deployed.iter().flatten().count() > 1 {
+            monthly += self.beside;
         }
         Some(Choice { monthly, bound: 0.0, deployed, answered_by: answered_by.to_vec() })
     }

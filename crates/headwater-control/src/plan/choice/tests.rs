@@ -29,14 +29,15 @@ fn enumerate(problem: &Problem) -> Option<f64> {
 
 /// Said once more, from the definition.
 fn cost(problem: &Problem, source: usize, answered_by: &[usize]) -> Option<f64> {
-    let mut total = 0.0;
+    let beside = (0..problem.engines.len()).any(|at| at != source && answered_by.contains(&at));
+    let mut total = if beside { problem.beside } else { 0.0 };
     for (at, engine) in problem.engines.iter().enumerate() {
         let mine: Vec<usize> = (0..answered_by.len()).filter(|p| answered_by[*p] == at).collect();
         if mine.is_empty() && at != source {
             continue;
         }
         let mut load = engine.load;
-        let mut deployments = u64::MAX;
+        let mut deployments = u128::MAX;
         total += engine.monthly;
         for pattern in &mine {
             let asked = problem.patterns[*pattern].at[at]?;
@@ -93,10 +94,12 @@ fn problem() -> impl Strategy<Value = Problem> {
         let count = sources + others;
         let keep = proptest::option::weighted(0.8, (0u8..30, load(3)));
         let view = proptest::collection::vec(keep, count);
-        let asked = proptest::option::weighted(0.8, (0u8..40, load(RESOURCES), 1u64..8));
+        let asked = proptest::option::weighted(0.8, (0u8..40, load(RESOURCES), 1u128..8));
         let pattern = (proptest::collection::vec(0..views, 1..3), proptest::collection::vec(asked, count));
-        (engines, proptest::collection::vec(view, views), proptest::collection::vec(pattern, patterns))
-            .prop_map(|(engines, views, patterns)| Problem {
+        let patterns = proptest::collection::vec(pattern, patterns);
+        (engines, proptest::collection::vec(view, views), patterns, 0u8..40).prop_map(
+            |(engines, views, patterns, beside)| Problem {
+                beside: f64::from(beside),
                 engines,
                 views: views
                     .into_iter()
@@ -123,7 +126,8 @@ fn problem() -> impl Strategy<Value = Problem> {
                             .collect(),
                     })
                     .collect(),
-            })
+            },
+        )
     })
 }
 
@@ -133,12 +137,22 @@ proptest! {
     #[test]
     fn no_choice_is_cheaper(problem in problem()) {
         let least = enumerate(&problem);
-        let choice = choose(&problem, Limits { gap: 1e-9, ..Limits::default() });
+        let choice = choose(&problem, Limits { gap: 1e-9, tried_max: 0, ..Limits::default() });
         prop_assert_eq!(choice.is_some(), least.is_some(), "{:?} {:?}", choice, least);
         if let (Some(choice), Some(least)) = (choice, least) {
             prop_assert!((choice.monthly - least).abs() < 1e-6 * least.max(1.0), "{:?}, {}", choice, least);
             prop_assert!(choice.bound <= least + 1e-6 * least.max(1.0));
             prop_assert!(choice.gap() < 1e-4, "{:?}", choice);
+        }
+    }
+
+    #[test]
+    fn trying_all_finds_the_same(problem in problem()) {
+        let least = enumerate(&problem);
+        let choice = choose(&problem, Limits::default());
+        prop_assert_eq!(choice.is_some(), least.is_some(), "{:?} {:?}", choice, least);
+        if let (Some(choice), Some(least)) = (choice, least) {
+            prop_assert!((choice.monthly - least).abs() < 1e-6 * least.max(1.0), "{:?}, {}", choice, least);
         }
     }
 }

@@ -1,0 +1,414 @@
+//! Why each choice is as it is: what was rejected and for which one reason, what comes next and what that loses, at which rate it
+//! would be another.
+
+use std::collections::BTreeMap;
+
+use super::choice::Limits;
+use super::conflict::Wish;
+use super::decide::bill;
+use super::problem::{Asked, Chosen, answer_fails, setup_fails, solve};
+use super::report::{Plan, Rejected, RunnerUp, money, per_second, seconds};
+use super::services::{CPU, Offer, Offers, offers};
+use super::workload::Workload;
+use crate::catalog::{Catalog, Malformed};
+
+/// With more patterns than this, what would flip them is not looked for; with more than that, no runner-up is.
+const FLIPS_MAX: usize = 24;
+const RUNNERS_UP_MAX: usize = 100;
+/// Rates are tried from a thousandth to a thousand times what they are.
+const FACTOR_MAX: f64 = 1_000.0;
+const HALVINGS: usize = 9;
+
+pub(super) struct Explained<'a> {
+    pub workload: &'a Workload,
+    pub catalog: &'a Catalog,
+    pub offers: &'a Offers,
+    pub chosen: &'a Chosen,
+    pub limits: Limits,
+}
+
+impl Explained<'_> {
+    fn offer(&self, place: usize) -> &Offer {
+        &self.offers.all[place]
+    }
+}
+
+pub(super) fn patterns(this: &Explained<'_>, plan: &mut Plan) -> Result<(), Malformed> {
+    let count = this.workload.patterns.len();
+    for place in 0..count {
+        plan.patterns[place].rejected = rejected(this, place);
+        if count <= RUNNERS_UP_MAX {
+            plan.patterns[place].runner_up = runner_up(this, place);
+        }
+        plan.patterns[place].because = because(this, place, &plan.patterns[place]);
+        if count <= FLIPS_MAX {
+            plan.patterns[place].flips = flips(this, place)?;
+        }
+    }
+    if count > FLIPS_MAX {
+        plan.assumptions.push(format!(
+            "what would flip each choice is looked for up to {FLIPS_MAX} access patterns; this file has {count}"
+        ));
+    }
+    Ok(())
+}
+
+/// Every set-up of every engine, by the one reason that it is not used for a pattern.
+fn rejected(this: &Explained<'_>, place: usize) -> Vec<Rejected> {
+    let pattern = &this.workload.patterns[place];
+    let mut counts: BTreeMap<&str, (usize, Option<f64>)> = BTreeMap::new();
+    let mut count = |kind: &'static str, options: usize, nearest: Option<f64>| {
+        let entry = counts.entry(kind).or_insert((0, None));
+        entry.0 += options;
+        entry.1 = match (entry.1, nearest) {
+            (Some(a), Some(b)) => Some(f64::min(a, b)),
+            (a, b) => a.or(b),
+        };
+    };
+    for (at, offer) in this.offers.all.iter().enumerate() {
+        let options = offer.setups.len() + offer.too_small.len();
+        let kept = pattern.views.iter().find_map(|view| offer.keeps.get(*view)?.as_ref().err());
+        let answered = match (&offer.answers[place], kept) {
+            (Err(unable), _) | (_, Some(unable)) => {
+                count(unable.kind, options, None);
+                continue;
+            }
+            (Ok(answered), None) => answered,
+        };
+        match answer_fails(place, pattern, offer, answered, &[]) {
+            Some(Wish::Latency(_)) => count("p99", options, Some(answered.p99_ms)),
+            Some(_) => count("freshness", options, Some(answered.age_s)),
+            None => {
+                offer.too_small.iter().for_each(|unable| count(unable.kind, 1, None));
+                for (setup_at, setup) in offer.setups.iter().enumerate() {
+                    match setup_fails(this.workload, setup, &[]) {
+                        Some(Wish::Availability) => count("availability", 1, None),
+                        Some(Wish::Rto) => count("rto", 1, Some(setup.recovery.total_s())),
+                        Some(_) => count("rpo", 1, Some(setup.rpo_s)),
+                        None if this.chosen.answered_by[place] == at
+                            && this.chosen.setups.get(&at) == Some(&setup_at) => {}
+                        None => count("price", 1, None),
+                    }
+                }
+            }
+        }
+    }
+    let said = |kind: &str, nearest: Option<f64>| match (kind, nearest) {
+        ("p99", Some(ms)) => {
+            format!(
+                "p99 at least {}, {} asked",
+                seconds(ms / 1e3),
+                pattern.p99_ms.map_or(String::new(), |ms| seconds(ms / 1e3))
+            )
+        }
+        ("freshness", _) if pattern.strong => "not the newest commit".to_owned(),
+        ("freshness", Some(age)) => format!("answers up to {} old", seconds(age)),
+        ("rto", Some(s)) => format!("recovery takes at least {}", seconds(s)),
+        ("rpo", Some(s)) => format!("up to {} of commits lost", seconds(s)),
+        ("availability", _) => "less availability by contract".to_owned(),
+        ("price", _) => "dearer, or too small for the whole".to_owned(),
+        ("processors" | "memory" | "connections", _) => {
+            format!("too few {kind}").replace("few memory", "little memory")
+        }
+        (kind, _) => kind.to_owned(),
+    };
+    let mut all: Vec<Rejected> = counts
+        .into_iter()
+        .map(|(kind, (options, nearest))| Rejected { options, reason: said(kind, nearest) })
+        .collect();
+    all.sort_by_key(|rejected| std::cmp::Reverse(rejected.options));
+    all
+}
+
+/// The best plan in which another kind of engine answers the pattern.
+fn runner_up(this: &Explained<'_>, place: usize) -> Option<RunnerUp> {
+    let by = this.chosen.answered_by[place];
+    let kind = this.offer(by).scheme;
+    let same: Vec<usize> = (0..this.offers.all.len()).filter(|at| this.offer(*at).scheme == kind).collect();
+    let asked = Asked { barred: Some((place, &same)), ..Asked::default() };
+    let other = solve(this.workload, this.offers, &asked, this.limits)?;
+    let instead = other.answered_by[place];
+    let (now, then) = (self::answered(this, by, place)?, self::answered(this, instead, place)?);
+    let (mine, its) = (
+        &this.offer(by).setups[*this.chosen.setups.get(&by)?],
+        &this.offer(instead).setups[*other.setups.get(&instead)?],
+    );
+    let mut loses = Vec::new();
+    let mut gains = Vec::new();
+    let mut compare = |before: f64, after: f64, said: String| {
+        if after > before * 1.05 + 1e-9 {
+            loses.push(said);
+        } else if after < before * 0.95 - 1e-9 {
+            gains.push(said);
+        }
+    };
+    compare(now.0, then.0, format!("p99 {:.1} ms instead of {:.1} ms", then.0, now.0));
+    compare(now.1, then.1, format!("answers up to {} old instead of {}", seconds(then.1), seconds(now.1)));
+    compare(
+        mine.recovery.total_s(),
+        its.recovery.total_s(),
+        format!("RTO {} instead of {}", seconds(its.recovery.total_s()), seconds(mine.recovery.total_s())),
+    );
+    // In what may be lost: 99.9 and 99.99 are ten times apart.
+    compare(100.0 - mine.sla, 100.0 - its.sla, format!("{}% instead of {}% by contract", its.sla, mine.sla));
+    let (before, after) = (this.chosen.setups.len() as f64, other.setups.len() as f64);
+    compare(before, after, format!("{after} engines to run instead of {before}"));
+    Some(RunnerUp {
+        engine: this.offer(instead).title.clone(),
+        extra: bill(this.workload, this.offers, &other) - bill(this.workload, this.offers, this.chosen),
+        extra_with_upkeep: other.choice.monthly - this.chosen.choice.monthly,
+        loses,
+        gains,
+    })
+}
+
+/// Latency and age of an answer.
+fn answered(this: &Explained<'_>, offer: usize, place: usize) -> Option<(f64, f64)> {
+    let answered = this.offer(offer).answers[place].as_ref().ok()?;
+    Some((answered.p99_ms, answered.age_s))
+}
+
+fn because(this: &Explained<'_>, place: usize, said: &super::report::PatternPlan) -> String {
+    let by = this.chosen.answered_by[place];
+    let pattern = &this.workload.patterns[place];
+    let others = this.chosen.answered_by.iter().filter(|other| **other == by).count() - 1;
+    let able = |offer: &Offer| {
+        let fits = offer.answers[place]
+            .as_ref()
+            .is_ok_and(|a| answer_fails(place, pattern, offer, a, &[]).is_none());
+        fits && offer.setups.iter().any(|setup| setup_fails(this.workload, setup, &[]).is_none())
+    };
+    let kinds: std::collections::BTreeSet<&str> =
+        this.offers.all.iter().filter(|offer| able(offer)).map(|offer| offer.scheme).collect();
+    let shared = match others {
+        0 => String::new(),
+        1 => ", which another pattern uses as well".to_owned(),
+        n => format!(", which {n} other patterns use as well"),
+    };
+    if this.offer(by).is_source {
+        return match (&said.runner_up, kinds.len()) {
+            (_, 1) => {
+                "only the database itself can: everything else is too old, too slow or cannot answer it"
+                    .to_owned()
+            }
+            (Some(next), _) if next.extra_with_upkeep > 0.0 => {
+                "the database is there anyway and has room for it: no engine beside it pays".to_owned()
+            }
+            _ => "the database is there anyway".to_owned(),
+        };
+    }
+    if kinds.len() == 1 {
+        let wish = match (pattern.p99_ms, pattern.stale_s) {
+            (Some(ms), _) => format!("within {ms} ms"),
+            _ => "as asked".to_owned(),
+        };
+        return format!("nothing else answers it {wish}{shared}");
+    }
+    let saves = said.runner_up.as_ref().map_or(String::new(), |next| {
+        format!(
+            "{} less than the next best{}",
+            money(next.extra_with_upkeep),
+            if this.workload.upkeep > 0.0 { ", upkeep included" } else { "" }
+        )
+    });
+    match saves.is_empty() {
+        true => format!("the only one that carries it together with the rest{shared}"),
+        false => format!("{saves}{shared}"),
+    }
+}
+
+/// The nearest rates, up and down, at which another engine answers the pattern.
+fn flips(this: &Explained<'_>, place: usize) -> Result<Vec<String>, Malformed> {
+    let now = &this.offer(this.chosen.answered_by[place]).title;
+    let at = |factor: f64| -> Result<Option<String>, Malformed> {
+        let mut workload = this.workload.clone();
+        workload.patterns[place].rate *= factor;
+        let offers = offers(this.catalog, &workload)?;
+        let chosen = solve(&workload, &offers, &Asked::default(), this.limits);
+        Ok(chosen.map(|chosen| offers.all[chosen.answered_by[place]].title.clone()))
+    };
+    let mut flips = Vec::new();
+    for end in [FACTOR_MAX, 1.0 / FACTOR_MAX] {
+        let (mut same, mut other) = (1.0, end);
+        let mut then = at(end)?;
+        if then.as_ref() == Some(now) {
+            continue;
+        }
+        for _ in 0..HALVINGS {
+            let middle = f64::sqrt(same * other);
+            match at(middle)? {
+                title if title.as_ref() == Some(now) => same = middle,
+                title => (other, then) = (middle, title),
+            }
+        }
+        let rate = per_second(this.workload.patterns[place].rate * other);
+        let side = if end > 1.0 { "from" } else { "below" };
+        flips.push(match then {
+            Some(title) => format!("{side} {rate}: {title}"),
+            None => format!("{side} {rate}: nothing carries it"),
+        });
+    }
+    Ok(flips)
+}
+
+/// What each engine would be replaced by, and what the database alone would cost.
+pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
+    let whole = bill(this.workload, this.offers, this.chosen);
+    for (place, _) in &this.chosen.setups {
+        let asked = Asked { without: Some(*place), ..Asked::default() };
+        let said = match solve(this.workload, this.offers, &asked, this.limits) {
+            Some(other) => {
+                let extra = bill(this.workload, this.offers, &other) - whole;
+                let new = other.setups.iter().find(|(o, _)| !this.chosen.setups.contains_key(o));
+                let with = new.map_or("the other engines carry it".to_owned(), |(o, s)| {
+                    format!("{}, {}", this.offer(*o).title, this.offer(*o).setups[*s].label)
+                });
+                format!("{with}: {} per month", signed(extra))
+            }
+            None => "nothing: no other engine meets what is asked".to_owned(),
+        };
+        let title = &this.offer(*place).title;
+        if let Some(engine) = plan.engines.iter_mut().find(|engine| engine.title == *title) {
+            engine.instead = said;
+        }
+    }
+    let asked = Asked { alone: true, ..Asked::default() };
+    plan.alone = match solve(this.workload, this.offers, &asked, this.limits) {
+        Some(alone) => {
+            let monthly = bill(this.workload, this.offers, &alone);
+            plan.alone_monthly = Some(monthly);
+            let setup = alone.setups.iter().next().map_or(String::new(), |(o, s)| {
+                format!("{}, {}", this.offer(*o).title, this.offer(*o).setups[*s].label)
+            });
+            match plan.engines.len() {
+                1 => "this is it: one database is enough".to_owned(),
+                _ => format!("{setup}: {} per month, {}", money(monthly), signed(monthly - whole)),
+            }
+        }
+        None => {
+            let held: Vec<String> = this
+                .workload
+                .patterns
+                .iter()
+                .enumerate()
+                .filter_map(|(place, pattern)| {
+                    let source = this.offers.all.iter().filter(|offer| offer.is_source);
+                    let mut fails = source.filter_map(|offer| {
+                        answer_fails(place, pattern, offer, offer.answers[place].as_ref().ok()?, &[])
+                    });
+                    fails.next().map(|wish| match wish {
+                        Wish::Latency(_) => format!(
+                            "{} would not be within {} ms",
+                            pattern.name,
+                            pattern.p99_ms.unwrap_or_default()
+                        ),
+                        _ => format!("{} would be too old", pattern.name),
+                    })
+                })
+                .collect();
+            match held.is_empty() {
+                true => "no class is large enough for all reads".to_owned(),
+                false => format!("not enough: {}", held.join("; ")),
+            }
+        }
+    };
+}
+
+fn signed(usd: f64) -> String {
+    if usd < 0.0 { format!("{} less", money(-usd)) } else { format!("{} more", money(usd)) }
+}
+
+/// What is likely to go wrong with what was chosen.
+pub(super) fn warnings(this: &Explained<'_>, plan: &Plan, keepable: &[&str]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let workload = this.workload;
+    for engine in &plan.engines {
+        if engine.setup.contains(".t3.") || engine.setup.contains(".t4g.") {
+            warnings.push(format!(
+                "{}: a burstable class is sized by what it gives for good; above that it spends credits, and a failover may find them spent",
+                engine.title
+            ));
+        }
+        if engine.is_source && engine.zones < 2 {
+            warnings.push(format!(
+                "{}: one zone: losing it means restoring a backup ({}, and {} of commits lost); practise the restore, nothing else shows that it works",
+                engine.title,
+                seconds(engine.rto_s),
+                seconds(engine.rpo_s)
+            ));
+        }
+        if engine.is_source && engine.recovery.replay_s > 0.25 * engine.rto_s {
+            warnings.push(format!(
+                "{}: replaying the log is {} of its recovery of {}: shorter checkpoints or a larger class shorten it",
+                engine.title,
+                seconds(engine.recovery.replay_s),
+                seconds(engine.rto_s)
+            ));
+        }
+        if !engine.is_source && !keepable.contains(&engine.scheme.as_str()) {
+            warnings.push(format!("{}: this build of Headwater cannot keep a store there", engine.title));
+        }
+        if engine.is_source && engine.rto_s <= 120.0 {
+            warnings.push(format!(
+                "{}: the recovery of {} holds only for clients that look its name up again within seconds (JVM: networkaddress.cache.ttl) and notice dead connections (TCP keepalive)",
+                engine.title,
+                seconds(engine.rto_s)
+            ));
+        }
+    }
+    // What a lost store throws at the source.
+    let source = this.chosen.setups.iter().find(|(offer, _)| this.offer(**offer).is_source);
+    if let Some((source, setup)) = source {
+        let room = this.offer(*source).setups[*setup].capacity[CPU];
+        let used = |place: usize| {
+            this.offer(*source).answers[place].as_ref().map_or(0.0, |answered| answered.load[CPU])
+        };
+        let mine: f64 =
+            (0..workload.patterns.len()).filter(|p| this.chosen.answered_by[*p] == *source).map(used).sum();
+        for offer in this.chosen.setups.keys().filter(|offer| *offer != source) {
+            let lost: Vec<usize> =
+                (0..workload.patterns.len()).filter(|p| this.chosen.answered_by[*p] == *offer).collect();
+            let thrown: f64 = lost.iter().map(|place| used(*place)).sum();
+            if mine + thrown > room {
+                let rate: f64 = lost.iter().map(|place| workload.patterns[*place].rate).sum();
+                warnings.push(format!(
+                    "{}: were it lost, the source could not take over its {} (they need {:.1} processors, {:.1} are free): `source_rate` in [serve] keeps them off it",
+                    this.offer(*offer).title,
+                    per_second(rate).replace("/s", " reads per second"),
+                    thrown,
+                    (room - mine).max(0.0)
+                ));
+            }
+        }
+    }
+    for (place, pattern) in workload.patterns.iter().enumerate() {
+        let offer = this.offer(this.chosen.answered_by[place]);
+        if offer.scheme == "dynamodb"
+            && let Some(hottest) = pattern.hottest
+        {
+            let units = pattern.rate * hottest * (pattern.bytes / 4096.0).ceil().max(1.0) * 0.5;
+            let most = super::services::PARTITION_READS;
+            if units > most {
+                warnings.push(format!(
+                    "{}: its hottest key takes {units:.0} read units per second, one partition gives {most:.0}: put a cache in front of it or spread the key",
+                    pattern.name
+                ));
+            }
+        }
+    }
+    for view in &workload.views {
+        let writes = workload.writes();
+        if writes > 0.0 && view.changes > 20.0 * writes {
+            warnings.push(format!(
+                "view {}: one write changes {:.0} of its documents on average: {:.0} documents per second",
+                view.name,
+                view.changes / writes,
+                view.changes
+            ));
+        }
+    }
+    if workload.connections.is_none() {
+        warnings.push("how many clients are connected at once is not declared (`connections` in [plan]): neither the limit of a class nor the time to connect again is counted".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,156 @@
+//! Tables of items that are paid by request or by provisioned units, without machines.
+
+use super::{
+    Answered, Extra, GB, HOURS, Kept, Line, Market, Offer, Recovery, SECONDS, Setup, Unable, load, unable,
+};
+use crate::plan::choice::{RESOURCES, UNLIMITED};
+use crate::plan::workload::{PatternKind, PatternLoad, ViewLoad};
+
+const ITEM_BYTES_MAX: f64 = 400_000.0;
+const READ_UNIT_BYTES: f64 = 4096.0;
+const WRITE_UNIT_BYTES: f64 = 1024.0;
+/// Beside an item's own attributes.
+const ITEM_OVERHEAD_BYTES: f64 = 100.0;
+/// Units that one partition, and so one key, takes per second.
+pub(in crate::plan) const PARTITION_READS: f64 = 3_000.0;
+const PARTITION_WRITES: f64 = 1_000.0;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Paid {
+    OnDemand,
+    Provisioned,
+}
+
+pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
+    for paid in [Paid::OnDemand, Paid::Provisioned] {
+        let (read, write) = match paid {
+            Paid::OnDemand => ("on-demand-read-request-unit", "on-demand-write-request-unit"),
+            Paid::Provisioned => ("provisioned-rcu", "provisioned-wcu"),
+        };
+        let (Some(read), Some(write), Some(stored)) = (
+            market.price("dynamodb", read),
+            market.price("dynamodb", write),
+            market.price("dynamodb", "table-index-storage-standard"),
+        ) else {
+            return;
+        };
+        let tariff = Tariff { paid, read, write, stored };
+        let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
+        let keeps = views.iter().map(|view| keep(market, &tariff, view, view.document_bytes)).collect();
+        let answers = patterns.iter().map(|pattern| answer(market, &tariff, pattern)).collect();
+        let (name, title) = match paid {
+            Paid::OnDemand => ("dynamodb-on-demand", "DynamoDB on demand"),
+            Paid::Provisioned => ("dynamodb-provisioned", "DynamoDB provisioned"),
+        };
+        all.push(Offer {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            is_source: false,
+            scheme: "dynamodb",
+            once: Vec::new(),
+            setups: vec![Setup {
+                label: match paid {
+                    Paid::OnDemand => "paid per request".to_owned(),
+                    Paid::Provisioned => "provisioned for the busiest hour".to_owned(),
+                },
+                lines: Vec::new(),
+                capacity: [UNLIMITED; RESOURCES],
+                sla: market.sla("dynamodb", "sla-single-region"),
+                recovery: Recovery {
+                    switch_s: 0.0,
+                    replay_s: 0.0,
+                    reconnect_s: 0.0,
+                    warm_s: 0.0,
+                    source: "published: no failover step within a region".to_owned(),
+                },
+                rpo_s: 0.0,
+                zones: 3,
+            }],
+            keeps,
+            answers,
+            too_small: Vec::new(),
+        });
+    }
+}
+
+type Priced = (f64, std::sync::Arc<crate::catalog::Origin>);
+
+struct Tariff {
+    paid: Paid,
+    read: Priced,
+    write: Priced,
+    stored: Priced,
+}
+
+impl Tariff {
+    fn units(&self, market: &Market<'_>, what: &str, per_second: f64, (usd, origin): &Priced) -> Line {
+        match self.paid {
+            Paid::OnDemand => {
+                let millions = per_second * market.workload.average * SECONDS / 1e6;
+                Line::new(what, millions, "million units", *usd, origin)
+            }
+            Paid::Provisioned => {
+                let units = (per_second / market.figures.provisioned_share).ceil();
+                Line::new(format!("{what}: {units} units"), units * HOURS, "unit-hours", *usd, origin)
+            }
+        }
+    }
+}
+
+fn keep(market: &mut Market<'_>, tariff: &Tariff, view: &ViewLoad, bytes: f64) -> Result<Kept, Unable> {
+    if bytes > ITEM_BYTES_MAX {
+        return Err(unable(
+            "item too large",
+            format!("a document of {} is {:.0} kB, an item holds 400", view.name, bytes / 1e3),
+        ));
+    }
+    let units = view.changes * (bytes / WRITE_UNIT_BYTES).ceil().max(1.0);
+    let gb = view.documents * (bytes + ITEM_OVERHEAD_BYTES) / GB;
+    let lines = vec![
+        tariff.units(market, "writing what changes", units, &tariff.write),
+        Line::new("storage", gb, "GB", tariff.stored.0, &tariff.stored.1),
+    ];
+    Ok(Kept { lines, load: load(&[]) })
+}
+
+fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Result<Answered, Unable> {
+    match pattern.kind {
+        PatternKind::Walk { .. } => return Err(unable("cannot answer it", "tables of items have no walks")),
+        PatternKind::Window { summed: true } => {
+            return Err(unable("cannot answer it", "tables of items add nothing up"));
+        }
+        _ => {}
+    }
+    let units = (pattern.bytes / READ_UNIT_BYTES).ceil().max(1.0) * 0.5;
+    // A ranking is one order over all documents: one key takes all of its changes.
+    let view = pattern.views.first().map(|place| market.views()[*place].clone());
+    if let (PatternKind::Top, Some(view)) = (&pattern.kind, &view)
+        && view.changes > PARTITION_WRITES
+    {
+        return Err(unable(
+            "one key is too hot",
+            format!("one partition takes 1,000 writes per second, {} has {:.0}", view.name, view.changes),
+        ));
+    }
+    let lines = vec![tariff.units(market, "reading", pattern.rate * units, &tariff.read)];
+    let extra = match (&pattern.index, &view) {
+        (Some(index), Some(view)) => {
+            // The index carries whole documents, so that one request answers.
+            let mut kept = keep(market, tariff, view, view.document_bytes)?;
+            for line in &mut kept.lines {
+                line.what = format!("index: {}", line.what);
+            }
+            Some(Extra { index: index.clone(), kept })
+        }
+        _ => None,
+    };
+    let figures = &market.figures;
+    let pages = (pattern.bytes / 1e6).ceil().max(1.0);
+    Ok(Answered {
+        lines,
+        load: load(&[]),
+        p99_ms: figures.key_value_p99_ms * pages,
+        age_s: figures.derived_lag_s,
+        extra,
+    })
+}

@@ -1,0 +1,201 @@
+//! How often each access pattern is asked for, and what one answer is made of.
+
+use std::fmt;
+
+use headwater_model::{Access, Pattern, View, ViewKind};
+
+use super::views::{Sized, pointed_at};
+use super::{PatternLoad, Reading, Tables};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatternKind {
+    Get,
+    Range,
+    Top,
+    Walk {
+        hops: usize,
+    },
+    /// `summed`: figures per bucket, rather than points.
+    Window {
+        summed: bool,
+    },
+}
+
+impl fmt::Display for PatternKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PatternKind::Get => "get",
+            PatternKind::Range => "range",
+            PatternKind::Top => "top",
+            PatternKind::Walk { .. } => "walk",
+            PatternKind::Window { .. } => "window",
+        })
+    }
+}
+
+impl Reading<'_> {
+    pub(super) fn patterns(&mut self, tables: &Tables<'_>, views: &[Sized]) -> Vec<PatternLoad> {
+        if self.file.access.is_empty() {
+            self.unknown(
+                "access",
+                "the file has no access patterns: there is nothing to choose engines for",
+                "say how the application reads: [access.NAME] with get = \"view\" and rate = \"100/s\"",
+            );
+        }
+        self.file.access.iter().filter_map(|access| self.pattern(access, tables, views)).collect()
+    }
+
+    fn pattern(&mut self, access: &Access, tables: &Tables<'_>, sized: &[Sized]) -> Option<PatternLoad> {
+        let path = format!("access.{}", access.name);
+        let read = access.pattern.reads(&self.file.views);
+        let views: Vec<usize> = (0..self.file.views.len())
+            .filter(|place| read.iter().any(|view| view.name == self.file.views[*place].name))
+            .collect();
+        let Some(rate) = access.rate_per_second else {
+            self.unknown(
+                &path,
+                format!("access pattern `{}` has no rate", access.name),
+                "say how often it is asked for in the busiest hour: rate = \"100/s\"",
+            );
+            return None;
+        };
+        let (view, view_load) = (*read.first()?, &sized[*views.first()?]);
+        let declared = self.plan.access.iter().find(|declared| declared.access == access.name);
+        let said = declared.and_then(|d| d.rows).map(|rows| rows as f64);
+        let document = view_load.load.document_bytes;
+        let documents = view_load.load.documents;
+        let per_document = view_load.rows_per_document;
+        let table_rows = tables.get(&view.from).map_or(1.0, |table| table.rows);
+        let (kind, rows, bytes, source_rows, source_summed) = match &access.pattern {
+            Pattern::Get { .. } => {
+                (PatternKind::Get, 1.0, document, per_document, self.ranked(view, documents, table_rows))
+            }
+            Pattern::Range { limit, .. } => {
+                let rows = said.unwrap_or(*limit as f64).min(documents);
+                if said.is_none() {
+                    self.taken(access, rows);
+                }
+                (
+                    PatternKind::Range,
+                    rows,
+                    rows * document,
+                    rows * per_document,
+                    self.ranked(view, documents, table_rows) * rows,
+                )
+            }
+            Pattern::Top { limit, .. } => {
+                let rows = (*limit as f64).min(documents);
+                let summed = said.unwrap_or_else(|| table_rows / self.parts(view, tables));
+                (PatternKind::Top, rows, rows * document, 0.0, summed)
+            }
+            Pattern::Walk { hops, limit } => {
+                let edges = said.or_else(|| self.edges(access, tables));
+                let Some(edges) = edges else {
+                    self.unknown(
+                        &format!("{path}.walk"),
+                        format!(
+                            "access pattern `{}`: it is not known how many edges one walk reads",
+                            access.name
+                        ),
+                        format!("declare it: [plan.access.{}] with rows = 400", access.name),
+                    );
+                    return None;
+                };
+                (PatternKind::Walk { hops: hops.len() }, edges, *limit as f64 * 32.0, edges, 0.0)
+            }
+            Pattern::Window { every, figures, limit, .. } => {
+                let summed = every.is_some() || !figures.is_empty();
+                let points = said.or((!summed).then_some(*limit as f64)).map(|rows| rows.min(documents));
+                let Some(points) = points else {
+                    self.unknown(
+                        &format!("{path}.window"),
+                        format!(
+                            "access pattern `{}`: it is not known how many points one answer adds up",
+                            access.name
+                        ),
+                        format!("declare it: [plan.access.{}] with rows = 1_000", access.name),
+                    );
+                    return None;
+                };
+                if said.is_none() {
+                    self.taken(access, points);
+                }
+                let bytes = if summed { points.min(*limit as f64) * 48.0 } else { points * document };
+                let (found, added) = if summed { (0.0, points) } else { (points, 0.0) };
+                (PatternKind::Window { summed }, points, bytes, found, added)
+            }
+        };
+        let index = match &access.pattern {
+            Pattern::Range { by, order, .. } if !(by.is_empty() && order.is_empty()) => {
+                let order =
+                    order.iter().map(|o| format!("{}{}", if o.descending { "-" } else { "" }, o.column));
+                Some(format!(
+                    "{}: by [{}], order [{}]",
+                    view.name,
+                    by.join(", "),
+                    order.collect::<Vec<_>>().join(", ")
+                ))
+            }
+            Pattern::Top { .. } => Some(format!("{}: by score", view.name)),
+            _ => None,
+        };
+        Some(PatternLoad {
+            name: access.name.clone(),
+            kind,
+            views,
+            rate: rate as f64,
+            p99_ms: access.p99.map(|p99| p99.as_secs_f64() * 1e3),
+            stale_s: access.stale.map(|stale| stale.as_secs_f64()),
+            strong: declared.is_some_and(|declared| declared.strong),
+            rows,
+            bytes,
+            source_rows,
+            source_summed,
+            index,
+            hottest: declared.and_then(|d| d.hottest).map(|share| f64::from(share) / 1e6),
+        })
+    }
+
+    fn taken(&mut self, access: &Access, rows: f64) {
+        if rows > 1.0 {
+            self.assumptions.push(format!(
+                "answers of {} are taken as full, {rows} rows each: `rows` in [plan.access.{}] says otherwise",
+                access.name, access.name
+            ));
+        }
+    }
+
+    /// What the source adds up for one group of a ranking.
+    fn ranked(&self, view: &View, groups: f64, rows: f64) -> f64 {
+        if matches!(view.kind, ViewKind::Ranking(_)) { rows / groups.max(1.0) } else { 0.0 }
+    }
+
+    /// How many rankings of its own a view has, for all that is known.
+    fn parts(&self, view: &View, tables: &Tables<'_>) -> f64 {
+        let ViewKind::Ranking(ranking) = &view.kind else { return 1.0 };
+        let facts = tables.facts(&view.from);
+        let parts = ranking.within.iter().filter_map(|column| pointed_at(facts?, column, tables));
+        parts.product::<f64>().max(1.0)
+    }
+
+    /// Edges that a walk reads, if the source says how many vertices there are: hop by hop, as many as leave the average one.
+    fn edges(&self, access: &Access, tables: &Tables<'_>) -> Option<f64> {
+        let Pattern::Walk { hops, .. } = &access.pattern else { return None };
+        let (mut reached, mut edges) = (1.0, 0.0);
+        for hop in hops {
+            let mut leaving = 0.0;
+            for view in &self.file.views {
+                let ViewKind::Edge(edge) = &view.kind else { continue };
+                if edge.label != hop.label {
+                    continue;
+                }
+                let column = if hop.against { &edge.target } else { &edge.source };
+                let vertices = pointed_at(tables.facts(&view.from)?, column, tables)?;
+                leaving += tables.get(&view.from)?.rows / vertices.max(1.0);
+            }
+            reached *= leaving;
+            edges += reached;
+        }
+        Some(f64::max(edges, 1.0))
+    }
+}

@@ -1,0 +1,244 @@
+//! Plans: worked examples, and what must hold for all of them.
+
+use std::path::{Path, PathBuf};
+
+use headwater_control::catalog::Catalog;
+use headwater_control::plan::choice::Limits;
+use headwater_control::plan::{self, Conflict, Plan, Workload};
+use headwater_model::SourceFacts;
+use headwater_model::file::File;
+
+use crate::support::{load, render};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+fn read(name: &str) -> File {
+    load(&std::fs::read_to_string(examples().join(name)).unwrap())
+}
+
+fn plan_of(file: &File, facts: Option<&SourceFacts>) -> Result<Plan, Conflict> {
+    let workload =
+        Workload::read(file, facts).unwrap_or_else(|found| panic!("{}", render(&file.text, &found)));
+    plan::plan(&workload, &Catalog::built_in().unwrap(), &["redis"], Limits::default()).unwrap()
+}
+
+fn planned(file: &File) -> Plan {
+    plan_of(file, None).unwrap_or_else(|conflict| panic!("{conflict:#?}"))
+}
+
+#[test]
+fn the_bookshop_as_an_engineer_reads_it() {
+    insta::assert_snapshot!(plan::text(&planned(&read("bookshop/headwater.toml"))));
+}
+
+#[test]
+fn the_bookshop_in_a_design_document() {
+    insta::assert_snapshot!(plan::markdown(&planned(&read("bookshop/headwater.toml"))));
+}
+
+/// What is chosen for each of the workloads in `examples/plan`, in one line each.
+#[test]
+fn ten_workloads() {
+    let mut files: Vec<String> = std::fs::read_dir(examples().join("plan"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10);
+    let mut out = String::new();
+    for name in files {
+        let plan = planned(&read(&format!("plan/{name}")));
+        assert!(plan.gap < 1e-3, "{name}: {}", plan.gap);
+        assert!(
+            plan.lines().all(|line| line.monthly >= 0.0 && !line.date.is_empty() && !line.source.is_empty())
+        );
+        let engines: Vec<String> = plan.engines.iter().map(|e| format!("{}, {}", e.title, e.setup)).collect();
+        out.push_str(&format!("{name:<20} ${:<6.0} {}\n", plan.monthly, engines.join(" | ")));
+        out.push_str(&format!("{:<28} alone: {}\n", "", plan.alone));
+        for pattern in &plan.patterns {
+            out.push_str(&format!("{:<28} {}: {}: {}\n", "", pattern.name, pattern.engine, pattern.because));
+        }
+    }
+    for name in ["blog.toml", "clinic.toml", "accounting.toml"] {
+        let plan = planned(&read(&format!("plan/{name}")));
+        assert_eq!(plan.engines.len(), 1, "{name}");
+    }
+    insta::assert_snapshot!(out);
+}
+
+/// More reads, rows or writes never cost less, and a wish that is dropped never costs more.
+#[test]
+fn more_never_costs_less_and_fewer_wishes_never_more() {
+    let catalog = Catalog::built_in().unwrap();
+    let cost = |workload: &Workload| {
+        plan::cost(workload, &catalog, Limits::default()).unwrap().unwrap_or(f64::INFINITY)
+    };
+    for name in [
+        "bookshop/headwater.toml",
+        "plan/social.toml",
+        "plan/spiky-tickets.toml",
+        "plan/leaderboard.toml",
+        "plan/sessions.toml",
+    ] {
+        let file = read(name);
+        let workload = Workload::read(&file, None).unwrap();
+        let now = cost(&workload);
+        let mut factors = vec![1.7, 6.0, 40.0];
+        let mut before = now;
+        for factor in factors.drain(..) {
+            let mut more = workload.clone();
+            more.patterns.iter_mut().for_each(|pattern| pattern.rate *= factor);
+            let then = cost(&more);
+            assert!(then >= before - 1e-6, "{name}: rates x {factor}: {then} after {before}");
+            before = then;
+        }
+        for place in 0..workload.patterns.len() {
+            let mut more = workload.clone();
+            more.patterns[place].rate *= 3.0;
+            assert!(cost(&more) >= now - 1e-6, "{name}: {}", workload.patterns[place].name);
+            let mut fewer = workload.clone();
+            fewer.patterns[place].p99_ms = None;
+            fewer.patterns[place].stale_s = None;
+            fewer.patterns[place].strong = false;
+            assert!(cost(&fewer) <= now + 1e-6, "{name}: {}", workload.patterns[place].name);
+        }
+        let mut grown = workload.clone();
+        grown.growth = 0.5;
+        assert!(cost(&grown.grown(1.0)) >= now - 1e-6, "{name}");
+        for fewer in [
+            Workload { availability: None, ..workload.clone() },
+            Workload { rto_s: None, ..workload.clone() },
+            Workload { rpo_s: None, ..workload.clone() },
+            Workload { budget: None, ..workload.clone() },
+            Workload { connections: None, ..workload.clone() },
+        ] {
+            assert!(cost(&fewer) <= now + 1e-6, "{name}");
+        }
+    }
+}
+
+const SMALL: &str = r#"
+[source]
+url = "postgres://db.internal/shop"
+
+[stores]
+near = { url = "redis://cache.internal" }
+
+[views.book]
+from  = "books"
+store = "near"
+
+[access.page]
+get  = "book"
+rate = "100/s"
+
+[plan]
+[plan.tables]
+books = { rows = 1_000_000, row = "1kB", writes = "10/s" }
+"#;
+
+fn wished(access: &str, plan: &str) -> File {
+    load(
+        &SMALL
+            .replace("rate = \"100/s\"\n", &format!("rate = \"100/s\"\n{access}\n"))
+            .replace("[plan]\n", &format!("[plan]\n{plan}\n")),
+    )
+}
+
+#[test]
+fn what_cannot_be_met_is_named_with_what_to_drop() {
+    let conflict = |file: &File| {
+        let conflict = plan_of(file, None).unwrap_err();
+        render(&file.text, &plan::conflicting(file, &conflict))
+    };
+    let file = wished("p99 = \"2ms\"", "rto = \"2m\"\n[plan.access]\npage = { consistency = \"strong\" }");
+    let first = conflict(&file);
+    let file = wished("", "rto = \"20s\"\navailability = \"99.9%\"\nbudget = \"40 USD\"");
+    insta::assert_snapshot!(format!("{first}\n---\n{}", conflict(&file)));
+}
+
+#[test]
+fn mistakes_are_found_where_they_stand() {
+    let wrong = |from: &str, to: &str| {
+        let text = SMALL.replace(from, to);
+        assert_ne!(text, SMALL, "{from}");
+        match File::load(&text, &crate::support::Env) {
+            Err(errors) => errors.to_string(),
+            Ok(file) => {
+                let catalog = Catalog::built_in().unwrap();
+                let mut found = plan::check(&file, &catalog);
+                found.extend(Workload::read(&file, None).err().unwrap_or_default());
+                render(&file.text, &found)
+            }
+        }
+    };
+    let found = [
+        wrong("rate = \"100/s\"", "rate = \"-100/s\""),
+        wrong("rate = \"100/s\"", "rate = \"100/min\""),
+        wrong("rate = \"100/s\"\n", ""),
+        wrong("row = \"1kB\"", "row = 1000"),
+        wrong("row = \"1kB\"", "row = \"1KB\""),
+        wrong("row = \"1kB\", ", ""),
+        wrong("rows = 1_000_000", "rows = 0"),
+        wrong("writes = \"10/s\"", "writes = \"-10/s\""),
+        wrong("writes = \"10/s\"", "writs = \"10/s\""),
+        wrong("books = {", "boks = {"),
+        wrong("[plan]\n", "[plan]\nregion = \"us-esat-1\"\n"),
+        wrong("[plan]\n", "[plan]\nbudget = 500\n"),
+        wrong("[plan]\n", "[plan]\navailability = \"100.5%\"\n"),
+        wrong("[plan]\n", "[plan]\nwithout = [\"dynamo\", \"mongodb\"]\n"),
+        wrong("[plan]\n", "[plan]\n[plan.access]\npgae = { rows = 3 }\n"),
+        wrong("[plan]\n", "[plan]\n[plan.access]\npage = { consistency = \"quorum\" }\n"),
+    ];
+    insta::assert_snapshot!(found.join("\n---\n"));
+}
+
+#[test]
+fn the_source_says_what_the_file_does_not() {
+    let text = SMALL.split("[plan]").next().unwrap();
+    let file = load(text);
+    let mut facts = crate::support::bookshop();
+    for table in &mut facts.tables {
+        table.bytes_estimate = table.rows_estimate * 150;
+    }
+    let workload = Workload::read(&file, Some(&facts)).unwrap();
+    let books = workload.tables.iter().find(|table| table.name == "public.books").unwrap();
+    assert_eq!((books.rows, books.row_bytes, &*books.said_by), (10_000.0, 150.0, "PostgreSQL 15.18"));
+    // All of its tables have to be stored, also those that nobody reads here.
+    assert!(workload.tables.len() > 5);
+    assert!(plan_of(&file, Some(&facts)).is_ok());
+    let alone = Workload::read(&file, None).unwrap_err();
+    assert!(alone[0].message.contains("no [plan]"), "{alone:?}");
+}
+
+#[test]
+fn suppositions_change_what_they_name() {
+    let mut file = read("bookshop/headwater.toml");
+    let before = planned(&file);
+    let now = Workload::read(&file, None).unwrap();
+    for change in [
+        "access.book_page.rate=0.1x",
+        "access.book_page.p99=none",
+        "access.bestsellers.p99=20s",
+        "tables.books.rows=2x",
+        "budget=none",
+    ] {
+        plan::suppose(&mut file, &now, change).unwrap();
+    }
+    let after = planned(&file);
+    insta::assert_snapshot!(plan::differences_text(&before, &after));
+    assert!(plan::differences(&before, &before).is_empty());
+    for (change, said) in [
+        ("access.book_pag.rate=2x", "did you mean `book_page`?"),
+        ("access.book_page.rate=fast", "cannot be read"),
+        ("access.book_page.colour=2x", "cannot be changed"),
+        ("tables.cats.rows=2x", "there is no table"),
+        ("rate", "changes nothing"),
+    ] {
+        let refused = plan::suppose(&mut file, &now, change).unwrap_err();
+        assert!(refused.contains(said), "{refused}");
+    }
+}
