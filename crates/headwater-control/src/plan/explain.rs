@@ -254,7 +254,7 @@ fn flips(this: &Explained<'_>, place: usize) -> Result<Vec<String>, Malformed> {
 /// What each engine would be replaced by, and what the database alone would cost.
 pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
     let whole = bill(this.workload, this.offers, this.chosen);
-    for (place, _) in &this.chosen.setups {
+    for place in this.chosen.setups.keys() {
         let asked = Asked { without: Some(*place), ..Asked::default() };
         let said = match solve(this.workload, this.offers, &asked, this.limits) {
             Some(other) => {

@@ -22,6 +22,7 @@ pub(super) struct Assembled {
 }
 
 /// What is asked for beside the workload itself.
+#[derive(Default)]
 pub(super) struct Asked<'a> {
     /// Wishes that are not looked at.
     pub dropped: &'a [Wish],
@@ -33,12 +34,6 @@ pub(super) struct Asked<'a> {
     pub alone: bool,
     /// Without what running an engine costs beside its bill.
     pub bill_only: bool,
-}
-
-impl Default for Asked<'_> {
-    fn default() -> Self {
-        Asked { dropped: &[], barred: None, without: None, alone: false, bill_only: false }
-    }
 }
 
 /// Why a setup is not good enough.

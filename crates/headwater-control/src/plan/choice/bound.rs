@@ -13,6 +13,8 @@ pub(super) struct Node {
     pub source: usize,
     /// Per engine: first and last open deployment; `None` if it is not in use.
     pub open: Vec<Option<(usize, usize)>>,
+    /// Per pattern: the engines that may answer it, a bit each.
+    pub allowed: Vec<u32>,
     /// Nothing in this part costs less.
     pub bound: f64,
     /// The prices that gave the bound: a start for the parts of this part.
@@ -26,6 +28,7 @@ pub(super) struct Look {
     /// At these prices: the deployment of each engine, and what it would have to carry.
     pub deployments: Vec<usize>,
     pub loads: Vec<Load>,
+    pub answered_by: Vec<usize>,
     /// The best whole choice that came up.
     pub found: Option<Choice>,
 }
@@ -38,7 +41,7 @@ impl Node {
             used: (0..self.open.len()).filter(|at| self.open[*at].is_some()).collect(),
             open: self.open.iter().map(|open| open.map_or(0, bits)).collect(),
             prices,
-            barred: None,
+            allowed: self.allowed.clone(),
         }
     }
 
@@ -63,6 +66,7 @@ pub(super) fn look(
         prices: node.prices.clone(),
         deployments: vec![0; problem.engines.len()],
         loads: vec![LOAD_NONE; problem.engines.len()],
+        answered_by: vec![node.source; problem.patterns.len()],
         found: None,
     };
     let scales = scales(problem);
@@ -82,6 +86,7 @@ pub(super) fn look(
         if value > look.bound {
             (look.bound, look.prices, look.deployments, look.loads) =
                 (value, terms.prices.clone(), deployments, loads);
+            look.answered_by = answered_by;
             since_better = 0;
         } else {
             since_better += 1;

@@ -1,19 +1,22 @@
-//! The search: sets of engines in use, then ever narrower ranges of their deployments, the most promising part first.
+//! The search: sets of engines in use, then ever narrower ranges of their deployments, then who answers which pattern, the most
+//! promising part first.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::bound::{Look, Node, look};
 use super::group::{Group, USED_MAX};
-use super::leaf;
 use super::problem::{Choice, DEPLOYMENTS_MAX, LOAD_NONE, Problem};
 use super::small;
+use super::{leaf, repair};
 
 /// How long the search goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Parts of the tree that are looked at.
     pub nodes_max: usize,
+    /// Parts times patterns: what bounds the time that a large problem takes.
+    pub work_max: usize,
     /// A choice that no other can undercut by more than this share is good enough.
     pub gap: f64,
     /// With no more assignments than this, all are tried.
@@ -22,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes_max: 5_000, gap: 1e-3, tried_max: 200_000 }
+        Limits { nodes_max: 5_000, work_max: 40_000, gap: 1e-3, tried_max: 200_000 }
     }
 }
 
@@ -44,11 +47,12 @@ pub fn choose(problem: &Problem, limits: Limits) -> Option<Choice> {
         open.push(Ranked(Node { bound: seen.bound, ..root }));
     }
     let mut nodes = 0;
+    let nodes_max = limits.nodes_max.min(limits.work_max / problem.patterns.len().max(1));
     // Of what is not looked at any further.
     let mut proven = f64::INFINITY;
     while let Some(Ranked(node)) = open.pop() {
         let cost = best.as_ref().map_or(f64::INFINITY, |best| best.monthly);
-        if node.bound >= cost * (1.0 - limits.gap) || nodes >= limits.nodes_max {
+        if node.bound >= cost * (1.0 - limits.gap) || nodes >= nodes_max {
             // The others are no more promising than this one.
             proven = proven.min(node.bound);
             break;
@@ -57,6 +61,7 @@ pub fn choose(problem: &Problem, limits: Limits) -> Option<Choice> {
         let Some(seen) = look(problem, &groups, &node, STEPS, cost) else { continue };
         let (found, bound) = (seen.found.clone(), seen.bound.max(node.bound));
         keep_better(&mut best, found);
+        keep_better(&mut best, repair::fitted(problem, &node, &seen));
         let cost = best.as_ref().map_or(f64::INFINITY, |best| best.monthly);
         if bound >= cost * (1.0 - limits.gap) {
             proven = proven.min(bound);
@@ -66,7 +71,13 @@ pub fn choose(problem: &Problem, limits: Limits) -> Option<Choice> {
         if node.is_leaf() {
             match leaf::solve(problem, &groups, &node, cost * (1.0 - limits.gap)) {
                 leaf::Solved::Done(found) => keep_better(&mut best, found),
-                leaf::Solved::TooLarge => proven = proven.min(node.bound),
+                leaf::Solved::TooLarge { pattern, engine } => {
+                    for allowed in [1 << engine, node.allowed[pattern] & !(1 << engine)] {
+                        let mut part = node.clone();
+                        part.allowed[pattern] = allowed;
+                        open.push(Ranked(part));
+                    }
+                }
             }
             continue;
         }
@@ -102,7 +113,8 @@ fn roots(problem: &Problem) -> Vec<Node> {
             used.for_each(|(_, (at, _))| open[*at] = whole(*at));
             let prices = vec![LOAD_NONE; problem.engines.len()];
             if open[*source].is_some() {
-                roots.push(Node { source: *source, open, bound: f64::NEG_INFINITY, prices });
+                let allowed = vec![u32::MAX; problem.patterns.len()];
+                roots.push(Node { source: *source, open, allowed, bound: f64::NEG_INFINITY, prices });
             }
         }
     }

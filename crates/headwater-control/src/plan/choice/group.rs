@@ -29,8 +29,8 @@ pub(super) struct Terms<'p> {
     pub open: Vec<u128>,
     /// Per engine.
     pub prices: Vec<Load>,
-    /// A pattern, and the engine that must not answer it.
-    pub barred: Option<(usize, usize)>,
+    /// Per pattern: the engines that may answer it, a bit each.
+    pub allowed: Vec<u32>,
 }
 
 /// The best for a group: what it costs, or a bound from below.
@@ -48,9 +48,9 @@ impl Terms<'_> {
     }
 
     /// What it costs that an engine answers a pattern, its load included; infinite if it may not.
-    fn answer(&self, pattern: usize, engine: usize) -> f64 {
+    pub fn answer(&self, pattern: usize, engine: usize) -> f64 {
         match self.problem.patterns[pattern].at[engine] {
-            _ if self.barred == Some((pattern, engine)) => f64::INFINITY,
+            _ if self.allowed[pattern] >> engine & 1 == 0 => f64::INFINITY,
             Some(asked) if asked.deployments & self.open[engine] != 0 => {
                 asked.monthly + dot(&self.prices[engine], &asked.load)
             }

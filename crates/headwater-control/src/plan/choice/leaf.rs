@@ -13,16 +13,24 @@ const OPEN_MAX: usize = 60;
 pub(super) enum Solved {
     /// The cheapest assignment that costs less than what was known, if there is one.
     Done(Option<Choice>),
-    TooLarge,
+    /// Too many patterns are open; this one weighs the most, and the dual gives it to that engine.
+    TooLarge { pattern: usize, engine: usize },
 }
 
 /// Assigns the patterns to the deployments of a leaf, if that can cost less than `below`.
 pub(super) fn solve(problem: &Problem, groups: &[Group], node: &Node, below: f64) -> Solved {
-    let terms = node.terms(problem, node.prices.clone());
-    let Some(settled) = settled(groups, node, terms, below) else { return Solved::Done(None) };
-    if settled.iter().filter(|engine| engine.is_none()).count() > OPEN_MAX {
-        return Solved::TooLarge;
+    let mut terms = node.terms(problem, node.prices.clone());
+    let Some(settled) = settled(groups, node, &mut terms, below) else { return Solved::Done(None) };
+    if settled.iter().filter(|settled| settled.engine.is_none()).count() > OPEN_MAX {
+        let open = settled.iter().enumerate().filter(|(_, settled)| settled.engine.is_none());
+        // Without it the most load would be gone, at what load costs.
+        let weight = |(pattern, settled): &(usize, &Settled)| terms.answer(*pattern, settled.best);
+        let heaviest = open.max_by(|a, b| weight(a).total_cmp(&weight(b)));
+        if let Some((pattern, settled)) = heaviest {
+            return Solved::TooLarge { pattern, engine: settled.best };
+        }
     }
+    let settled: Vec<Option<usize>> = settled.into_iter().map(|settled| settled.engine).collect();
     Solved::Done(assign(problem, node, &settled))
 }
 
@@ -121,7 +129,9 @@ impl<'p> Program<'p> {
         for at in &terms.used {
             let keepable =
                 |view: &usize| problem.engines[*at].is_source || problem.views[*view].at[*at].is_some();
-            let good_enough = |asked: &Use| asked.deployments & terms.open[*at] != 0;
+            let good_enough = |asked: &Use| {
+                asked.deployments & terms.open[*at] != 0 && terms.allowed[pattern] >> *at & 1 == 1
+            };
             let Some(by) = asked.at[*at].filter(good_enough) else { continue };
             if !asked.views.iter().all(keepable) {
                 continue;
@@ -160,20 +170,28 @@ impl<'p> Program<'p> {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Settled {
+    /// The one that answers in every assignment that is of interest, where that is known.
+    engine: Option<usize>,
+    /// The one that the dual takes.
+    best: usize,
+}
+
 /// Per pattern: the engine that answers it in every assignment that costs less than `below`, where that is known. Going
 /// against what the dual takes costs its bound at least the difference.
-fn settled(groups: &[Group], node: &Node, mut terms: Terms<'_>, below: f64) -> Option<Vec<Option<usize>>> {
-    let mut settled = vec![None; terms.problem.patterns.len()];
+fn settled(groups: &[Group], node: &Node, terms: &mut Terms<'_>, below: f64) -> Option<Vec<Settled>> {
+    let mut settled = vec![Settled { engine: None, best: node.source }; terms.problem.patterns.len()];
     for group in groups {
-        let best = group.best(&terms)?;
+        let best = group.best(terms)?;
         for (pattern, engine) in &best.answered_by {
-            terms.barred = Some((*pattern, *engine));
-            let otherwise = group.best(&terms).map_or(f64::INFINITY, |best| best.value);
-            if node.bound + otherwise - best.value >= below {
-                settled[*pattern] = Some(*engine);
-            }
+            let allowed = terms.allowed[*pattern];
+            terms.allowed[*pattern] &= !(1 << engine);
+            let otherwise = group.best(terms).map_or(f64::INFINITY, |best| best.value);
+            terms.allowed[*pattern] = allowed;
+            let decided = node.bound + otherwise - best.value >= below;
+            settled[*pattern] = Settled { engine: decided.then_some(*engine), best: *engine };
         }
-        terms.barred = None;
     }
     Some(settled)
 }

@@ -17,6 +17,7 @@ mod branch;
 mod group;
 mod leaf;
 mod problem;
+mod repair;
 mod small;
 #[cfg(test)]
 mod tests;
