@@ -1,3 +1,6 @@
+//! Figures of the catalogue, and that each says where it was read.
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 
 fn built_in() -> Catalog {

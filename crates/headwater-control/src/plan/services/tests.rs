@@ -1,4 +1,5 @@
 //! Bills against what providers and their tools publish.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::plan::workload::{PatternKind, TableLoad};
