@@ -12,9 +12,10 @@ use super::services::{CPU, Offer, Offers, offers};
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
 
-/// With more patterns than this, what would flip them is not looked for; with more than that, no runner-up is.
-const FLIPS_MAX: usize = 24;
-const RUNNERS_UP_MAX: usize = 100;
+/// With more patterns than this, what would flip them and what comes next is not looked for: each takes a choice of its own.
+const EXPLAINED_MAX: usize = 24;
+/// Of the work of the choice, what goes into one that only explains it where there are more patterns.
+const WORK_SHARE: usize = 8;
 /// Rates are tried from a thousandth to a thousand times what they are.
 const FACTOR_MAX: f64 = 1_000.0;
 const HALVINGS: usize = 9;
@@ -37,17 +38,17 @@ pub(super) fn patterns(this: &Explained<'_>, plan: &mut Plan) -> Result<(), Malf
     let count = this.workload.patterns.len();
     for place in 0..count {
         plan.patterns[place].rejected = rejected(this, place);
-        if count <= RUNNERS_UP_MAX {
+        if count <= EXPLAINED_MAX {
             plan.patterns[place].runner_up = runner_up(this, place);
         }
         plan.patterns[place].because = because(this, place, &plan.patterns[place]);
-        if count <= FLIPS_MAX {
+        if count <= EXPLAINED_MAX {
             plan.patterns[place].flips = flips(this, place)?;
         }
     }
-    if count > FLIPS_MAX {
+    if count > EXPLAINED_MAX {
         plan.assumptions.push(format!(
-            "what would flip each choice is looked for up to {FLIPS_MAX} access patterns; this file has {count}"
+            "runners-up and what would flip each choice are looked for up to {EXPLAINED_MAX} access patterns; this file has {count}"
         ));
     }
     Ok(())
@@ -254,9 +255,15 @@ fn flips(this: &Explained<'_>, place: usize) -> Result<Vec<String>, Malformed> {
 /// What each engine would be replaced by, and what the database alone would cost.
 pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
     let whole = bill(this.workload, this.offers, this.chosen);
+    let limits = match this.workload.patterns.len() {
+        count if count > EXPLAINED_MAX => {
+            Limits { work_max: this.limits.work_max / WORK_SHARE, ..this.limits }
+        }
+        _ => this.limits,
+    };
     for place in this.chosen.setups.keys() {
         let asked = Asked { without: Some(*place), ..Asked::default() };
-        let said = match solve(this.workload, this.offers, &asked, this.limits) {
+        let said = match solve(this.workload, this.offers, &asked, limits) {
             Some(other) => {
                 let extra = bill(this.workload, this.offers, &other) - whole;
                 let new = other.setups.iter().find(|(o, _)| !this.chosen.setups.contains_key(o));
@@ -273,7 +280,7 @@ pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
         }
     }
     let asked = Asked { alone: true, ..Asked::default() };
-    plan.alone = match solve(this.workload, this.offers, &asked, this.limits) {
+    plan.alone = match solve(this.workload, this.offers, &asked, limits) {
         Some(alone) => {
             let monthly = bill(this.workload, this.offers, &alone);
             plan.alone_monthly = Some(monthly);

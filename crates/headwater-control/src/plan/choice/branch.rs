@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes_max: 5_000, work_max: 40_000, gap: 1e-3, tried_max: 200_000 }
+        Limits { nodes_max: 5_000, work_max: 300_000, gap: 1e-3, tried_max: 200_000 }
     }
 }
 
