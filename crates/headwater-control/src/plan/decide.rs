@@ -175,6 +175,12 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
     let monthly = bill(workload, offers, chosen);
     let beside = beside(offers, chosen);
     let Choice { monthly: whole, bound, .. } = chosen.choice;
+    debug_assert!(
+        [0.0, upkeep(workload, offers, chosen)]
+            .iter()
+            .any(|u| (monthly + u - whole).abs() < 1e-6 * whole.max(1.0)),
+        "the bill is not what was chosen for: {monthly} of {whole}"
+    );
     let mut plan = Plan {
         region: workload.region.to_string(),
         monthly,

@@ -183,8 +183,8 @@ fn because(this: &Explained<'_>, place: usize, said: &super::report::PatternPlan
         this.offers.all.iter().filter(|offer| able(offer)).map(|offer| offer.scheme).collect();
     let shared = match others {
         0 => String::new(),
-        1 => ", which another pattern uses as well".to_owned(),
-        n => format!(", which {n} other patterns use as well"),
+        1 => "; another pattern uses it as well".to_owned(),
+        n => format!("; {n} other patterns use it as well"),
     };
     if this.offer(by).is_source {
         return match (&said.runner_up, kinds.len()) {
