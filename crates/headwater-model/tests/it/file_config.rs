@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use headwater_model::file::{
-    BackfillSection, File, HealSection, JournalSection, ObjectivesSection, Places, RunSection, ServeSection,
-    Setting, SourceSection, StoreSection, TelemetrySection, TlsFiles, VerifySection,
+    BackfillSection, File, HealSection, JournalSection, ObjectivesSection, Places, PlanSection,
+    PlannedAccess, PlannedTable, PlannedView, RunSection, ServeSection, Setting, SourceSection, StoreSection,
+    TelemetrySection, TlsFiles, VerifySection,
 };
 use headwater_model::heal::Level;
 use headwater_model::{
@@ -301,6 +302,7 @@ fn file() -> impl Strategy<Value = File> {
     ("[ -~é]{1,20}", amounts, backfill, views(), serve(), proptest::option::of(telemetry())).prop_map(
         move |(data, amounts, backfill, (views, access), serve, telemetry)| {
             let (hold, retained, journal, shutdown) = amounts;
+            let plan = (hold % 2 == 0).then(|| plan(shutdown, &views, &access));
             File {
                 data: format!("d{data}").replace('$', "").into(),
                 source: SourceSection {
@@ -341,11 +343,57 @@ fn file() -> impl Strategy<Value = File> {
                     rto: Duration::from_millis(shutdown),
                     rpo_transactions: shutdown,
                 },
+                plan,
                 text: "".into(),
                 places: Places::default(),
             }
         },
     )
+}
+
+/// Everything that `[plan]` may say, different for every number.
+fn plan(n: u64, views: &[View], access: &[Access]) -> PlanSection {
+    let share = (n % 1_000_000) as u32 + 1;
+    PlanSection {
+        region: "eu-west-1".into(),
+        budget_usd: (n % 3 > 0).then_some(n),
+        growth: (n % 1_000) as f64 / 100.0,
+        availability: (n % 5 > 0).then_some(share),
+        rto: (n % 7 > 0).then_some(Duration::from_millis(1_000 + n)),
+        rpo: (n % 4 > 0).then_some(Duration::from_millis(n)),
+        average: share,
+        hot: 1_000_001 - share,
+        cross_zone: share - 1,
+        upkeep_usd: n,
+        connections: (n % 2 > 0).then_some(n % 1_000 + 1),
+        without: if n.is_multiple_of(3) { vec!["dynamodb".into(), "aurora".into()] } else { Vec::new() },
+        tables: vec![PlannedTable {
+            table: TableName::new(Some("sales"), "order lines"),
+            path: "sales.\"order lines\"".into(),
+            rows: (n % 2 > 0).then_some(n + 1),
+            row_bytes: (n % 3 > 0).then_some(n % 1_000_000 + 1),
+            writes_per_second: (n % 5 > 0).then_some((n % 10_000) as f64),
+        }],
+        views: views
+            .iter()
+            .take(1)
+            .map(|view| PlannedView {
+                view: view.name.clone(),
+                documents: Some(n + 1),
+                document_bytes: (n % 2 > 0).then_some(n % 1_000_000 + 1),
+            })
+            .collect(),
+        access: access
+            .iter()
+            .take(2)
+            .map(|access| PlannedAccess {
+                access: access.name.clone(),
+                rows: (n % 2 > 0).then_some(n + 1),
+                hottest: (n % 3 > 0).then_some(share),
+                strong: n.is_multiple_of(2),
+            })
+            .collect(),
+    }
 }
 
 proptest! {
@@ -365,6 +413,7 @@ proptest! {
         prop_assert_eq!(again.serve.source_parallel, file.serve.source_parallel);
         prop_assert_eq!(again.serve.source_timeout, file.serve.source_timeout);
         prop_assert_eq!(&again.telemetry, &file.telemetry, "{}", config);
+        prop_assert_eq!(&again.plan, &file.plan, "{}", config);
         prop_assert_eq!(again.to_config(), config);
         prop_assert_eq!(again.data, file.data);
         prop_assert_eq!(again.source.hold_for, file.source.hold_for);
