@@ -356,23 +356,23 @@ fn plan(n: u64, views: &[View], access: &[Access]) -> PlanSection {
     let share = (n % 1_000_000) as u32 + 1;
     PlanSection {
         region: "eu-west-1".into(),
-        budget_usd: (n % 3 > 0).then_some(n),
+        budget_usd: (!n.is_multiple_of(3)).then_some(n),
         growth: (n % 1_000) as f64 / 100.0,
-        availability: (n % 5 > 0).then_some(share),
-        rto: (n % 7 > 0).then_some(Duration::from_millis(1_000 + n)),
-        rpo: (n % 4 > 0).then_some(Duration::from_millis(n)),
+        availability: (!n.is_multiple_of(5)).then_some(share),
+        rto: (!n.is_multiple_of(7)).then_some(Duration::from_millis(1_000 + n)),
+        rpo: (!n.is_multiple_of(4)).then_some(Duration::from_millis(n)),
         average: share,
         hot: 1_000_001 - share,
         cross_zone: share - 1,
         upkeep_usd: n,
-        connections: (n % 2 > 0).then_some(n % 1_000 + 1),
+        connections: (!n.is_multiple_of(2)).then_some(n % 1_000 + 1),
         without: if n.is_multiple_of(3) { vec!["dynamodb".into(), "aurora".into()] } else { Vec::new() },
         tables: vec![PlannedTable {
             table: TableName::new(Some("sales"), "order lines"),
             path: "sales.\"order lines\"".into(),
-            rows: (n % 2 > 0).then_some(n + 1),
-            row_bytes: (n % 3 > 0).then_some(n % 1_000_000 + 1),
-            writes_per_second: (n % 5 > 0).then_some((n % 10_000) as f64),
+            rows: (!n.is_multiple_of(2)).then_some(n + 1),
+            row_bytes: (!n.is_multiple_of(3)).then_some(n % 1_000_000 + 1),
+            writes_per_second: (!n.is_multiple_of(5)).then_some((n % 10_000) as f64),
         }],
         views: views
             .iter()
@@ -380,7 +380,7 @@ fn plan(n: u64, views: &[View], access: &[Access]) -> PlanSection {
             .map(|view| PlannedView {
                 view: view.name.clone(),
                 documents: Some(n + 1),
-                document_bytes: (n % 2 > 0).then_some(n % 1_000_000 + 1),
+                document_bytes: (!n.is_multiple_of(2)).then_some(n % 1_000_000 + 1),
             })
             .collect(),
         access: access
@@ -388,8 +388,8 @@ fn plan(n: u64, views: &[View], access: &[Access]) -> PlanSection {
             .take(2)
             .map(|access| PlannedAccess {
                 access: access.name.clone(),
-                rows: (n % 2 > 0).then_some(n + 1),
-                hottest: (n % 3 > 0).then_some(share),
+                rows: (!n.is_multiple_of(2)).then_some(n + 1),
+                hottest: (!n.is_multiple_of(3)).then_some(share),
                 strong: n.is_multiple_of(2),
             })
             .collect(),
