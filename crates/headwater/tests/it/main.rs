@@ -12,7 +12,6 @@ mod incidents;
 mod init;
 mod leader;
 mod outage;
-mod plan;
 mod probe;
 mod random;
 mod refill_hazard;
