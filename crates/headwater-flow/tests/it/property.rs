@@ -18,7 +18,7 @@ use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
-use headwater_testkit::{Chance, Folder, Postgres, Redis, RedisCluster};
+use headwater_testkit::{Chance, DynamoDb, Folder, Postgres, Redis, RedisCluster};
 
 use crate::cases::{self, SetOnDrop};
 use crate::support::{self, Life, block_on};
@@ -38,14 +38,18 @@ const AT_ONCE: u64 = 4;
 /// For everything to become quiet and equal, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const STORES: [&str; 3] = ["near", "local", "scratch"];
+const STORES: [&str; 4] = ["near", "local", "scratch", "catalog"];
+
+/// One case in so many has the last of the stores too: each request to it costs as much as a case's worth of the others'.
+const WITH_CATALOG: u64 = 4;
 
 #[test]
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
-    let (postgres, redis) = (Postgres::start(), Redis::start());
+    let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
     cases::run(CASES, AT_ONCE, |seed, worker| {
-        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())));
+        let catalog = (seed % WITH_CATALOG == 1).then(|| dynamodb.port());
+        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())), catalog);
     });
 }
 
@@ -56,7 +60,7 @@ fn a_cluster_equals_the_source_after_any_writes_and_any_crashes() {
     let (postgres, cluster) = (Postgres::start(), RedisCluster::start(3, 0));
     cases::run(CLUSTER_CASES, CLUSTER_CASES, |seed, worker| {
         // A cluster has one database: each case has its keys in it.
-        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")));
+        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")), None);
     });
 }
 
@@ -114,7 +118,7 @@ impl Near<'_> {
     }
 }
 
-/// One world: a source that is written to, three stores, and what may happen to them.
+/// One world: a source that is written to, three or four stores, and what may happen to them.
 struct Case<'c> {
     chance: Chance,
     folder: Folder,
@@ -124,9 +128,11 @@ struct Case<'c> {
     near: Near<'c>,
     views: Vec<View>,
     scratch: Arc<dyn Store>,
+    /// Port and prefix.
+    catalog: Option<(u16, String)>,
 }
 
-fn case(seed: u64, postgres: &Postgres, near: Near<'_>) {
+fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
     let mut chance = Chance::new(seed);
     let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
     let folder = Folder::new("property");
@@ -140,7 +146,8 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>) {
         Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
     };
     let workload = Workload::new(seed, dialect);
-    let views = views(&workload, dialect, &mut chance);
+    let stores = &STORES[..if catalog.is_some() { 4 } else { 3 }];
+    let views = views(&workload, stores, dialect, &mut chance);
     let mut case = Case {
         chance,
         dialect,
@@ -149,6 +156,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>) {
         near,
         views,
         scratch: support::store("memory:", &[]),
+        catalog: catalog.map(|port| (port, format!("case{seed}_"))),
         folder,
     };
     case.near.empty();
@@ -161,8 +169,8 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>) {
 }
 
 /// The workload's views, and some of them once more in the other layout.
-fn views(workload: &Workload, dialect: Dialect, chance: &mut Chance) -> Vec<View> {
-    let mut views = workload.views(&STORES);
+fn views(workload: &Workload, stores: &[&str], dialect: Dialect, chance: &mut Chance) -> Vec<View> {
+    let mut views = workload.views(stores);
     for view in views.clone() {
         if chance.one_in(2) {
             let layout = if view.layout() == Layout::Json { Layout::Hash } else { Layout::Json };
@@ -250,7 +258,10 @@ impl Case<'_> {
     /// The stores anew, each in a wrapper that may misbehave.
     fn stores(&mut self) -> Vec<(FaultyStore, NamedStore)> {
         let local = format!("sqlite:{}", self.local().display());
-        let engines = [self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
+        let mut engines = vec![self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
+        if let Some((port, prefix)) = &self.catalog {
+            engines.push(support::tables(*port, prefix));
+        }
         let mut stores = Vec::new();
         for (engine, name) in engines.into_iter().zip(STORES) {
             let store = if self.chance.one_in(2) {
@@ -325,7 +336,11 @@ impl Case<'_> {
             Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
             Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
         };
-        let copies = [self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
+        let mut copies =
+            vec![self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
+        if let Some((port, prefix)) = self.catalog.clone() {
+            copies.push(Copy::DynamoDb { port, prefix });
+        }
         for copy in &copies {
             // A moment for what was written last to arrive; filling is over.
             block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));

@@ -32,6 +32,16 @@ pub fn store(url: &str, pairs: &[(&str, &str)]) -> Arc<dyn Store> {
     headwater_engines::store(&section).unwrap()
 }
 
+/// Tables of DynamoDB Local.
+pub fn tables(port: u16, prefix: &str) -> Arc<dyn Store> {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut settings =
+        settings(&[("endpoint", &endpoint), ("access_key_id", "local"), ("secret_access_key", "local")]);
+    settings.insert("create".into(), Setting::Bool(true));
+    let url = Secret::new(format!("dynamodb://us-east-1/{prefix}"));
+    headwater_engines::store(&StoreSection { name: "store".into(), url, settings }).unwrap()
+}
+
 pub fn named(name: &str, store: Arc<dyn Store>) -> NamedStore {
     NamedStore { name: name.into(), store }
 }

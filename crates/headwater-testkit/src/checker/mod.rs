@@ -13,6 +13,7 @@
 
 pub mod answer;
 mod compare;
+mod dynamodb;
 mod found;
 mod key;
 mod number;
@@ -49,6 +50,8 @@ pub enum Copy {
     RedisCluster { urls: Vec<String>, prefix: String },
     /// A table per view, with the columns `key` and `document`.
     Sqlite(PathBuf),
+    /// Tables of DynamoDB Local, whose names are `prefix` and the view's.
+    DynamoDb { port: u16, prefix: String },
     /// Through the store's own `scan`.
     Store(Arc<dyn Store>),
 }
@@ -91,6 +94,7 @@ pub async fn found(copy: &Copy, views: &[View]) -> Found {
         Copy::Redis { url, prefix } => found::redis(url, prefix, views).await,
         Copy::RedisCluster { urls, prefix } => found::redis_cluster(urls, prefix, views).await,
         Copy::Sqlite(path) => found::sqlite(path, views),
+        Copy::DynamoDb { port, prefix } => dynamodb::found(*port, prefix, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }
 }
