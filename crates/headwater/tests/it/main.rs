@@ -12,6 +12,7 @@ mod incidents;
 mod init;
 mod leader;
 mod outage;
+mod plan;
 mod probe;
 mod random;
 mod refill_hazard;
