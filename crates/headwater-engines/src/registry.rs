@@ -31,6 +31,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         }
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
+        #[cfg(not(feature = "dynamodb"))]
+        "dynamodb" => Err(left_out("store", "dynamodb")),
         other => Err(unknown("store", other, STORES)),
     }
 }
@@ -106,6 +108,13 @@ pub fn sandbox_servers() -> (bool, bool) {
 /// The part before the first `:`. The rest of a URL may hold a password and is never repeated.
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+/// The engine is there, but this build does without it.
+#[cfg(not(feature = "dynamodb"))]
+fn left_out(role: &str, feature: &str) -> Error {
+    Error::misconfigured(format!("this build has no engine for a {role} with the URL scheme \"{feature}:\""))
+        .with_remedy(format!("build with --features {feature}"))
 }
 
 fn unknown(role: &str, scheme: &str, known: &[&str]) -> Error {
