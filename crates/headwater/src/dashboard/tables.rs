@@ -337,7 +337,7 @@ pub fn quarantine(scene: &Scene) -> Markup {
                 }
                 @if row.store.is_some() {
                     form method="post" action={ "/dashboard/quarantine/" (row.id) "/retry" } {
-                        button type="submit" aria-label={ "Try " (row.key) " of " (row.view) " in " (place) " again" } {
+                        button type="submit" aria-label={ "Try again: " (row.key) " of " (row.view) " in " (place) } {
                             "Try again"
                         }
                     }
