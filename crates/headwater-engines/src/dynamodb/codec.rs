@@ -98,13 +98,15 @@ fn fits(text: &str) -> bool {
 /// Whether DynamoDB gives the same text back.
 fn is_canonical(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "1"));
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (digits, None),
+    };
     let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     plain(whole)
-        && plain(fraction)
-        && whole.len() + fraction.len() <= DIGITS_MAX
+        && fraction.is_none_or(|fraction| plain(fraction) && !fraction.ends_with('0'))
+        && whole.len() + fraction.map_or(0, str::len) <= DIGITS_MAX
         && (whole == "0" || !whole.starts_with('0'))
-        && !fraction.ends_with('0')
         && text != "-0"
 }
 

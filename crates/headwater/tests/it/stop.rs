@@ -57,12 +57,14 @@ impl Site {
     }
 
     /// Runs `statement` with random `:id`s as fast as it goes, until dropped.
+    /// Steady writes, of which a small and busy machine is able: a store that is filled again beside more than that may never
+    /// come to the end of it.
     fn load(&self, statement: &str) -> Load {
         let load = Load::new();
         let script = load.folder.join("load.sql");
         std::fs::write(&script, format!("\\set id random(1, 5000)\n{statement};\n")).unwrap();
         let mut command = self.postgres.tool("pgbench");
-        command.args(["-n", "-c", "2", "-T", "600", "-f"]).arg(&script);
+        command.args(["-n", "-c", "2", "-T", "600", "--rate=1000", "-f"]).arg(&script);
         load.start(&mut command)
     }
 
