@@ -59,12 +59,17 @@ impl Process {
 
     /// Signals the process and its direct children (a forking server's workers).
     pub fn signal_all(&self, signal: Signal) {
-        let Some(id) = self.id() else { return };
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children = self.children();
         self.signal(signal);
-        for child in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
-            let _ = kill(Pid::from_raw(child), signal);
+        for child in children {
+            let _ = kill(child, signal);
         }
+    }
+
+    fn children(&self) -> Vec<Pid> {
+        let Some(id) = self.id() else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
     }
 
     /// Waits for the end; false if it still runs after `within`.
@@ -93,11 +98,26 @@ impl Process {
         true
     }
 
-    /// SIGKILL, to the workers too. Gone when this returns.
+    /// SIGKILL, to the workers too. Gone when this returns: a server does not start again while one of them still holds its
+    /// memory.
     pub fn kill(&self) {
+        let children = self.children();
         self.signal_all(Signal::SIGKILL);
+        let until = Instant::now() + Duration::from_secs(30);
         assert!(self.wait(Duration::from_secs(30)), "a killed engine did not end");
+        while children.iter().any(|child| runs(*child)) {
+            assert!(Instant::now() < until, "a killed engine's worker did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
+}
+
+/// Whether a process is there and has not ended; nobody may ever ask how it did.
+fn runs(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name in brackets may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 /// The end of the engine's log, for failure messages.
