@@ -52,7 +52,9 @@ impl RedisBuilder {
     #[must_use]
     pub fn cluster(mut self) -> Self {
         self.cluster = true;
-        self.arg("cluster-enabled", "yes").arg("cluster-node-timeout", "2000")
+        // Of its own choice it takes one among those that clients are given.
+        let bus = free_port().to_string();
+        self.arg("cluster-enabled", "yes").arg("cluster-port", &bus).arg("cluster-node-timeout", "2000")
     }
 
     /// Cluster mode: a node that knows no other and owns no slot yet.
