@@ -80,6 +80,7 @@ impl Backfill {
         let mut running = JoinSet::new();
         let mut started = BTreeSet::new();
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return Ok(()),
             undone = reads.backfill.undo() => undone?,
         }

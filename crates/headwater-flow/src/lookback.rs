@@ -149,6 +149,7 @@ pub(crate) async fn has_moved(
     let mut backoff = Backoff::new();
     loop {
         let asked = tokio::select! {
+            biased;
             () = cancel.cancelled() => return false,
             asked = tokio::time::timeout(LINEAGE_WITHIN, source.lineage(Some(&known))) => asked,
         };
@@ -159,6 +160,7 @@ pub(crate) async fn has_moved(
             Err(_) => {}
         }
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return false,
             () = backoff.pause() => {}
         }
