@@ -11,7 +11,7 @@ use headwater_flow::serve::{Ask, Options, Refused, Serving};
 use headwater_flow::status::{Incident, IncidentKind};
 use headwater_model::{
     Access, AccessPlan, ColumnType, Field, FieldShape, Layout, Param, ParamRole, Pattern, PlannedRead, Store,
-    TableName, View,
+    View,
 };
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
@@ -85,22 +85,8 @@ impl World {
 /// Of the workload's tables, in both stores.
 pub(crate) fn views(workload: &Workload) -> Vec<View> {
     let mut views = workload.views(&["near", "local"]);
-    for view in &mut views {
-        view.from = public(&view.from);
-        resolve(&mut view.embeds);
-    }
+    views.iter_mut().for_each(support::in_public);
     views
-}
-
-fn public(table: &TableName) -> TableName {
-    TableName::new(Some("public"), &table.name)
-}
-
-fn resolve(embeds: &mut [headwater_model::Embed]) {
-    for embed in embeds {
-        embed.from = public(&embed.from);
-        resolve(&mut embed.embeds);
-    }
 }
 
 /// A writer in a thread of its own.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater_flow::{NamedStore, Options};
-use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
+use headwater_model::{ErrorKind, Layout, Source, Store, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
@@ -178,23 +178,9 @@ fn views(workload: &Workload, stores: &[&str], dialect: Dialect, chance: &mut Ch
         }
     }
     if dialect == Dialect::Postgres {
-        views.iter_mut().for_each(|view| {
-            view.from = public(&view.from);
-            resolve(&mut view.embeds);
-        });
+        views.iter_mut().for_each(support::in_public);
     }
     views
-}
-
-fn public(table: &TableName) -> TableName {
-    TableName::new(Some("public"), &table.name)
-}
-
-fn resolve(embeds: &mut [headwater_model::Embed]) {
-    for embed in embeds {
-        embed.from = public(&embed.from);
-        resolve(&mut embed.embeds);
-    }
 }
 
 impl Case<'_> {

@@ -8,7 +8,7 @@ use headwater_flow::status::PartState;
 use headwater_flow::verify::report::{Report, Request};
 use headwater_flow::{Handle, NamedStore, Options, Service};
 use headwater_model::file::{Setting, Settings, SourceSection, StoreSection};
-use headwater_model::{Result, Secret, Source, Store, TableName, View};
+use headwater_model::{Embed, Result, Secret, Source, Store, TableName, View};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -175,4 +175,19 @@ impl Life {
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Gives a view's tables their schema, as PostgreSQL names them.
+pub fn in_public(view: &mut View) {
+    fn public(table: &TableName) -> TableName {
+        TableName::new(Some("public"), &table.name)
+    }
+    fn resolve(embeds: &mut [Embed]) {
+        for embed in embeds {
+            embed.from = public(&embed.from);
+            resolve(&mut embed.embeds);
+        }
+    }
+    view.from = public(&view.from);
+    resolve(&mut view.embeds);
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use headwater_flow::verify::report::{Comparison, Request, Verdict};
 use headwater_flow::{NamedStore, Options};
-use headwater_model::{Layout, Source, Store, TableName, View};
+use headwater_model::{Layout, Source, Store, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::workload::{Dialect, Workload};
 use headwater_testkit::{Chance, Folder, Postgres, Redis};
@@ -74,7 +74,7 @@ impl Case {
             }
         }
         if dialect == Dialect::Postgres {
-            views.iter_mut().for_each(public);
+            views.iter_mut().for_each(support::in_public);
         }
         let scratch = support::store("memory:", &[]);
         let case = Case { seed, chance, folder, dialect, source_url, redis_url, workload, views, scratch };
@@ -205,15 +205,4 @@ impl Case {
 
 fn found(comparison: &Comparison) -> Found {
     comparison.drifted.iter().map(|drifted| (drifted.key.clone(), drifted.kind)).collect()
-}
-
-fn public(view: &mut View) {
-    fn resolve(embeds: &mut [headwater_model::Embed]) {
-        for embed in embeds {
-            embed.from = TableName::new(Some("public"), &embed.from.name);
-            resolve(&mut embed.embeds);
-        }
-    }
-    view.from = TableName::new(Some("public"), &view.from.name);
-    resolve(&mut view.embeds);
 }
