@@ -453,13 +453,13 @@ async fn a_redirection_is_followed_to_the_slots_owner() {
     let slot = one.cli(&["CLUSTER", "KEYSLOT", "{shop}"]);
     let id = two.cli(&["CLUSTER", "MYID"]);
     one.cli(&["CLUSTER", "DELSLOTS", &slot]);
-    let (mine, theirs) = (slot.parse::<u32>().unwrap(), two.port().to_string());
+    let mine: u32 = slot.parse().unwrap();
     for other in (0..16384).filter(|other| *other != mine).collect::<Vec<_>>().chunks(4096) {
         let other: Vec<String> = other.iter().map(u32::to_string).collect();
         let args: Vec<&str> = ["CLUSTER", "DELSLOTS"].into_iter().chain(other.iter().map(|s| &**s)).collect();
         two.cli(&args);
     }
-    one.cli(&["CLUSTER", "MEET", "127.0.0.1", &theirs]);
+    one.meet(&two);
     let in_order = async || {
         for redis in [&one, &two] {
             let info = redis.try_cli(&["CLUSTER", "INFO"])?;

@@ -52,22 +52,25 @@ impl RedisBuilder {
     #[must_use]
     pub fn cluster(mut self) -> Self {
         self.cluster = true;
-        // Of its own choice it takes one among those that clients are given.
-        let bus = free_port().to_string();
-        self.arg("cluster-enabled", "yes").arg("cluster-port", &bus).arg("cluster-node-timeout", "2000")
+        self.in_cluster_mode("2000")
     }
 
     /// Cluster mode: a node that knows no other and owns no slot yet.
     #[must_use]
-    pub(super) fn cluster_node(mut self) -> Self {
-        let bus = free_port();
-        self.bus_port = Some(bus);
-        self.arg("cluster-enabled", "yes")
-            .arg("cluster-node-timeout", "1500")
-            .arg("cluster-port", &bus.to_string())
+    pub(super) fn cluster_node(self) -> Self {
+        self.in_cluster_mode("1500")
             // A replica that was just made may be promoted, and the others go on meanwhile.
             .arg("cluster-replica-validity-factor", "0")
             .arg("repl-diskless-sync-delay", "0")
+    }
+
+    fn in_cluster_mode(mut self, node_timeout_ms: &str) -> Self {
+        // Of its own choice it takes a bus port among those that clients are given.
+        let bus = free_port();
+        self.bus_port = Some(bus);
+        self.arg("cluster-enabled", "yes")
+            .arg("cluster-port", &bus.to_string())
+            .arg("cluster-node-timeout", node_timeout_ms)
     }
 
     #[track_caller]
@@ -119,9 +122,11 @@ impl Redis {
         self.port
     }
 
-    /// Where the other nodes of its cluster talk to it.
-    pub(super) fn bus_port(&self) -> u16 {
-        self.bus_port.unwrap_or(self.port + 10_000)
+    /// Makes `other` a node of this one's cluster; both run in cluster mode.
+    #[track_caller]
+    pub fn meet(&self, other: &Redis) {
+        let bus = other.bus_port.expect("a server in cluster mode").to_string();
+        self.cli(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string(), &bus]);
     }
 
     pub fn is_running(&self) -> bool {

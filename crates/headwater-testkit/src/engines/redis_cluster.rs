@@ -39,8 +39,7 @@ impl RedisCluster {
         }
         let first = &cluster.masters[0];
         for other in cluster.nodes().skip(1) {
-            let (port, bus) = (other.port().to_string(), other.bus_port().to_string());
-            first.cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+            first.meet(other);
         }
         let nodes = cluster.nodes().count();
         cluster.wait_for("nodes that know each other", |node| {
