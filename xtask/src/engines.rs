@@ -151,6 +151,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
     crate::python::list();
     crate::node::list();
     crate::dynamodb::list();
+    crate::falkordb::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));
@@ -165,7 +166,8 @@ fn missing() -> Vec<&'static str> {
 /// What is still missing after [`install`], and what is not tested for that.
 pub fn skipped() -> Vec<(&'static str, Skips)> {
     let missing = ENGINES.iter().filter(|engine| engine.program().is_none());
-    missing.filter_map(|engine| Some((engine.package, engine.skips?))).collect()
+    let missing = missing.filter_map(|engine| Some((engine.package, engine.skips?)));
+    missing.chain(crate::falkordb::skipped()).collect()
 }
 
 fn apt(packages: &[&str]) -> String {

@@ -3,6 +3,7 @@
 mod bench;
 mod dynamodb;
 mod engines;
+mod falkordb;
 mod faults;
 mod node;
 mod python;

@@ -13,6 +13,12 @@ fn folder() -> PathBuf {
     target.join("python")
 }
 
+/// The Python with what is installed, wherever it is started.
+pub fn program() -> PathBuf {
+    let program = folder().join("bin/python");
+    std::path::absolute(&program).unwrap_or(program)
+}
+
 /// What is installed is written down last: half an installation is made again.
 fn is_installed(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join("installed")).is_ok_and(|installed| installed == PACKAGES.join("\n"))

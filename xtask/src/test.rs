@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::{cargo, dynamodb, engines, node, python};
+use crate::{cargo, dynamodb, engines, falkordb, node, python};
 
 #[derive(Default)]
 struct Tally {
@@ -40,6 +40,7 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     python::install()?;
     node::install()?;
     dynamodb::install()?;
+    falkordb::install();
     let built = cargo().args(["test", "--workspace", "--no-run"]).status().context("start cargo")?;
     if !built.success() {
         println!("build failed: no test ran");

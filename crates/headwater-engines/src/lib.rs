@@ -8,6 +8,10 @@
 pub mod dynamodb;
 #[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod entries;
+#[cfg(feature = "falkordb")]
+pub mod falkordb;
+#[cfg(feature = "falkordb")]
+mod graph;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "postgres")]
@@ -28,4 +32,4 @@ mod stored_json;
 #[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod walk;
 
-pub use registry::{source, store};
+pub use registry::{fits, source, store};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::file::{SourceSection, StoreSection};
-use headwater_model::{Error, Result, Source, Store};
+use headwater_model::{Error, Result, Source, Store, View};
 
 use crate::sandbox::{Folder, SandboxSource, SandboxStore};
 
@@ -33,7 +33,23 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
         #[cfg(not(feature = "dynamodb"))]
         "dynamodb" => Err(left_out("store", "dynamodb")),
+        #[cfg(feature = "falkordb")]
+        "falkordb" | "falkordbs" => crate::falkordb::store(section),
+        #[cfg(not(feature = "falkordb"))]
+        "falkordb" | "falkordbs" => Err(left_out("store", "falkordb")),
         other => Err(unknown("store", other, STORES)),
+    }
+}
+
+/// Why the store that `section.url` names cannot hold a view, if so. Connects nowhere.
+pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "falkordb")]
+        "falkordb" | "falkordbs" => crate::graph::fits(&section.name, view),
+        _ => {
+            let _ = view;
+            Ok(())
+        }
     }
 }
 
@@ -57,6 +73,8 @@ const STORES: &[&str] = &[
     "memory:",
     #[cfg(feature = "dynamodb")]
     "dynamodb:",
+    #[cfg(feature = "falkordb")]
+    "falkordb:",
 ];
 
 /// The schemes of stores that this build can keep.
@@ -111,7 +129,7 @@ fn scheme(url: &str) -> &str {
 }
 
 /// The engine is there, but this build does without it.
-#[cfg(not(feature = "dynamodb"))]
+#[cfg(any(not(feature = "dynamodb"), not(feature = "falkordb")))]
 fn left_out(role: &str, feature: &str) -> Error {
     Error::misconfigured(format!("this build has no engine for a {role} with the URL scheme \"{feature}:\""))
         .with_remedy(format!("build with --features {feature}"))

@@ -27,6 +27,12 @@ impl<'a> Reader<'a> {
         self.settings.get(name)
     }
 
+    /// A setting that somebody else reads.
+    #[cfg(feature = "falkordb")]
+    pub(crate) fn elsewhere(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
     /// A size: a number of bytes, or text with a unit (`"64MiB"`, `"2GB"`).
     pub(crate) fn bytes(&mut self, name: &'static str) -> Result<Option<u64>> {
         let size = match self.take(name) {

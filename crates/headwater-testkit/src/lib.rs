@@ -21,6 +21,7 @@ pub mod workload;
 
 pub use chance::Chance;
 pub use engines::dynamodb::DynamoDb;
+pub use engines::falkordb::FalkorDb;
 pub use engines::folder::Folder;
 pub use engines::patroni::Patroni;
 pub use engines::port::free_port;

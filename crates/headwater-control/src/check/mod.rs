@@ -20,7 +20,7 @@ use headwater_model::{AccessPlan, Severity, SourceFacts, View};
 use crate::Finding;
 
 pub(crate) use access::OWN_PARAMS;
-pub use stores::{source_refused, store, store_refused};
+pub use stores::{source_refused, store, store_refused, view_refused};
 
 /// Everything that is wrong or risky, in the order of the file.
 pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Engines that could not be looked at, and what those that could say about themselves.
 
 use headwater_model::file::{File, StoreSection};
-use headwater_model::{Error, ErrorKind, StoreFacts};
+use headwater_model::{Error, ErrorKind, StoreFacts, View};
 
 use crate::Finding;
 
@@ -19,6 +19,12 @@ pub fn store_refused(file: &File, store: &StoreSection, error: &Error) -> Findin
 pub fn store(file: &File, store: &StoreSection, facts: &StoreFacts) -> Vec<Finding> {
     let path = format!("stores.{}.url", store.name);
     facts.risks.iter().map(|risk| Finding::risk(file, &path, risk)).collect()
+}
+
+/// A view that one of its stores cannot hold.
+pub fn view_refused(file: &File, view: &View, error: &Error) -> Finding {
+    let remedy = error.remedy().unwrap_or("put the view into another store");
+    Finding::at(file, &format!("views.{}.store", view.name), error.to_string().replace('"', "`"), remedy)
 }
 
 fn refused(file: &File, section: &str, who: &str, error: &Error) -> Finding {

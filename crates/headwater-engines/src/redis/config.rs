@@ -25,7 +25,7 @@ const SETTINGS: &[&str] =
 const LANES: u16 = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Address {
+pub(crate) enum Address {
     Tcp {
         host: String,
         port: u16,
@@ -45,13 +45,13 @@ impl fmt::Display for Address {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Config {
+pub(crate) struct Config {
     pub(super) store: Box<str>,
-    pub(super) address: Address,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
+    pub(crate) address: Address,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
     pub(super) database: u32,
-    pub(super) tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
     /// Before every key, our own meta key included.
     pub(super) prefix: String,
     /// How many lanes the store is spread over, if it is in a cluster and the prefix has no hash tag.
@@ -61,7 +61,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub(super) fn new(section: &StoreSection) -> Result<Config> {
+    pub(crate) fn new(section: &StoreSection) -> Result<Config> {
         let wrong = |what: String| {
             Error::misconfigured(format!("store {:?}: {what}", section.name))
                 .with_remedy("write redis://user:password@host:6379/0, rediss://… for TLS, or redis+unix:///path/to/socket")
@@ -198,7 +198,7 @@ fn unknown_setting(store: &str, name: &str) -> Error {
 
 /// TLS with the server's certificate verified, against the system's roots or a given authority.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<ClientConfig>);
+pub(crate) struct Tls(Arc<ClientConfig>);
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,7 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Room that is kept for replies; grows for a reply that is larger.
 const INBOX_BYTES: usize = 64 << 10;
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     pub(super) address: Address,
     stream: Box<dyn Stream>,
     /// Commands that are encoded but not all sent: the part before `sent` is.
@@ -47,7 +47,7 @@ enum Goal {
 
 impl Connection {
     /// Connects, authenticates and selects the database.
-    pub(super) async fn open(config: &Config, address: &Address) -> Result<Connection> {
+    pub(crate) async fn open(config: &Config, address: &Address) -> Result<Connection> {
         let connecting = async {
             let stream: Box<dyn Stream> = match address {
                 Address::Tcp { host, port } => {
@@ -92,13 +92,13 @@ impl Connection {
     }
 
     /// One command, one reply, whatever it is.
-    pub(super) async fn ask(&mut self, args: &[&[u8]]) -> Result<Reply> {
+    pub(crate) async fn ask(&mut self, args: &[&[u8]]) -> Result<Reply> {
         resp::whole(args, &mut self.out);
         self.reply().await
     }
 
     /// One command, one reply; an error reply is an error.
-    pub(super) async fn call(&mut self, args: &[&[u8]]) -> Result<Reply> {
+    pub(crate) async fn call(&mut self, args: &[&[u8]]) -> Result<Reply> {
         match self.ask(args).await? {
             Reply::Error(text) => Err(failure::from_reply(&text)),
             reply => Ok(reply),

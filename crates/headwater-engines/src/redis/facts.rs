@@ -32,7 +32,7 @@ pub(super) async fn is_cluster(connection: &mut Connection) -> Result<bool> {
     }
 }
 
-fn parse(info: &str) -> HashMap<&str, &str> {
+pub(crate) fn parse(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }
 
@@ -51,7 +51,7 @@ fn server(info: &HashMap<&str, &str>) -> Result<String> {
     Ok(format!("{product} {version}"))
 }
 
-fn risks(info: &HashMap<&str, &str>) -> Vec<Risk> {
+pub(crate) fn risks(info: &HashMap<&str, &str>) -> Vec<Risk> {
     let is = |name: &str, value: &str| info.get(name) == Some(&value);
     let mut risks = Vec::new();
     let mut add =

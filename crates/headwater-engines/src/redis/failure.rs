@@ -3,7 +3,7 @@
 use headwater_model::{Error, ErrorKind};
 
 /// Maps an error reply to what the caller should do about it.
-pub(super) fn from_reply(text: &str) -> Error {
+pub(crate) fn from_reply(text: &str) -> Error {
     let code = text.split([' ', ':']).next().unwrap_or_default();
     let error = |kind| Error::new(kind, format!("the server answered {text:?}"));
     match code {
@@ -60,6 +60,6 @@ pub(super) fn garbled() -> Error {
 }
 
 /// A reply that is well formed but not what the command gives.
-pub(super) fn unexpected(command: &str) -> Error {
+pub(crate) fn unexpected(command: &str) -> Error {
     Error::bug(format!("an answer to {command} has an unexpected form"))
 }

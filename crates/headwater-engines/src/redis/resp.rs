@@ -91,7 +91,7 @@ fn int(text: &[u8]) -> Result<i64, Garbled> {
 
 /// A whole reply, for the commands that are not on the hot path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Nil,
     Int(i64),
     /// Simple and bulk strings.
@@ -101,7 +101,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn lossy(&self) -> String {
+    pub(crate) fn lossy(&self) -> String {
         match self {
             Reply::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Reply::Int(n) => n.to_string(),

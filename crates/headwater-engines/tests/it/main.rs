@@ -7,6 +7,8 @@ mod answers;
 mod contract;
 #[cfg(feature = "dynamodb")]
 mod dynamodb_store;
+#[cfg(feature = "falkordb")]
+mod falkordb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "postgres")]

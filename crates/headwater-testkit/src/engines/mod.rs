@@ -2,6 +2,7 @@
 //! the port and the process.
 
 pub mod dynamodb;
+pub mod falkordb;
 pub mod folder;
 pub mod patroni;
 pub mod port;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub struct RedisBuilder {
+    /// `None`: the one that is installed.
+    program: Option<PathBuf>,
     args: Vec<String>,
     password: Option<String>,
     cluster: bool,
@@ -23,6 +26,13 @@ pub struct RedisBuilder {
 }
 
 impl RedisBuilder {
+    /// Another server than the one that is installed.
+    #[must_use]
+    pub(super) fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     /// A setting as in `redis.conf`: `.arg("maxmemory", "10mb")`.
     #[must_use]
     pub fn arg(mut self, name: &str, value: &str) -> Self {
@@ -78,6 +88,7 @@ impl RedisBuilder {
         let folder = Folder::new("redis");
         let redis = Redis {
             port: free_port(),
+            program: self.program.unwrap_or_else(|| program(&["redis-server", "valkey-server"]).into()),
             args: self.args,
             password: self.password,
             bus_port: self.bus_port,
@@ -101,6 +112,7 @@ impl RedisBuilder {
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
+    program: PathBuf,
     args: Vec<String>,
     password: Option<String>,
     bus_port: Option<u16>,
@@ -216,7 +228,7 @@ impl Redis {
     }
 
     fn launch(&self) {
-        let mut command = Command::new(program(&["redis-server", "valkey-server"]));
+        let mut command = Command::new(&self.program);
         command
             .args([
                 "--port",

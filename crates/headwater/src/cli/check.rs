@@ -72,6 +72,14 @@ async fn look(file: &File) -> (Vec<Finding>, Option<SourceFacts>) {
             Err(error) => findings.push(check::store_refused(file, section, &error)),
         }
     }
+    for view in &file.views {
+        let held =
+            |store: &str| view.stores.iter().any(|name| **name == *store) || view.part(store).is_some();
+        for section in file.stores.iter().filter(|section| held(&section.name)) {
+            let refused = headwater_engines::fits(section, view).err();
+            findings.extend(refused.map(|error| check::view_refused(file, view, &error)));
+        }
+    }
     findings.sort_by_key(|finding| finding.span.start);
     (findings, facts)
 }

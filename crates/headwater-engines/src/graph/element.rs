@@ -1,0 +1,213 @@
+//! A document as the properties of a node or an edge.
+//!
+//! Beside the document's text, which is exact, its fields are properties of the types that openCypher has, for those who
+//! query the graph themselves: integers and floats as such, decimals and everything else as the text of the source.
+
+use std::sync::Arc;
+
+use headwater_model::sort::Number;
+use headwater_model::{Key, Record, Result, Value, View, ViewKind};
+
+use super::cypher::{Param, can_quote};
+use crate::entries::{self, Entry};
+
+/// What our own properties begin with. Fields of this name are in the document only.
+pub(super) const OWN: &str = "headwater_";
+pub(super) const KEY: &str = "headwater_key";
+pub(super) const DOCUMENT: &str = "headwater_document";
+pub(super) const HASH: &str = "headwater_hash";
+/// Of edges: several views may have one label.
+pub(super) const VIEW: &str = "headwater_view";
+/// Of vertices: the bytes of their value.
+pub(super) const VERTEX: &str = "headwater_vertex";
+/// Of vertices whose last edge may have gone.
+pub(super) const LOOSE: &str = "headwater_loose";
+
+/// Labels of our own.
+pub(super) const HELD_LABEL: &str = "Headwater";
+pub(super) const VERTEX_LABEL: &str = "Vertex";
+
+/// Indexes of texts do not find one of 4096 bytes.
+const INDEXED_BYTES_MAX: usize = 4000;
+pub(super) const KEY_BYTES_MAX: usize = 2048;
+
+/// Hashes of keys lie below this: a float holds each of them.
+pub(super) const HASHES: i64 = 1 << 52;
+
+/// A document, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Element {
+    pub(super) properties: Param,
+    /// Of an edge.
+    pub(super) ends: Option<[End; 2]>,
+    /// About how much it adds to a statement.
+    pub(super) bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) vertex: String,
+    pub(super) value: Param,
+}
+
+/// The property that holds the part, or the place in it, of an index.
+pub(super) fn part_property(index: usize) -> String {
+    format!("headwater_part_{index}")
+}
+
+pub(super) fn sort_property(index: usize) -> String {
+    format!("headwater_sort_{index}")
+}
+
+/// `Err` inside: why the store does not take it.
+pub(super) fn element(
+    view: &View,
+    key: &Key,
+    document: &Record,
+    bytes_max: usize,
+) -> Result<Result<Element, String>> {
+    let (text, json) = (key.to_text(), document.to_json());
+    let entries = entries::of(view, key, document, &[])?;
+    if let Some(reason) = too_large(&text, &json, &entries, bytes_max) {
+        return Ok(Err(reason));
+    }
+    let mut bytes = text.len() + 2 * json.len() + 200;
+    let mut properties = Vec::with_capacity(4 + 2 * entries.len() + document.values.len());
+    let mut add = |name: &str, value: Param| properties.push((Arc::from(name), value));
+    add(HASH, Param::Int(hash(&text)));
+    add(KEY, Param::Text(found_by(&text)));
+    add(DOCUMENT, Param::Text(json));
+    for entry in &entries {
+        bytes += 2 * entry.bytes.len() + 48;
+        add(&part_property(entry.index.into()), Param::Text(part(entry.part())));
+        add(&sort_property(entry.index.into()), Param::Text(hex(entry.sort())));
+    }
+    for (name, value) in document.fields() {
+        if name.starts_with(OWN) || !can_quote(name) {
+            continue;
+        }
+        bytes += name.len() + 8;
+        match native(value) {
+            Param::Null => {}
+            value => add(name, value),
+        }
+    }
+    let ends = match &view.kind {
+        ViewKind::Edge(edge) => {
+            add(VIEW, Param::text(&*view.name));
+            Some([&edge.source, &edge.target].map(|column| end(document.get(column).unwrap_or(&Value::Null))))
+        }
+        _ => None,
+    };
+    Ok(Ok(Element { properties: Param::Map(properties), ends, bytes }))
+}
+
+fn end(value: &Value) -> End {
+    let whole = match value {
+        Value::Decimal(digits) => Number::parse(digits).whole().map(Param::Int),
+        _ => None,
+    };
+    End { vertex: vertex(value), value: whole.unwrap_or_else(|| native(value)) }
+}
+
+/// A part of an index, as an index of the server finds it: it does not see the empty text.
+pub(super) fn part(bytes: &[u8]) -> String {
+    format!("-{}", hex(bytes))
+}
+
+/// What names the vertex of a value: equal values and only equal values have the same.
+pub(super) fn vertex(value: &Value) -> String {
+    let mut bytes = Vec::with_capacity(16);
+    headwater_model::sort::write_sort(value, false, &mut bytes);
+    hex(&bytes)
+}
+
+fn too_large(key: &str, json: &str, entries: &[Entry], bytes_max: usize) -> Option<String> {
+    let part = entries.iter().map(|entry| entry.part().len()).max().unwrap_or(0);
+    if key.len() > KEY_BYTES_MAX || found_by(key).len() > INDEXED_BYTES_MAX {
+        Some(format!("the key has {} bytes, the store takes {KEY_BYTES_MAX}, and fewer of spaces", key.len()))
+    } else if json.len() > bytes_max {
+        Some(format!("the document has {} bytes, the store takes {bytes_max}", json.len()))
+    } else if 2 * part > INDEXED_BYTES_MAX {
+        let most = INDEXED_BYTES_MAX / 2;
+        Some(format!("what it is found by has {part} bytes, an index of the store takes {most}"))
+    } else {
+        None
+    }
+}
+
+/// A key as an index finds it: indexes of texts do not see spaces at either end. No key's text has `%20`.
+pub(super) fn found_by(key: &str) -> String {
+    key.replace(' ', "%20")
+}
+
+/// The text of a key from what [`found_by`] made of it.
+pub(super) fn key_text(found_by: &str) -> String {
+    found_by.replace("%20", " ")
+}
+
+/// A field as a property. A text that a statement cannot hold is in the document only.
+fn native(value: &Value) -> Param {
+    match value {
+        Value::Null | Value::Unchanged => Param::Null,
+        Value::Bool(b) => Param::Bool(*b),
+        Value::Int(n) => Param::Int(*n),
+        Value::Float(f) if f.is_finite() => Param::Float(*f),
+        other => match other.to_text() {
+            text if text.contains('\0') => Param::Null,
+            text => Param::Text(text),
+        },
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+pub(super) fn unhex(text: &str) -> Result<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pair = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8);
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+    bytes.ok_or_else(|| headwater_model::Error::corrupt("a place in the graph cannot be read"))
+}
+
+/// The same in every version of Headwater, because it lies in the store (FNV-1a).
+pub(super) fn hash(key: &str) -> i64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    // The low bits of the product are those that every byte has gone through.
+    ((hash ^ (hash >> 32)) & (HASHES as u64 - 1)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn equal_numbers_are_one_vertex_and_texts_another() {
+        let decimal = |text: &str| Value::Decimal(text.into());
+        assert_eq!(vertex(&Value::Int(3)), vertex(&decimal("3.00")));
+        assert_ne!(vertex(&Value::Int(3)), vertex(&Value::text("3")));
+        assert_eq!(end(&decimal("3.00")).value, Param::Int(3));
+        assert_eq!(end(&decimal("3.10")).value, Param::text("3.10"));
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&bytes)).unwrap(), bytes);
+        assert!(unhex("abc").is_err() && unhex("zz").is_err());
+    }
+
+    #[test]
+    fn hashes_of_keys_that_look_alike_lie_apart() {
+        let mut hashes: Vec<i64> = (0..10_000).map(|n| hash(&n.to_string())).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 10_000);
+        let low = hashes.iter().filter(|hash| **hash < HASHES / 2).count();
+        assert!(
+            (4_000..6_000).contains(&low) && hashes.iter().all(|hash| (0..HASHES).contains(hash)),
+            "{low}"
+        );
+    }
+}
