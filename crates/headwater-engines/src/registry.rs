@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_model::exam::{Check, Examine};
 use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Source, Store, View};
 
@@ -51,6 +52,24 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What examines the source that `section.url` names; `None` if there is nothing to examine in its kind. Does not connect.
+pub fn source_examiner(section: &SourceSection) -> Result<Option<Box<dyn Examine>>> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Some(Box::new(crate::postgres::Examiner::of_source(section)?))),
+        _ => source(section).map(|_| None),
+    }
+}
+
+/// Everything that is looked for in any engine of this build, in the order of the ids.
+pub fn checks() -> Vec<&'static Check> {
+    let mut checks: Vec<&'static Check> = Vec::new();
+    #[cfg(feature = "postgres")]
+    checks.extend(crate::postgres::checks());
+    checks.sort_by_key(|check| check.id);
+    checks
 }
 
 /// URL schemes of sources that this build knows.

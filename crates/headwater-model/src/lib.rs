@@ -4,6 +4,7 @@
 //! - what a store is told: [`View`], [`ViewChange`], [`Held`]
 //! - what an application asks: [`Access`], [`Read`], [`Answer`]
 //! - the two seams: [`Source`] and [`Store`]
+//! - what an examination of an engine finds: [`exam`]
 //! - what can go wrong: [`Error`], by what the caller should do about it
 
 mod access;
@@ -12,6 +13,7 @@ mod change;
 mod chunk;
 mod document;
 mod error;
+pub mod exam;
 mod facts;
 pub mod file;
 pub mod filter;

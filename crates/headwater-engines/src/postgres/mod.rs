@@ -8,6 +8,7 @@
 //! - `line`: which server may be spoken to after a failover
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
+//! - `checks`: what erodes such a database, and how to see it
 //! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
 //! - `error`: what the server's errors ask the caller to do
 //!
@@ -16,6 +17,7 @@
 
 mod answer;
 mod catalog;
+mod checks;
 mod chunk;
 mod codec;
 mod config;
@@ -40,4 +42,5 @@ mod tls;
 mod wanted;
 mod wire;
 
+pub(crate) use checks::{Examiner, checks};
 pub use source::Source;

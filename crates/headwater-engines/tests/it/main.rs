@@ -12,6 +12,8 @@ mod falkordb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "postgres")]
+mod postgres_doctor;
+#[cfg(feature = "postgres")]
 mod postgres_source;
 #[cfg(feature = "redis")]
 mod redis_cluster;

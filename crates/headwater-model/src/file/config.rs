@@ -68,6 +68,20 @@ impl File {
         );
         let rto = string(&show_duration(self.objectives.rto));
         let _ = writeln!(out, "\n[objectives]\nrto = {rto}\nrpo = {}", self.objectives.rpo_transactions);
+        let doctor = &self.doctor;
+        let _ = writeln!(out, "\n[doctor]\ncheck_within = {}", string(&show_duration(doctor.check_within)));
+        if !doctor.limits.is_empty() {
+            out.push_str("\n[doctor.limits]\n");
+            for (name, limit) in &doctor.limits {
+                let _ = writeln!(out, "{} = {limit}", key(name));
+            }
+        }
+        if !doctor.accepted.is_empty() {
+            out.push_str("\n[doctor.accepted]\n");
+            for (finding, reason) in &doctor.accepted {
+                let _ = writeln!(out, "{} = {}", key(finding), string(reason));
+            }
+        }
         self.serve_config(&mut out);
         self.telemetry_config(&mut out);
         out.push_str(&views(&self.views));

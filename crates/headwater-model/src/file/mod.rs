@@ -8,6 +8,7 @@
 mod access;
 mod call;
 mod config;
+mod doctor;
 mod error;
 mod heal;
 mod holders;
@@ -101,6 +102,7 @@ pub struct File {
     pub telemetry: Option<TelemetrySection>,
     pub heal: HealSection,
     pub objectives: ObjectivesSection,
+    pub doctor: DoctorSection,
     /// Without it there is nothing to plan for.
     pub plan: Option<PlanSection>,
     /// The text that this was read from, for pointing into it. It holds no secret.
@@ -165,6 +167,8 @@ impl File {
         let heal = heal::heal(&mut reader, section);
         let section = root.take_section(&mut reader, "objectives");
         let objectives = heal::objectives(&mut reader, section);
+        let section = root.take_section(&mut reader, "doctor");
+        let doctor = doctor::doctor(&mut reader, section);
         let section = root.take_section(&mut reader, "plan");
         let plan = plan::plan(&mut reader, section, &views, &access);
         root.finish(&mut reader);
@@ -184,6 +188,7 @@ impl File {
                 telemetry,
                 heal,
                 objectives,
+                doctor,
                 plan,
                 text: text.into(),
                 places: reader.places,
@@ -377,6 +382,28 @@ impl Default for VerifySection {
     fn default() -> VerifySection {
         let every = Duration::from_secs(60);
         VerifySection { rows_per_second: None, every, repair: false, detect_within: None }
+    }
+}
+
+/// `[doctor]`: what an examination of the engines may cost, and what of its findings is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoctorSection {
+    /// How long an engine may work on one check.
+    pub check_within: Duration,
+    /// Limits of checks that are set otherwise, by `ID.name`.
+    pub limits: BTreeMap<String, f64>,
+    /// Findings that somebody has decided to live with, by check (`HW1031`) or by check and subject (`HW1003 public.book_n`),
+    /// and the reason.
+    pub accepted: BTreeMap<String, String>,
+}
+
+impl Default for DoctorSection {
+    fn default() -> DoctorSection {
+        DoctorSection {
+            check_within: Duration::from_secs(3),
+            limits: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use headwater_model::file::{
-    BackfillSection, File, HealSection, JournalSection, ObjectivesSection, Places, PlanSection,
-    PlannedAccess, PlannedTable, PlannedView, RunSection, ServeSection, Setting, SourceSection, StoreSection,
-    TelemetrySection, TlsFiles, VerifySection,
+    BackfillSection, DoctorSection, File, HealSection, JournalSection, ObjectivesSection, Places,
+    PlanSection, PlannedAccess, PlannedTable, PlannedView, RunSection, ServeSection, Setting, SourceSection,
+    StoreSection, TelemetrySection, TlsFiles, VerifySection,
 };
 use headwater_model::heal::Level;
 use headwater_model::{
@@ -339,6 +339,11 @@ fn file() -> impl Strategy<Value = File> {
                     rebuild: Level::ALL[(shutdown / 3 % 3) as usize],
                     repair: Level::ALL[(shutdown / 9 % 3) as usize],
                 },
+                doctor: DoctorSection {
+                    check_within: Duration::from_millis(10 + shutdown % 1000),
+                    limits: [("HW1002.days".to_owned(), shutdown as f64 / 8.0)].into(),
+                    accepted: [(format!("HW1003 public.\"{data}\""), data.clone() + "x")].into(),
+                },
                 objectives: ObjectivesSection {
                     rto: Duration::from_millis(shutdown),
                     rpo_transactions: shutdown,
@@ -426,5 +431,6 @@ proptest! {
         prop_assert_eq!(again.run.shutdown_within, file.run.shutdown_within);
         prop_assert_eq!(again.heal, file.heal);
         prop_assert_eq!(again.objectives, file.objectives);
+        prop_assert_eq!(again.doctor, file.doctor);
     }
 }

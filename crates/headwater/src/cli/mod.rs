@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 mod failure;
 mod file;
@@ -50,6 +51,8 @@ enum Command {
     Config,
     /// Choose engines for the file's access patterns: what they cost per month, how they fail over, and why these.
     Plan(plan::Args),
+    /// Find what erodes the running engines, with the exact remedy: indexes, vacuum, locks, slots, settings, rights.
+    Doctor(doctor::Args),
     /// Follow the source and keep every store in step, until told to stop.
     Run(run::Args),
     /// Show what each store holds and how far behind it is.
@@ -89,6 +92,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
         Command::Plan(plan) => plan::run(plan, &args.file).await,
+        Command::Doctor(doctor) => doctor::run(doctor, &args.file).await,
         Command::Run(run) => run::run(run, &args.file).await,
         Command::Status(status) => status::run(status, &args.file).await,
         Command::Verify(verify) => verify::run(verify, &args.file).await,

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod crash;
 mod demo;
+mod doctor;
 mod drill;
 mod heal;
 mod http;

@@ -28,6 +28,7 @@ pub struct PostgresBuilder {
     fsync: bool,
     own_system: bool,
     any_bytes: bool,
+    checksums: bool,
 }
 
 impl PostgresBuilder {
@@ -74,19 +75,29 @@ impl PostgresBuilder {
         self
     }
 
+    /// With checksums of its pages. Has a system identifier of its own too.
+    #[must_use]
+    pub fn checksums(mut self) -> Self {
+        self.checksums = true;
+        self
+    }
+
     #[track_caller]
     pub fn start(self) -> Postgres {
         let install = Install::find();
         let folder = Folder::new("postgres");
         let data = folder.join("data");
-        if self.own_system || self.any_bytes {
+        if self.own_system || self.any_bytes || self.checksums {
             install.own(folder.path());
             // The last encoding that is named counts.
-            let locale: &[&str] = match self.any_bytes {
-                true => &["--locale=C", "--encoding=SQL_ASCII"],
-                false => &["--locale=C.UTF-8"],
+            let mut options = match self.any_bytes {
+                true => vec!["--locale=C", "--encoding=SQL_ASCII"],
+                false => vec!["--locale=C.UTF-8"],
             };
-            assert!(install.init(&data, locale), "initdb failed");
+            if self.checksums {
+                options.push("--data-checksums");
+            }
+            assert!(install.init(&data, &options), "initdb failed");
         } else {
             let status = Command::new("cp")
                 .args(["-a", "--reflink=auto"])

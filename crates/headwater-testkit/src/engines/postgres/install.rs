@@ -97,8 +97,8 @@ impl Install {
         template
     }
 
-    /// Makes an empty cluster.
-    pub fn init(&self, data: &Path, locale: &[&str]) -> bool {
+    /// Makes an empty cluster; `options` are more of `initdb`'s.
+    pub fn init(&self, data: &Path, options: &[&str]) -> bool {
         fs::create_dir(data).expect("make the template's folder");
         self.own(data);
         self.command("initdb")
@@ -109,7 +109,7 @@ impl Install {
                 "--no-sync",
                 "--no-instructions",
             ])
-            .args(locale)
+            .args(options)
             .arg("-D")
             .arg(data)
             .current_dir("/")

@@ -87,6 +87,11 @@ impl Postgres {
         command
     }
 
+    /// A program that works on the server's files, as the user the server runs as.
+    pub fn server_tool(&self, name: &str) -> Command {
+        self.install.command(name)
+    }
+
     /// Runs statements as the superuser and returns what `psql -At` prints, without the last line break. Blocks; panics
     /// with the server's words if one fails.
     #[track_caller]

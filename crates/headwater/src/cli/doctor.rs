@@ -1,0 +1,307 @@
+//! `headwater doctor`: what erodes the running engines, with the exact remedy.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use headwater_control::doctor::{self, Examined, Found, Report};
+use headwater_engines::registry;
+use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
+use headwater_model::file::{File, SourceSection, default};
+use headwater_model::{Error, Secret, nearest};
+
+use super::failure::Failure;
+use super::{file, show};
+
+/// How a script that we wrote begins: such a file may be written again.
+const SCRIPT_MARK: &str = "-- Remedies found by headwater doctor";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A database to look at without a file: postgres://user:password@host/database. Default: the file's source.
+    url: Option<String>,
+
+    /// Only these checks, such as HW1001.
+    #[arg(long = "check", value_name = "ID")]
+    checks: Vec<String>,
+
+    /// The report as JSON on standard output, with everything that was asked and what came back.
+    #[arg(long)]
+    json: bool,
+
+    /// Show what was asked of the engine for each finding, and all that came back.
+    #[arg(long, conflicts_with = "json")]
+    evidence: bool,
+
+    /// Write the remedies into a script, to be read and then run with psql.
+    #[arg(long, value_name = "FILE")]
+    fix_script: Option<PathBuf>,
+
+    /// From which severity on the exit code is 1: low, medium, high or critical.
+    #[arg(long, value_name = "SEVERITY", default_value = "high", value_parser = urgency)]
+    fail_on: Urgency,
+
+    /// Explain a check: what it means, when it is reported, what to do, what that costs and risks. Asks no engine.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["json", "checks", "fix_script"])]
+    explain: Option<String>,
+
+    /// List everything that is looked for. Asks no engine.
+    #[arg(long, conflicts_with_all = ["checks", "fix_script", "explain"])]
+    list: bool,
+}
+
+fn urgency(text: &str) -> Result<Urgency, String> {
+    Urgency::named(text).ok_or_else(|| "write low, medium, high or critical".to_owned())
+}
+
+pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
+    if let Some(id) = &args.explain {
+        return explain(find(id)?);
+    }
+    if args.list {
+        return list(args.json);
+    }
+    let only =
+        args.checks.iter().map(|id| find(id).map(|check| check.id.to_owned())).collect::<Result<_, _>>()?;
+    if let Some(script) = &args.fix_script {
+        is_ours_to_write(script)?;
+    }
+    let (file, section) = match &args.url {
+        Some(url) => (None, section(url)),
+        None => {
+            let file = file::load(path)?;
+            let wrong = doctor::unknown(&file, &registry::checks());
+            if !wrong.is_empty() {
+                return Err(Failure::Findings {
+                    path: path.into(),
+                    text: file.text.clone(),
+                    findings: wrong,
+                });
+            }
+            let section = file.source.clone();
+            (Some(file), section)
+        }
+    };
+    let examiner = registry::source_examiner(&section)?.ok_or_else(|| {
+        Error::unsupported("there is nothing to examine in this kind of source")
+            .with_remedy("name a database: headwater doctor postgres://user@host/database")
+    })?;
+    let mut report = Report::default();
+    report.add(file.as_ref(), "source".into(), examine(&*examiner, &budget(only, file.as_ref())).await);
+    if args.json {
+        let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
+        show::print(&format!("{text}\n"));
+    } else {
+        show::print(&text(&report, args.evidence));
+    }
+    if let Some(script) = &args.fix_script {
+        write_script(script, &report)?;
+    }
+    Ok(if !report.is_complete() {
+        ExitCode::from(2)
+    } else if report.worst().is_some_and(|worst| worst >= args.fail_on) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn section(url: &str) -> SourceSection {
+    SourceSection {
+        url: Secret::new(url),
+        settings: Default::default(),
+        hold_for: default::HOLD_FOR,
+        retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
+    }
+}
+
+fn budget(only: Vec<String>, file: Option<&File>) -> ExamBudget {
+    let mut budget = ExamBudget { only, ..ExamBudget::default() };
+    if let Some(file) = file {
+        budget.each = file.doctor.check_within;
+        budget.limits = file.doctor.limits.clone();
+    }
+    budget
+}
+
+/// Ctrl-C ends it: what the engine works on then ends by its own timeout.
+async fn examine(examiner: &dyn Examine, budget: &ExamBudget) -> Result<Examination, Error> {
+    tokio::select! {
+        biased;
+        outcome = examiner.examine(budget) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(Error::transient("stopped before it was done")),
+    }
+}
+
+fn find(id: &str) -> Result<&'static Check, Failure> {
+    let checks = registry::checks();
+    checks.iter().copied().find(|check| check.id.eq_ignore_ascii_case(id)).ok_or_else(|| {
+        let meant = nearest(id, checks.iter().map(|check| check.id));
+        let remedy = match meant {
+            Some(meant) => format!("did you mean {meant}? `headwater doctor --list` tells all"),
+            None => "`headwater doctor --list` tells all".to_owned(),
+        };
+        Failure::Refused(Error::misconfigured(format!("there is no check {id}")).with_remedy(remedy))
+    })
+}
+
+fn explain(check: &Check) -> Result<ExitCode, Failure> {
+    let mut out = check.page.trim_end().to_owned();
+    if !check.limits.is_empty() {
+        out.push_str("\n\n## Limits\n\nSet otherwise in the file under [doctor.limits]:\n\n");
+        for limit in check.limits {
+            let _ = writeln!(out, "    \"{}.{}\" = {}", check.id, limit.name, limit.usual);
+        }
+    }
+    let _ = write!(out, "\n\n## What is asked\n\n{}\n", check.asks);
+    show::print(&out);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(json: bool) -> Result<ExitCode, Failure> {
+    let checks = registry::checks();
+    if json {
+        let all: Vec<_> = checks
+            .iter()
+            .map(|check| serde_json::json!({ "check": check.id, "title": check.title() }))
+            .collect();
+        show::print(&format!("{:#}\n", serde_json::Value::from(all)));
+    } else {
+        show::print(
+            &checks.iter().map(|check| format!("{}  {}\n", check.id, check.title())).collect::<String>(),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(report: &Report, evidence: bool) -> String {
+    let mut out = String::new();
+    for examined in &report.engines {
+        engine(examined, evidence, &mut out);
+    }
+    let counts: Vec<String> = Urgency::ALL
+        .into_iter()
+        .rev()
+        .filter_map(|urgency| {
+            let n = report.found().filter(|found| found.diagnosis.urgency == urgency).count();
+            (n > 0).then(|| format!("{n} {}", urgency.name()))
+        })
+        .collect();
+    let accepted: usize = report.engines.iter().map(|examined| examined.accepted.len()).sum();
+    let skipped: usize = report.engines.iter().map(|examined| examined.skipped.len()).sum();
+    let made: usize = report.engines.iter().map(|examined| examined.made).sum();
+    let _ = write!(
+        out,
+        "{}: {}",
+        show::counted(made, "check"),
+        if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") }
+    );
+    for (n, what) in [(accepted, "accepted"), (skipped, "skipped")] {
+        if n > 0 {
+            let _ = write!(out, ", {n} {what}");
+        }
+    }
+    out.push('\n');
+    if !counts.is_empty() {
+        out.push_str("More about one: headwater doctor --explain ID\n");
+    }
+    out
+}
+
+fn engine(examined: &Examined, evidence: bool, out: &mut String) {
+    let server = if examined.server.is_empty() { String::new() } else { format!(": {}", examined.server) };
+    let _ = writeln!(out, "{}{server}\n", examined.engine);
+    if let Some(failed) = &examined.failed {
+        let _ = writeln!(out, "could not look: {}", failed.why);
+        if let Some(remedy) = &failed.remedy {
+            let _ = writeln!(out, "  help: {remedy}");
+        }
+        out.push('\n');
+    }
+    for found in &examined.found {
+        finding(found, evidence, out);
+    }
+    for found in &examined.accepted {
+        let _ = writeln!(
+            out,
+            "accepted  {} {}: {}",
+            found.diagnosis.check,
+            found.diagnosis.subject,
+            found.reason.as_deref().unwrap_or_default()
+        );
+    }
+    // The same reason and remedy are said once.
+    let mut said: Vec<(&str, Option<&str>, Vec<&str>)> = Vec::new();
+    for skipped in &examined.skipped {
+        let (why, remedy) = (&*skipped.why, skipped.remedy.as_deref());
+        match said.iter_mut().find(|(w, r, _)| (*w, *r) == (why, remedy)) {
+            Some((_, _, ids)) => ids.push(skipped.check),
+            None => said.push((why, remedy, vec![skipped.check])),
+        }
+    }
+    for (why, remedy, ids) in said {
+        let _ = writeln!(out, "skipped  {}: {why}", ids.join(", "));
+        for line in remedy.unwrap_or_default().lines() {
+            let _ = writeln!(out, "         {line}");
+        }
+    }
+    if !examined.accepted.is_empty() || !examined.skipped.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn finding(found: &Found, evidence: bool, out: &mut String) {
+    let diagnosis = &found.diagnosis;
+    let _ = writeln!(
+        out,
+        "{:<8}  {}  {}\n          {}: {}",
+        diagnosis.urgency.name().to_uppercase(),
+        diagnosis.check,
+        diagnosis.title,
+        diagnosis.subject,
+        diagnosis.what
+    );
+    if let Some(concerns) = &found.concerns {
+        let _ = writeln!(out, "          concerns: {concerns}");
+    }
+    for (n, statement) in diagnosis.remedy.iter().enumerate() {
+        let _ = writeln!(out, "          {} {statement}", if n == 0 { "do:      " } else { "         " });
+    }
+    for statement in &diagnosis.undo {
+        let _ = writeln!(out, "          undo:     {statement}");
+    }
+    if evidence {
+        for (name, value) in &diagnosis.answered {
+            let _ = writeln!(out, "          {name} = {value}");
+        }
+        for line in diagnosis.asked.lines() {
+            let _ = writeln!(out, "          | {line}");
+        }
+    }
+    out.push('\n');
+}
+
+/// A script of ours is written again; anything else that is there is not.
+fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
+    match std::fs::read(script) {
+        Ok(text) if !text.is_empty() && !text.starts_with(SCRIPT_MARK.as_bytes()) => Err(anyhow!(
+            "{} is there already and is no script of doctor's: name another file with --fix-script",
+            script.display()
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn write_script(script: &Path, report: &Report) -> Result<(), Failure> {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(script)?;
+        file.write_all(report.script("headwater doctor").as_bytes())?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", script.display()))?;
+    eprintln!("wrote {}: read it before you run it", script.display());
+    Ok(())
+}
