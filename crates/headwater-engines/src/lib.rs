@@ -21,15 +21,27 @@ pub mod redis;
 pub mod registry;
 pub mod sandbox;
 mod settings;
-#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "memory",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
 mod span;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "memory", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
 mod stored_json;
-#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "memory",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
 mod walk;
 
 pub use registry::{fits, source, store};

@@ -30,6 +30,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => {
             Ok(Arc::new(crate::redis::Store::new(section)?))
         }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Store::new(section)?)),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
         #[cfg(not(feature = "dynamodb"))]
@@ -86,6 +88,8 @@ const STORES: &[&str] = &[
     "redis:",
     #[cfg(feature = "redis")]
     "rediss:",
+    #[cfg(feature = "postgres")]
+    "postgres:",
     #[cfg(feature = "sqlite")]
     "sqlite:",
     #[cfg(feature = "memory")]

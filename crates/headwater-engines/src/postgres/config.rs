@@ -1,10 +1,10 @@
-//! The connection URL and the settings of `[source]`. Refuses what it does not know, by name; never repeats a secret.
+//! The connection URL, and the settings of a source and of a store. Refuses what it does not know, by name; never repeats a secret.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::file::{Settings, SourceSection};
+use headwater_model::file::{Settings, SourceSection, StoreSection};
 use headwater_model::{Error, Result, Secret};
 use percent_encoding::percent_decode_str;
 
@@ -115,9 +115,23 @@ const PARAMETERS: &[&str] = &[
 
 impl Config {
     pub fn new(section: &SourceSection) -> Result<Config> {
-        let mut config = parse_url(section.url.reveal())?;
+        let mut config = parse_url(section.url.reveal()).map_err(|e| e.while_doing("the source"))?;
         config.read_settings(&section.settings)?;
         Ok(config)
+    }
+
+    /// Of a store, with the schema that its tables are in.
+    pub fn of_store(section: &StoreSection) -> Result<(Config, String)> {
+        let name = format!("the store \"{}\"", section.name);
+        let config = parse_url(section.url.reveal()).map_err(|e| e.while_doing(&name))?;
+        let mut reader = Reader::new(name, &section.settings);
+        let schema = reader.text("schema")?.unwrap_or("headwater").to_owned();
+        reader.finish()?;
+        if schema.is_empty() || schema.len() > 63 || schema.starts_with("pg_") || schema.contains('\0') {
+            return Err(Error::misconfigured(format!("\"{schema}\" is no name for a schema"))
+                .with_remedy("use up to 63 bytes that do not start with pg_"));
+        }
+        Ok((config, schema))
     }
 
     fn read_settings(&mut self, settings: &Settings) -> Result<()> {
@@ -154,7 +168,7 @@ fn unknown_parameter(name: &str) -> Error {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
         None => format!("known are: {}", PARAMETERS.join(", ")),
     };
-    Error::misconfigured(format!("unknown parameter in the source's URL: `{name}`")).with_remedy(remedy)
+    Error::misconfigured(format!("unknown parameter in the URL: `{name}`")).with_remedy(remedy)
 }
 
 /// `postgres://user:password@host:port,host:port/dbname?parameter=value`, with libpq's parameters.
@@ -305,7 +319,7 @@ fn decode(text: &str) -> Result<String> {
 
 /// Never repeats any part of the URL: it may hold the password.
 fn malformed(why: &str) -> Error {
-    Error::misconfigured(format!("the source's URL cannot be read: {why}"))
+    Error::misconfigured(format!("the URL cannot be read: {why}"))
         .with_remedy("write it as postgres://user@host:5432/dbname, special characters percent-encoded")
 }
 

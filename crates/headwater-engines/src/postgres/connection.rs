@@ -39,20 +39,25 @@ const SESSION: &[(&str, &str)] = &[
 ];
 
 /// More of it, for sessions that run SQL.
-const SQL_SESSION: &[(&str, &str)] = &[
-    ("row_security", "off"),
-    ("synchronous_commit", "local"),
-    ("jit", "off"),
-    ("quote_all_identifiers", "off"),
-];
+const SQL_SESSION: &[(&str, &str)] =
+    &[("row_security", "off"), ("jit", "off"), ("quote_all_identifiers", "off")];
+
+/// And for those at a source. What a store commits is as durable as its server is set to be.
+const SOURCE_SESSION: &[(&str, &str)] = &[("synchronous_commit", "local")];
 
 /// No answer for this long means that the server or the network is gone.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
+/// Rows of a COPY to the server travel in messages of this size.
+const COPY_PIECE_BYTES: usize = 128 * 1024;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
+    /// SQL at a source.
     Sql,
     Replication,
+    /// SQL at a store.
+    Store,
 }
 
 pub(super) struct Connection {
@@ -86,7 +91,7 @@ impl Connection {
                     return Err(Error::transient(why));
                 }
                 connection.course = match purpose {
-                    Purpose::Sql => line::course_of_session(&mut connection).await?,
+                    Purpose::Sql | Purpose::Store => line::course_of_session(&mut connection).await?,
                     Purpose::Replication => Some(line::identify(&mut connection).await?.0),
                 };
                 match &connection.course {
@@ -111,7 +116,7 @@ impl Connection {
                 failed = Some(error);
             }
         }
-        Err(failed.unwrap_or_else(|| Error::misconfigured("the source's URL names no host")))
+        Err(failed.unwrap_or_else(|| Error::misconfigured("the URL names no host")))
     }
 
     async fn open_host(config: &Config, host: &Host, purpose: Purpose) -> Result<Connection> {
@@ -125,7 +130,8 @@ impl Connection {
         ];
         parameters.extend_from_slice(SESSION);
         match purpose {
-            Purpose::Sql => parameters.extend_from_slice(SQL_SESSION),
+            Purpose::Sql => parameters.extend(SQL_SESSION.iter().chain(SOURCE_SESSION)),
+            Purpose::Store => parameters.extend_from_slice(SQL_SESSION),
             Purpose::Replication => parameters.push(("replication", "database")),
         }
         frontend::startup_message(parameters, &mut connection.wire.output).map_err(encode)?;
@@ -218,6 +224,11 @@ impl Connection {
         let text = self.server_version();
         let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
         parts.next().unwrap_or(0) * 10_000 + parts.next().unwrap_or(0)
+    }
+
+    /// As `pg_encoding_to_char` names it.
+    pub fn server_encoding(&self) -> &str {
+        self.parameters.get("server_encoding").map_or("", String::as_str)
     }
 
     pub fn server_version(&self) -> &str {
@@ -337,6 +348,35 @@ impl Connection {
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(results),
+        }
+    }
+
+    /// Runs a `COPY … FROM STDIN` with these rows in its text form.
+    pub async fn copy_in(&mut self, sql: &str, rows: &[u8]) -> Result<()> {
+        self.ready = false;
+        frontend::query(sql, &mut self.wire.output).map_err(encode)?;
+        self.wire.flush().await?;
+        match self.answer().await?.tag {
+            b'G' => {}
+            other => return Err(unexpected(other, "a COPY to the server")),
+        }
+        for piece in rows.chunks(COPY_PIECE_BYTES) {
+            let data = frontend::CopyData::new(piece).map_err(encode)?;
+            data.write(&mut self.wire.output);
+            // After an error the server reads on and drops what comes, so this never waits for a reader that is gone.
+            self.wire.flush().await?;
+        }
+        frontend::copy_done(&mut self.wire.output);
+        self.wire.flush().await?;
+        loop {
+            match self.answer().await?.tag {
+                b'C' => {}
+                b'Z' => {
+                    self.ready = true;
+                    return Ok(());
+                }
+                other => return Err(unexpected(other, "a COPY to the server")),
+            }
         }
     }
 

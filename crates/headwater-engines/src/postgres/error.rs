@@ -57,6 +57,8 @@ impl ServerError {
             code if code.starts_with("XX") => Transient,
             // A value that its type does not take, or two types that do not compare: of a read, not of ours.
             code if code.starts_with("0A") || code.starts_with("22") || code == "42883" => Unsupported,
+            // What somebody else has made in the store's tables.
+            "42701" => Misconfigured,
             "3D000" | "3F000" | "42P01" | "42703" | "42704" => Misconfigured,
             _ => Bug,
         }

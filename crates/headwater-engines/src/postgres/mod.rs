@@ -1,6 +1,7 @@
-//! PostgreSQL 15 and later as a source, followed by logical replication (pgoutput).
+//! PostgreSQL 15 and later: as a source, followed by logical replication (pgoutput), and as a store of read models.
 //!
 //! - `source`: the [`headwater_model::Source`]; which connection does what
+//! - `store`: the [`headwater_model::Store`]: views as tables
 //! - `config`: the URL and the settings
 //! - `wire`, `connection`, `tls`, `pool`: the protocol, spoken by our own small client
 //! - `pgoutput`, `codec`, `time`: the log and its values
@@ -36,6 +37,7 @@ pub(crate) mod sandbox;
 mod slot;
 mod source;
 mod sql;
+mod store;
 mod tables;
 mod time;
 mod tls;
@@ -44,3 +46,4 @@ mod wire;
 
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
+pub use store::Store;

@@ -11,6 +11,7 @@ use super::connection::{Connection, Purpose};
 
 pub(super) struct Pool {
     config: Arc<Config>,
+    purpose: Purpose,
     /// What every new connection runs first.
     setup: Option<String>,
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -27,12 +28,23 @@ pub(super) struct Lease {
 
 impl Pool {
     pub fn new(config: Arc<Config>, size: usize) -> Pool {
-        Pool { config, setup: None, idle: Arc::default(), permits: Arc::new(Semaphore::new(size)) }
+        Pool {
+            config,
+            purpose: Purpose::Sql,
+            setup: None,
+            idle: Arc::default(),
+            permits: Arc::new(Semaphore::new(size)),
+        }
     }
 
     /// A pool whose connections run this SQL first.
     pub fn with_setup(config: Arc<Config>, size: usize, setup: String) -> Pool {
         Pool { setup: Some(setup), ..Pool::new(config, size) }
+    }
+
+    /// A pool of connections to a store.
+    pub fn of_store(config: Arc<Config>, size: usize, setup: &str) -> Pool {
+        Pool { purpose: Purpose::Store, ..Pool::with_setup(config, size, setup.to_owned()) }
     }
 
     pub async fn get(&self) -> Result<Lease> {
@@ -58,7 +70,7 @@ impl Pool {
 
 impl Pool {
     async fn open(&self) -> Result<Connection> {
-        let mut connection = Connection::open(&self.config, Purpose::Sql).await?;
+        let mut connection = Connection::open(&self.config, self.purpose).await?;
         if let Some(setup) = &self.setup {
             connection.query(setup).await.map_err(|error| error.while_doing("set up a connection"))?;
         }

@@ -5,6 +5,9 @@ use headwater_model::{Error, ErrorKind, Result, Risk, Severity, TableName};
 use super::connection::{Connection, Row};
 use super::{catalog, sql};
 
+/// What a table of a store says of itself, so that nobody follows what Headwater writes.
+pub(super) const READ_MODEL: &str = "headwater: a read model, written by Headwater only";
+
 /// A table as the catalog has it.
 #[derive(Clone, Debug)]
 pub(super) struct TableState {
@@ -20,6 +23,8 @@ pub(super) struct TableState {
     may_select: bool,
     may_use_schema: bool,
     row_security: bool,
+    /// A table of a store: following it would feed a store with what it wrote.
+    is_read_model: bool,
     /// The root, if this is a partition.
     root: Option<String>,
     /// A partition whose changes the log would not identify.
@@ -76,12 +81,14 @@ pub(super) async fn states(
                     (SELECT sum(l.relpages)::int8 * current_setting('block_size')::int8
                      FROM pg_class l WHERE l.oid = c.oid
                        AND c.relkind <> 'p' OR l.oid IN (SELECT relid FROM pg_partition_tree(
-                         CASE WHEN c.relkind = 'p' THEN c.oid END) WHERE isleaf))
+                         CASE WHEN c.relkind = 'p' THEN c.oid END) WHERE isleaf)),
+                    coalesce(obj_description(c.oid, 'pg_class') = {read_model}, false)
              FROM pg_class c
              JOIN pg_namespace n ON n.oid = c.relnamespace
              LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary AND pk.indisvalid
              WHERE {filter}
-             ORDER BY n.nspname, c.relname"
+             ORDER BY n.nspname, c.relname",
+            read_model = sql::literal(READ_MODEL)
         ))
         .await?;
     rows.iter().map(state).collect()
@@ -109,6 +116,7 @@ fn state(row: &Row) -> Result<TableState> {
         candidate_index: cell(14),
         rows: text(15).parse().unwrap_or(0),
         bytes: text(16).parse().unwrap_or(0),
+        is_read_model: yes(17),
     })
 }
 
@@ -130,6 +138,13 @@ impl TableState {
                 Misconfigured,
                 format!("{what}, which the log does not record"),
                 "name the table behind it".into(),
+            )
+        } else if self.is_read_model {
+            (
+                Misconfigured,
+                "is a read model that Headwater writes: following it would feed a store with what it wrote"
+                    .into(),
+                "name the table that the read model was made of".into(),
             )
         } else if self.persistence != 'p' {
             let (what, remedy) = match self.persistence {

@@ -15,6 +15,8 @@ mod memory_store;
 mod postgres_doctor;
 #[cfg(feature = "postgres")]
 mod postgres_source;
+#[cfg(feature = "postgres")]
+mod postgres_store;
 #[cfg(feature = "redis")]
 mod redis_cluster;
 #[cfg(feature = "redis")]
@@ -23,5 +25,5 @@ mod redis_store;
 mod sqlite_source;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
-#[cfg(any(feature = "memory", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
 mod store_promises;

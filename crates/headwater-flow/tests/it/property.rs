@@ -38,7 +38,7 @@ const AT_ONCE: u64 = 4;
 /// For everything to become quiet and equal, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const STORES: [&str; 4] = ["near", "local", "scratch", "catalog"];
+const STORES: [&str; 5] = ["near", "local", "scratch", "reports", "catalog"];
 
 /// One case in so many has the last of the stores too: each request to it costs as much as a case's worth of the others'.
 const WITH_CATALOG: u64 = 4;
@@ -118,7 +118,7 @@ impl Near<'_> {
     }
 }
 
-/// One world: a source that is written to, three or four stores, and what may happen to them.
+/// One world: a source that is written to, four or five stores, and what may happen to them.
 struct Case<'c> {
     chance: Chance,
     folder: Folder,
@@ -128,6 +128,8 @@ struct Case<'c> {
     near: Near<'c>,
     views: Vec<View>,
     scratch: Arc<dyn Store>,
+    /// A database with a schema for the case; another one than the source.
+    reports: String,
     /// Port and prefix.
     catalog: Option<(u16, String)>,
 }
@@ -146,7 +148,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
         Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
     };
     let workload = Workload::new(seed, dialect);
-    let stores = &STORES[..if catalog.is_some() { 4 } else { 3 }];
+    let stores = &STORES[..if catalog.is_some() { 5 } else { 4 }];
     let views = views(&workload, stores, dialect, &mut chance);
     let mut case = Case {
         chance,
@@ -156,6 +158,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
         near,
         views,
         scratch: support::store("memory:", &[]),
+        reports: postgres.url(),
         catalog: catalog.map(|port| (port, format!("case{seed}_"))),
         folder,
     };
@@ -166,6 +169,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
         postgres.psql(&format!("DROP DATABASE case_{seed} WITH (FORCE)"));
     }
     case.near.empty();
+    case.drop_reports();
 }
 
 /// The workload's views, and some of them once more in the other layout.
@@ -244,7 +248,12 @@ impl Case<'_> {
     /// The stores anew, each in a wrapper that may misbehave.
     fn stores(&mut self) -> Vec<(FaultyStore, NamedStore)> {
         let local = format!("sqlite:{}", self.local().display());
-        let mut engines = vec![self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
+        let mut engines = vec![
+            self.near.store(),
+            support::store(&local, &[]),
+            Arc::clone(&self.scratch),
+            support::store(&self.reports, &[("schema", &self.slot)]),
+        ];
         if let Some((port, prefix)) = &self.catalog {
             engines.push(support::tables(*port, prefix));
         }
@@ -306,6 +315,13 @@ impl Case<'_> {
         if self.chance.one_in(8) {
             self.near.empty();
         }
+        if self.chance.one_in(8) {
+            self.drop_reports();
+        }
+    }
+
+    fn drop_reports(&self) {
+        Writer::connect(&self.reports).execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.slot));
     }
 
     /// The life in which everything becomes quiet and equal.
@@ -322,8 +338,12 @@ impl Case<'_> {
             Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
             Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
         };
-        let mut copies =
-            vec![self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
+        let mut copies = vec![
+            self.near.copy(),
+            Copy::Sqlite(self.local()),
+            Copy::Store(Arc::clone(&self.scratch)),
+            Copy::Postgres { url: self.reports.clone(), schema: self.slot.clone() },
+        ];
         if let Some((port, prefix)) = self.catalog.clone() {
             copies.push(Copy::DynamoDb { port, prefix });
         }

@@ -21,6 +21,7 @@ mod page;
 mod postgres;
 mod sql;
 mod sqlite;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub enum Copy {
     RedisCluster { urls: Vec<String>, prefix: String },
     /// A table per view, with the columns `key` and `document`.
     Sqlite(PathBuf),
+    /// Tables of a schema, by URL without TLS: a column per field, or the column `document`.
+    Postgres { url: String, schema: String },
     /// Tables of DynamoDB Local, whose names are `prefix` and the view's.
     DynamoDb { port: u16, prefix: String },
     /// Through the store's own `scan`.
@@ -94,6 +97,7 @@ pub async fn found(copy: &Copy, views: &[View]) -> Found {
         Copy::Redis { url, prefix } => found::redis(url, prefix, views).await,
         Copy::RedisCluster { urls, prefix } => found::redis_cluster(urls, prefix, views).await,
         Copy::Sqlite(path) => found::sqlite(path, views),
+        Copy::Postgres { url, schema } => tables::found(url, schema, views).await,
         Copy::DynamoDb { port, prefix } => dynamodb::found(*port, prefix, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }

@@ -18,6 +18,8 @@ pub enum PairStore {
     Apart([(String, String); 2]),
     /// Both rows are read by one statement.
     Sqlite(PathBuf),
+    /// The same in a table with typed columns, by URL without TLS.
+    Postgres { url: String, schema: String },
 }
 
 /// `(amount, version)` of both rows; `None` while the view is not complete.
@@ -60,6 +62,7 @@ fn watch(store: &PairStore, over: &AtomicBool, pardon: &AtomicI64) -> Result<u64
             PairStore::Redis { url, prefix } => redis_session(url, prefix, over, &mut judge),
             PairStore::Apart(places) => apart_session(places, over, &mut each, &mut reads_apart),
             PairStore::Sqlite(path) => sqlite_session(path, over, &mut judge),
+            PairStore::Postgres { url, schema } => postgres_session(url, schema, over, &mut judge),
         };
         match outcome {
             Ok(()) => {}
@@ -83,6 +86,12 @@ impl From<redis::RedisError> for Trouble {
 
 impl From<rusqlite::Error> for Trouble {
     fn from(_: rusqlite::Error) -> Trouble {
+        Trouble::Engine
+    }
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(_: tokio_postgres::Error) -> Trouble {
         Trouble::Engine
     }
 }
@@ -167,4 +176,26 @@ fn sqlite_session(path: &std::path::Path, over: &AtomicBool, judge: &mut Judge<'
         judge(<[(i64, i64); 2]>::try_from(rows).ok())?;
     }
     Ok(())
+}
+
+fn postgres_session(
+    url: &str,
+    schema: &str,
+    over: &AtomicBool,
+    judge: &mut Judge<'_>,
+) -> Result<(), Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        let query = format!("SELECT amount::int8, version::int8 FROM {schema}.pair ORDER BY headwater_key");
+        while !over.load(Ordering::Relaxed) {
+            // Not prepared: the table gets its columns with its first rows.
+            let found = client.query(&query, &[]).await?;
+            let rows: Vec<(i64, i64)> =
+                found.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect();
+            judge(<[(i64, i64); 2]>::try_from(rows).ok())?;
+        }
+        Ok(())
+    })
 }

@@ -94,24 +94,34 @@ async fn converges_through_kills(seed: u64, dialect: Dialect) {
 
     let local = folder.join("derived.db");
     let near = Copy::Redis { url: redis.url(), prefix: "shop:".into() };
-    let views = workload.views(&["near", "local"]);
+    // Tables beside those that are followed, in the same database.
+    let reports = match &source {
+        Source::Postgres { engine, .. } => Some(engine.url()),
+        Source::Sqlite { .. } => None,
+    };
+    let names: &[&str] = if reports.is_some() { &["near", "local", "reports"] } else { &["near", "local"] };
+    let views = workload.views(names);
     // Chunks so small that even little tables have several.
     let headwater = Service::new(
         "random",
         &format!(
             "[source]\nurl = \"{}\"\n\n[stores]\nnear = {{ url = \"{}\", prefix = \"shop:\" }}\n\
-             local = {{ url = \"sqlite:{}\" }}\n\n[backfill]\nchunk_rows = 50\n{}",
+             local = {{ url = \"sqlite:{}\" }}\n{}\n[backfill]\nchunk_rows = 50\n{}",
             source.url(),
             redis.url(),
             local.display(),
+            reports.iter().map(|url| format!("reports = {{ url = \"{url}\" }}\n")).collect::<String>(),
             toml_views(&views)
         ),
     );
     headwater.start();
-    let readers = [
+    let mut readers = vec![
         PairReader::start(PairStore::Redis { url: redis.url(), prefix: "shop:".into() }),
         PairReader::start(PairStore::Sqlite(local.clone())),
     ];
+    if let Some(url) = reports.clone() {
+        readers.push(PairReader::start(PairStore::Postgres { url, schema: "headwater".into() }));
+    }
     for _ in 0..ROUNDS {
         for _ in 0..chance.below(12) {
             source.apply(&workload.transaction()).await;
@@ -128,6 +138,10 @@ async fn converges_through_kills(seed: u64, dialect: Dialect) {
     let truth = source.truth();
     headwater.equal(&truth, "near", &near).await;
     headwater.equal(&truth, "local", &service::local(&local)).await;
+    if let Some(url) = reports {
+        let tables = Copy::Postgres { url, schema: "headwater".into() };
+        headwater.equal(&truth, "reports", &tables).await;
+    }
     for reader in readers {
         reader
             .finish()

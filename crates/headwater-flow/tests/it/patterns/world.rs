@@ -1,4 +1,4 @@
-//! A source, three stores that are kept in step with it, and one way to read from each of them alone.
+//! A source, four stores that are kept in step with it, and one way to read from each of them alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::writer::Writer;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const STORES: [&str; 3] = ["near", "local", "scratch"];
+const STORES: [&str; 4] = ["near", "local", "scratch", "reports"];
 
 /// Files of tests refer to nothing.
 struct Nothing;
@@ -90,6 +90,7 @@ impl World {
             support::store(redis_url, &[("prefix", "p:")]),
             support::store(&local, &[]),
             support::store("memory:", &[]),
+            support::store(&postgres.url(), &[("schema", &slot)]),
         ]
         .into_iter()
         .map(FaultyStore::new)
@@ -196,7 +197,8 @@ fn file(source: &str, redis: &str, local: &str, workload: &Workload, chance: &mu
     let mut views = workload.views(&STORES);
     let access = workload.patterns(&mut views, chance);
     let text = format!(
-        "[source]\nurl = {}\n\n[stores]\nnear = {{ url = {} }}\nlocal = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n{}{}",
+        "[source]\nurl = {}\n\n[stores]\nnear = {{ url = {} }}\nlocal = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n\
+         reports = {{ url = \"postgres://reports@localhost\" }}\n{}{}",
         toml_string(source),
         toml_string(redis),
         toml_string(local),

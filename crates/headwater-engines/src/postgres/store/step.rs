@@ -1,0 +1,606 @@
+//! One step inside its SQL transaction: how changes become rows.
+//!
+//! A batch of changes is folded per view to one change per key. Which keys are there already is asked in one statement;
+//! rows that are new go in by COPY, the others by one UPDATE over arrays. Nobody else writes to these tables, so what was
+//! asked stays true until the step ends.
+//!
+//! Invariant: `rows` of a view in memory is what its table has inside the open transaction; it is written with the
+//! position.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use headwater_model::sort::cut_sort;
+use headwater_model::{
+    Epoch, Error, Held, Index, IndexPlace, Key, Layout, Names, Record, Refusal, Result, Value, View,
+    ViewChange, ViewId, json,
+};
+
+use super::cells::{Array, Lines, bytea};
+use super::column::{Kind, is_json};
+use super::fold::{Fold, Folded};
+use super::schema::{self, ROWS_BYTES_MAX, Schema, held_params};
+use super::shape::{DOCUMENT, KEY, REST, Shape, place_column};
+use super::{fenced, rest};
+use crate::postgres::codec::Decode;
+use crate::postgres::connection::{Bound, Connection, Row};
+use crate::postgres::sql::identifier;
+use crate::stored_json::write_merged;
+
+/// How every connection that writes is set up. Rows are found by their keys, also while the server has no statistics yet.
+pub(super) const SETUP: &str =
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+/// An index takes entries of 2704 bytes.
+pub(super) const KEY_BYTES_MAX: usize = 2600;
+/// A value takes 1 GB as the server reads it, where a byte may stand for two.
+pub(super) const DOCUMENT_BYTES_MAX: usize = 256 << 20;
+
+/// The views of the open step.
+pub(super) struct Step {
+    schema: Arc<Schema>,
+    epoch: Epoch,
+    views: HashMap<ViewId, Table>,
+}
+
+struct Table {
+    view: Option<Arc<View>>,
+    sql: String,
+    shape: Shape,
+    rows: u64,
+    changed: bool,
+    fold: Fold,
+}
+
+/// A row that is written: what it holds in the columns of its table.
+struct Written {
+    text: String,
+    rest: Option<String>,
+    places: Vec<Option<Vec<u8>>>,
+    /// One per field of the shape.
+    cells: Vec<Cell>,
+}
+
+enum Cell {
+    Set(Option<String>),
+    /// Stays as the row has it.
+    Kept,
+}
+
+/// What a row has that a partial document is laid over.
+struct Before {
+    /// The rest, or the document.
+    text: Option<String>,
+    places: Vec<Option<Vec<u8>>>,
+}
+
+impl Step {
+    /// Opens the transaction and locks what the store holds.
+    pub async fn open(
+        connection: &mut Connection,
+        schema: Arc<Schema>,
+        epoch: Epoch,
+        after: headwater_model::Offset,
+    ) -> Result<Step> {
+        let out_of_step = |what: String| Err(Error::out_of_step(format!("the store {what}")));
+        let (held, views) = (format!("{} FOR UPDATE OF h", schema.held_sql()), schema.views_sql());
+        let all = [
+            Bound { sql: "BEGIN ISOLATION LEVEL READ COMMITTED", params: &[] },
+            Bound { sql: &held, params: &[] },
+            Bound { sql: &views, params: &[] },
+        ];
+        let mut results = match connection.run_bound(&all, ROWS_BYTES_MAX).await {
+            Ok(results) => results,
+            Err(error) if schema::is_missing(&error) => return out_of_step("is empty".to_owned()),
+            Err(error) => return Err(error.while_doing("begin to write to the store")),
+        };
+        let (Some(rows), Some(held)) = (results.pop(), results.pop()) else {
+            return Err(Error::bug("the server left out a result"));
+        };
+        match schema::held(&held)? {
+            None => out_of_step("is empty".to_owned()),
+            Some(held) if held.epoch > epoch => Err(fenced(held.epoch, epoch)),
+            Some(held) if held.epoch < epoch => {
+                out_of_step(format!("belongs to epoch {}, epoch {epoch} has not claimed it", held.epoch))
+            }
+            Some(held) if held.offset != after => {
+                out_of_step(format!("holds offset {}, not {after}", held.offset))
+            }
+            Some(_) => {
+                let views = rows.iter().map(|row| table(&schema, row)).collect::<Result<_>>()?;
+                Ok(Step { schema, epoch, views })
+            }
+        }
+    }
+
+    pub async fn write(
+        &mut self,
+        connection: &mut Connection,
+        changes: Vec<ViewChange>,
+    ) -> Result<Vec<Refusal>> {
+        let mut refusals = Vec::new();
+        for change in changes {
+            let view = change.view().clone();
+            let table = self.views.get_mut(&view.name).ok_or_else(|| {
+                Error::out_of_step(format!(
+                    "the store has no table for the view \"{}\": it was never prepared",
+                    view.name
+                ))
+            })?;
+            if table.view.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &view)) {
+                table.flush(connection, &mut refusals).await?;
+                table.view = Some(view);
+            }
+            match change {
+                ViewChange::Put { key, moved_from, document, .. } => {
+                    table.put(connection, key, moved_from, document, &mut refusals).await?;
+                }
+                ViewChange::Delete { key, .. } => table.fold.delete(key.to_text(), key),
+                ViewChange::Clear { .. } => table.clear(connection).await?,
+            }
+        }
+        for table in self.views.values_mut() {
+            table.flush(connection, &mut refusals).await?;
+        }
+        Ok(refusals)
+    }
+
+    /// Writes row counts and position, and ends the transaction.
+    pub async fn commit(self, connection: &mut Connection, held: &Held) -> Result<()> {
+        if held.epoch != self.epoch {
+            return Err(Error::bug(format!("a step of epoch {} ends as epoch {}", self.epoch, held.epoch)));
+        }
+        let set_view = self.schema.set_view_sql();
+        let views: Vec<[Option<String>; 3]> = (self.views.iter())
+            .filter(|(_, table)| table.changed)
+            .map(|(name, table)| {
+                [Some(name.to_string()), Some(table.rows.to_string()), Some(table.shape.fields_text())]
+            })
+            .collect();
+        let (set_held, held) = (self.schema.set_held_sql(), held_params(held));
+        let mut all: Vec<Bound<'_>> = views.iter().map(|params| Bound { sql: &set_view, params }).collect();
+        all.push(Bound { sql: &set_held, params: &held });
+        all.push(Bound { sql: "COMMIT", params: &[] });
+        connection.run_bound(&all, ROWS_BYTES_MAX).await.map_err(|e| e.while_doing("commit to the store"))?;
+        Ok(())
+    }
+}
+
+/// Reads a row of [`Schema::views_sql`].
+fn table(schema: &Schema, row: &Row) -> Result<(ViewId, Table)> {
+    let [Some(layout), Some(fields), Some(rows), Some(name)] = row.as_slice() else {
+        return Err(Error::corrupt("what headwater_view says cannot be read"));
+    };
+    let table = Table {
+        view: None,
+        sql: schema.table(name),
+        shape: Shape::read(layout, fields)?,
+        rows: rows.parse().unwrap_or(0),
+        changed: false,
+        fold: Fold::default(),
+    };
+    Ok((name.as_str().into(), table))
+}
+
+impl Table {
+    async fn put(
+        &mut self,
+        connection: &mut Connection,
+        key: Key,
+        moved_from: Option<Key>,
+        document: Record,
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<()> {
+        let text = key.to_text();
+        if text.len() > KEY_BYTES_MAX {
+            let reason = format!("the key has {} bytes, the store takes {KEY_BYTES_MAX}", text.len());
+            refusals.push(self.refusal(text, reason));
+            return Ok(());
+        }
+        if let Some(old) = moved_from {
+            let old_text = old.to_text();
+            if old_text != text {
+                if document.is_partial() {
+                    self.flush(connection, refusals).await?;
+                    self.rename(connection, &old_text, &text).await?;
+                } else {
+                    self.fold.delete(old_text, old);
+                }
+            }
+        }
+        self.fold.put(text, key, document);
+        Ok(())
+    }
+
+    /// Gives a row another key, so that what a partial document leaves stays.
+    async fn rename(&mut self, connection: &mut Connection, old: &str, new: &str) -> Result<()> {
+        let params = [Some(old.to_owned()), Some(new.to_owned())];
+        let delete = format!("DELETE FROM {} WHERE {KEY} = $1 RETURNING 1", self.sql);
+        let update = format!("UPDATE {} SET {KEY} = $2 WHERE {KEY} = $1", self.sql);
+        let all = [Bound { sql: &delete, params: &params[1..] }, Bound { sql: &update, params: &params }];
+        let results = connection.run_bound(&all, ROWS_BYTES_MAX).await.map_err(|e| self.failed("move", e))?;
+        self.rows = self.rows.saturating_sub(results.first().map_or(0, Vec::len) as u64);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// By DELETE, which readers that are under way do not see: TRUNCATE would empty the table for them too.
+    async fn clear(&mut self, connection: &mut Connection) -> Result<()> {
+        self.fold.clear();
+        connection.query(&format!("DELETE FROM {}", self.sql)).await.map_err(|e| self.failed("clear", e))?;
+        (self.rows, self.changed) = (0, true);
+        Ok(())
+    }
+
+    /// Writes what was folded.
+    async fn flush(&mut self, connection: &mut Connection, refusals: &mut Vec<Refusal>) -> Result<()> {
+        if self.fold.is_empty() {
+            return Ok(());
+        }
+        let Some(view) = self.view.clone() else { return Err(Error::bug("changes without a view")) };
+        let changes = self.fold.take();
+        self.changed = true;
+        let there = self.there(connection, &changes).await?;
+        let before = self.before(connection, &view, &changes, &there).await?;
+        self.grow(connection, &changes).await?;
+
+        let (mut deleted, mut inserted) = (Array::default(), Lines::default());
+        let mut deletes = 0;
+        let mut updates: HashMap<Vec<bool>, Update> = HashMap::new();
+        let mut fields = Fields::default();
+        for Folded { text, key, document } in changes {
+            let is_there = there.contains(&text);
+            let Some(document) = document else {
+                if is_there {
+                    deleted.push(Some(&text));
+                    deletes += 1;
+                }
+                continue;
+            };
+            let row = match self.row(&view, text, &key, &document, &before, &mut fields)? {
+                Ok(row) => row,
+                Err(refusal) => {
+                    refusals.push(refusal);
+                    continue;
+                }
+            };
+            if is_there {
+                let kept: Vec<bool> = row.cells.iter().map(|cell| matches!(cell, Cell::Kept)).collect();
+                let columns = 2 + row.places.len() + kept.len();
+                updates.entry(kept).or_insert_with(|| Update::new(columns)).push(&row);
+            } else {
+                line(&row, self.shape.layout, &mut inserted);
+            }
+        }
+        if deletes > 0 {
+            let sql = format!("DELETE FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
+            let params = [Some(deleted.text())];
+            self.run(connection, "delete from", &sql, &params).await?;
+            self.rows = self.rows.saturating_sub(deletes);
+        }
+        for (kept, update) in updates {
+            let (sql, params) = self.update(&view, &kept, update);
+            self.run(connection, "write to", &sql, &params).await?;
+        }
+        if inserted.rows > 0 {
+            let sql = format!("COPY {} ({}) FROM STDIN", self.sql, self.columns(&view).join(", "));
+            connection.copy_in(&sql, &inserted.bytes).await.map_err(|e| self.failed("write to", e))?;
+            self.rows += inserted.rows as u64;
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        connection: &mut Connection,
+        doing: &str,
+        sql: &str,
+        params: &[Option<String>],
+    ) -> Result<Vec<Row>> {
+        let mut results = connection
+            .run_bound(&[Bound { sql, params }], ROWS_BYTES_MAX)
+            .await
+            .map_err(|e| self.failed(doing, e))?;
+        Ok(results.pop().unwrap_or_default())
+    }
+
+    /// Which of the keys have a row.
+    async fn there(&self, connection: &mut Connection, changes: &[Folded]) -> Result<HashSet<String>> {
+        if self.rows == 0 {
+            return Ok(HashSet::new());
+        }
+        let sql = format!("SELECT {KEY} FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
+        let params = [Some(Array::of(changes.iter().map(|change| &*change.text)))];
+        let rows = self.run(connection, "read from", &sql, &params).await?;
+        Ok(rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
+    }
+
+    /// What the rows hold that partial documents are laid over.
+    async fn before(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+        changes: &[Folded],
+        there: &HashSet<String>,
+    ) -> Result<HashMap<String, Before>> {
+        let keys: Vec<&str> = (changes.iter())
+            .filter(|change| change.document.as_ref().is_some_and(Record::is_partial))
+            .map(|change| &*change.text)
+            .filter(|text| there.contains(*text))
+            .collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let places: String = (0..view.indexes.len()).map(|n| format!(", {}", place_column(n))).collect();
+        let sql = format!(
+            "SELECT {KEY}, {}{places} FROM {} WHERE {KEY} = ANY($1::text[])",
+            own_column(self.shape.layout),
+            self.sql
+        );
+        let rows = self.run(connection, "read from", &sql, &[Some(Array::of(keys))]).await?;
+        let mut before = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let mut cells = row.into_iter();
+            let Some(key) = cells.next().flatten() else { continue };
+            let text = cells.next().flatten();
+            let places = cells.map(|cell| cell.map(|hex| unhex(&hex)).transpose()).collect::<Result<_>>()?;
+            before.insert(key, Before { text, places });
+        }
+        Ok(before)
+    }
+
+    /// Adds a column for each field that has a value for the first time.
+    async fn grow(&mut self, connection: &mut Connection, changes: &[Folded]) -> Result<()> {
+        if self.shape.layout == Layout::Json {
+            return Ok(());
+        }
+        let mut added = Vec::new();
+        for document in changes.iter().filter_map(|change| change.document.as_ref()) {
+            for (name, value) in document.fields() {
+                let Some(kind) = Kind::of(value) else { continue };
+                if !self.shape.has(name) && self.shape.takes(name) {
+                    added.push(format!("ADD COLUMN {} {}", identifier(name), kind.sql()));
+                    self.shape.fields.push((name.into(), kind));
+                }
+            }
+        }
+        if !added.is_empty() {
+            let sql = format!("ALTER TABLE {} {}", self.sql, added.join(", "));
+            connection.query(&sql).await.map_err(|e| self.failed("add columns to", e))?;
+        }
+        Ok(())
+    }
+
+    fn row(
+        &self,
+        view: &View,
+        text: String,
+        key: &Key,
+        document: &Record,
+        before: &HashMap<String, Before>,
+        fields: &mut Fields,
+    ) -> Result<std::result::Result<Written, Refusal>> {
+        let before = before.get(&text);
+        let mut places = Vec::with_capacity(view.indexes.len());
+        for (n, index) in view.indexes.iter().enumerate() {
+            let stored = before.and_then(|before| before.places.get(n)?.as_deref());
+            let place =
+                place_of(index, key, document, stored)?.map(|place| [place.part, place.sort].concat());
+            places.push(place);
+        }
+        let (own, cells) = match self.shape.layout {
+            Layout::Json => (self.json(document, before)?, Vec::new()),
+            Layout::Hash => self.cells(document, before, fields)?,
+        };
+        let bytes = own.as_ref().map_or(0, String::len) + cells.iter().map(Cell::len).sum::<usize>();
+        if bytes > DOCUMENT_BYTES_MAX {
+            let reason = format!("the document has {bytes} bytes, the store takes {DOCUMENT_BYTES_MAX}");
+            return Ok(Err(self.refusal(text, reason)));
+        }
+        if self.shape.layout == Layout::Json && !own.as_deref().is_some_and(is_json) {
+            return Ok(Err(self.refusal(text, "the document is no JSON that the store takes".into())));
+        }
+        Ok(Ok(Written { text, rest: own, places, cells }))
+    }
+
+    /// The document as one JSON text.
+    fn json(&self, document: &Record, before: Option<&Before>) -> Result<Option<String>> {
+        let mut out = Vec::with_capacity(256);
+        if document.is_partial() {
+            let stored = before.and_then(|before| before.text.as_deref()).map(str::as_bytes);
+            write_merged(document, stored, &mut out)?;
+        } else {
+            document.write_json(&mut out);
+        }
+        let text = String::from_utf8(out).map_err(|e| Error::bug("a document is no text").with_cause(e))?;
+        Ok(Some(text))
+    }
+
+    /// The rest, and a cell per field of the shape.
+    fn cells(
+        &self,
+        document: &Record,
+        before: Option<&Before>,
+        fields: &mut Fields,
+    ) -> Result<(Option<String>, Vec<Cell>)> {
+        fields.learn(&self.shape, &document.names);
+        let mut cells: Vec<Cell> = self.shape.fields.iter().map(|_| Cell::Set(None)).collect();
+        let mut aside = Vec::new();
+        for (value, (name, column)) in document.values.iter().zip(document.names.iter().zip(&fields.columns))
+        {
+            match (value, column) {
+                (Value::Null, _) => {}
+                (Value::Unchanged, Some(column)) => cells[*column] = Cell::Kept,
+                (Value::Unchanged, None) => {}
+                (value, Some(column)) => match self.shape.fields[*column].1.cell(value) {
+                    Some(cell) => cells[*column] = Cell::Set(Some(cell)),
+                    None => rest::write(name, value, &mut aside),
+                },
+                (value, None) => rest::write(name, value, &mut aside),
+            }
+        }
+        if document.is_partial()
+            && let Some(stored) = before.and_then(|before| before.text.as_deref())
+        {
+            for field in json::fields(stored.as_bytes()) {
+                let field =
+                    field.map_err(|_| Error::corrupt("headwater_rest is not what Headwater writes there"))?;
+                let name = field.name();
+                let is_kept = (document.fields())
+                    .any(|(field, value)| value.is_unchanged() && field.as_bytes() == &*name);
+                if is_kept {
+                    rest::keep(&field, &mut aside);
+                }
+            }
+        }
+        Ok((rest::close(aside), cells))
+    }
+
+    /// The columns of a whole row, in the order of [`line`].
+    fn columns(&self, view: &View) -> Vec<String> {
+        let mut columns = vec![KEY.to_owned(), own_column(self.shape.layout).to_owned()];
+        columns.extend((0..view.indexes.len()).map(place_column));
+        columns.extend(self.shape.fields.iter().map(|(name, _)| identifier(name)));
+        columns
+    }
+
+    /// One statement for rows that keep the same columns.
+    fn update(&self, view: &View, kept: &[bool], update: Update) -> (String, Vec<Option<String>>) {
+        let columns = self.columns(view);
+        let types = (["text", "json"].into_iter())
+            .chain(view.indexes.iter().map(|_| "bytea"))
+            .chain(self.shape.fields.iter().map(|(_, kind)| kind.sql()));
+        let is_kept = |place: usize| {
+            (place.checked_sub(2 + view.indexes.len())).is_some_and(|field| kept.get(field) == Some(&true))
+        };
+        let (mut set, mut arrays, mut names, mut params) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (place, ((column, kind), array)) in columns.iter().zip(types).zip(update.arrays).enumerate() {
+            if is_kept(place) {
+                continue;
+            }
+            params.push(Some(array.text()));
+            arrays.push(format!("${}::{kind}[]", params.len()));
+            names.push(format!("c{place}"));
+            if place > 0 {
+                set.push(format!("{column} = v.c{place}"));
+            }
+        }
+        let sql = format!(
+            "UPDATE {} t SET {} FROM unnest({}) AS v({}) WHERE t.{KEY} = v.c0",
+            self.sql,
+            set.join(", "),
+            arrays.join(", "),
+            names.join(", ")
+        );
+        (sql, params)
+    }
+
+    fn refusal(&self, key: String, reason: String) -> Refusal {
+        let view = self.view.as_ref().map(|view| view.name.clone()).unwrap_or_default();
+        Refusal { view, key, reason }
+    }
+
+    fn failed(&self, doing: &str, error: Error) -> Error {
+        error.while_doing(format!("{doing} {}", self.sql))
+    }
+}
+
+impl Cell {
+    fn len(&self) -> usize {
+        match self {
+            Cell::Set(Some(text)) => text.len(),
+            Cell::Set(None) | Cell::Kept => 0,
+        }
+    }
+}
+
+/// Rows of one UPDATE, a column each.
+struct Update {
+    arrays: Vec<Array>,
+}
+
+impl Update {
+    fn new(columns: usize) -> Update {
+        Update { arrays: (0..columns).map(|_| Array::default()).collect() }
+    }
+
+    fn push(&mut self, row: &Written) {
+        let mut arrays = self.arrays.iter_mut();
+        each_cell(row, |cell| {
+            if let (Some(array), Cell::Set(text)) = (arrays.next(), cell) {
+                array.push(text.as_deref());
+            }
+        });
+    }
+}
+
+/// A whole row, in the order of [`Table::columns`]. What a partial document leaves is NULL where there was no row.
+fn line(row: &Written, layout: Layout, lines: &mut Lines) {
+    debug_assert!(layout == Layout::Hash || row.cells.is_empty());
+    each_cell(row, |cell| match cell {
+        Cell::Set(text) => lines.cell(text.as_deref()),
+        Cell::Kept => lines.cell(None),
+    });
+    lines.end();
+}
+
+fn each_cell(row: &Written, mut give: impl FnMut(&Cell)) {
+    give(&Cell::Set(Some(row.text.clone())));
+    give(&Cell::Set(row.rest.clone()));
+    for place in &row.places {
+        give(&Cell::Set(place.as_deref().map(bytea)));
+    }
+    row.cells.iter().for_each(give);
+}
+
+/// The column beside the key: the whole document, or what no column holds.
+fn own_column(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Json => DOCUMENT,
+        Layout::Hash => REST,
+    }
+}
+
+/// Which column each field of a document has; the same for all documents that share their names.
+#[derive(Default)]
+struct Fields {
+    names: Option<Names>,
+    columns: Vec<Option<usize>>,
+}
+
+impl Fields {
+    fn learn(&mut self, shape: &Shape, names: &Names) {
+        if self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names)) {
+            return;
+        }
+        let column = |name: &str| shape.fields.iter().position(|(field, _)| **field == *name);
+        self.columns = names.iter().map(|name| column(name)).collect();
+        self.names = Some(names.clone());
+    }
+}
+
+/// Where a document stands, over what the row remembers of the one before it.
+fn place_of(
+    index: &Index,
+    key: &Key,
+    document: &Record,
+    stored: Option<&[u8]>,
+) -> Result<Option<IndexPlace>> {
+    let Some(stored) = stored.filter(|_| document.is_partial()) else {
+        return index.place_over(key, document, None);
+    };
+    let mut sort = stored;
+    for _ in &index.by {
+        sort = cut_sort(sort, false)?.1;
+    }
+    let part = &stored[..stored.len() - sort.len()];
+    index.place_over(key, document, Some((part, sort)))
+}
+
+/// Reads `bytea` as the server prints it.
+pub(super) fn unhex(text: &str) -> Result<Vec<u8>> {
+    match Decode::Bytes.value(text.as_bytes()) {
+        Some(Value::Bytes(bytes)) => Ok(bytes.into_vec()),
+        _ => Err(Error::corrupt("a place in an index cannot be read")),
+    }
+}

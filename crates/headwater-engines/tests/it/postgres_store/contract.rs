@@ -1,0 +1,51 @@
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use headwater_model::{Layout, Store};
+use headwater_testkit::contract::store::{Subject, run};
+
+use super::{schema, server, store};
+use crate::store_promises;
+
+struct Schema {
+    layout: Layout,
+    name: Mutex<String>,
+}
+
+#[async_trait]
+impl Subject for Schema {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        let name = schema();
+        *self.name.lock().unwrap() = name.clone();
+        store(&name)
+    }
+
+    async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
+        Some(store(&self.name.lock().unwrap()))
+    }
+
+    async fn empty(&self, _: &Arc<dyn Store>) -> bool {
+        let name = self.name.lock().unwrap().clone();
+        server().psql(&format!("DROP SCHEMA {name} CASCADE; CREATE SCHEMA {name} AUTHORIZATION keeper"));
+        true
+    }
+
+    fn layouts(&self) -> Vec<Layout> {
+        vec![self.layout]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_as_columns_keep_it() {
+    run(&Schema { layout: Layout::Hash, name: Mutex::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_as_text_keep_it() {
+    run(&Schema { layout: Layout::Json, name: Mutex::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_transactions_are_kept() {
+    store_promises::all(|| store(&schema())).await;
+}
