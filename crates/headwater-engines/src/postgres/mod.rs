@@ -46,4 +46,4 @@ mod wire;
 
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
-pub use store::Store;
+pub use store::{Store, fits};

@@ -4,7 +4,6 @@
 #[derive(Default)]
 pub(super) struct Lines {
     pub bytes: Vec<u8>,
-    pub rows: usize,
     begun: bool,
 }
 
@@ -37,7 +36,6 @@ impl Lines {
     pub fn end(&mut self) {
         self.bytes.push(b'\n');
         self.begun = false;
-        self.rows += 1;
     }
 }
 

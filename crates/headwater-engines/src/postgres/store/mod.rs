@@ -35,6 +35,11 @@ use super::connection::Connection;
 use super::pool::{Lease, Pool};
 use super::sql;
 
+/// Why the store cannot hold a view, if so. Connects nowhere.
+pub fn fits(view: &View) -> Result<()> {
+    schema::fits(view)
+}
+
 /// Connections that answer, and those that write: one for the open step, one for whatever comes beside it.
 const READERS_MAX: usize = 8;
 const WRITERS_MAX: usize = 2;

@@ -209,13 +209,21 @@ async fn forget(connection: &mut Connection, schema: &Schema) -> Result<()> {
     Ok(())
 }
 
+/// Whether a table can have the view's name.
+pub(super) fn fits(view: &View) -> Result<()> {
+    let name = &*view.name;
+    if !name.starts_with(OWN) && name.len() <= NAME_BYTES_MAX && !name.contains('\0') {
+        return Ok(());
+    }
+    Err(Error::misconfigured(format!("no table can have the name of the view \"{name}\"")).with_remedy(
+        "rename the view: names have up to 63 bytes, and those that start with headwater_ are reserved",
+    ))
+}
+
 /// In one transaction: makes a view's table and the columns and indexes of its access patterns, unless they are there.
 pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: &View) -> Result<()> {
+    fits(view)?;
     let name = &*view.name;
-    if name.starts_with(OWN) || name.len() > NAME_BYTES_MAX || name.contains('\0') {
-        return Err(Error::misconfigured(format!("no table can have the name of the view \"{name}\""))
-            .with_remedy("rename the view: names have up to 63 bytes, and those that start with headwater_ are reserved"));
-    }
     let (quoted, table) = (&schema.quoted, schema.table(name));
     connection.query("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     connection.query(&lock_sql(schema)).await?;

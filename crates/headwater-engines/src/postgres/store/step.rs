@@ -1,8 +1,8 @@
 //! One step inside its SQL transaction: how changes become rows.
 //!
-//! A batch of changes is folded per view to one change per key. Which keys are there already is asked in one statement;
-//! rows that are new go in by COPY, the others by one UPDATE over arrays. Nobody else writes to these tables, so what was
-//! asked stays true until the step ends.
+//! A batch of changes is folded per view to one change per key. Which keys are there already is asked of all views in one go;
+//! then deletes, updates and new rows go to the server in another one, each a statement over arrays. Many new rows go by COPY.
+//! Nobody else writes to these tables, so what was asked stays true until the step ends.
 //!
 //! Invariant: `rows` of a view in memory is what its table has inside the open transaction; it is written with the
 //! position.
@@ -52,11 +52,24 @@ struct Table {
     fold: Fold,
 }
 
-/// A row that is written: what it holds in the columns of its table.
+struct Statement {
+    sql: String,
+    params: Vec<Option<String>>,
+}
+
+struct Copied {
+    sql: String,
+    rows: Lines,
+}
+
+/// So many new rows of a view are written by COPY: fewer are not worth a round trip of their own.
+const COPIED_ROWS: usize = 100;
+
+/// A row that is written: what it holds in the columns of its table, as the texts that the types read.
 struct Written {
     text: String,
     rest: Option<String>,
-    places: Vec<Option<Vec<u8>>>,
+    places: Vec<Option<String>>,
     /// One per field of the shape.
     cells: Vec<Cell>,
 }
@@ -127,8 +140,8 @@ impl Step {
                     view.name
                 ))
             })?;
-            if table.view.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &view)) {
-                table.flush(connection, &mut refusals).await?;
+            if table.view.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &view) && **known != *view) {
+                flush([&mut *table], connection, &mut refusals).await?;
                 table.view = Some(view);
             }
             match change {
@@ -139,9 +152,7 @@ impl Step {
                 ViewChange::Clear { .. } => table.clear(connection).await?,
             }
         }
-        for table in self.views.values_mut() {
-            table.flush(connection, &mut refusals).await?;
-        }
+        flush(self.views.values_mut(), connection, &mut refusals).await?;
         Ok(refusals)
     }
 
@@ -201,7 +212,7 @@ impl Table {
             let old_text = old.to_text();
             if old_text != text {
                 if document.is_partial() {
-                    self.flush(connection, refusals).await?;
+                    flush([&mut *self], connection, refusals).await?;
                     self.rename(connection, &old_text, &text).await?;
                 } else {
                     self.fold.delete(old_text, old);
@@ -232,32 +243,47 @@ impl Table {
         Ok(())
     }
 
-    /// Writes what was folded.
-    async fn flush(&mut self, connection: &mut Connection, refusals: &mut Vec<Refusal>) -> Result<()> {
-        if self.fold.is_empty() {
-            return Ok(());
+    /// What is asked before these changes are written: which of the keys have a row, and what the rows hold that partial
+    /// documents are laid over.
+    fn asks(&self, view: &View, changes: &[Folded]) -> Vec<Statement> {
+        if self.rows == 0 {
+            return Vec::new();
         }
-        let Some(view) = self.view.clone() else { return Err(Error::bug("changes without a view")) };
-        let changes = self.fold.take();
-        self.changed = true;
-        let there = self.there(connection, &changes).await?;
-        let before = self.before(connection, &view, &changes, &there).await?;
-        self.grow(connection, &changes).await?;
+        let of = |columns: &str, keys: String| {
+            let sql = format!("SELECT {columns} FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
+            Statement { sql, params: vec![Some(keys)] }
+        };
+        let mut asks = vec![of(KEY, Array::of(changes.iter().map(|change| &*change.text)))];
+        let is_partial = |change: &&Folded| change.document.as_ref().is_some_and(Record::is_partial);
+        let partial: Vec<&str> = changes.iter().filter(is_partial).map(|change| &*change.text).collect();
+        if !partial.is_empty() {
+            let places: String = (0..view.indexes.len()).map(|n| format!(", {}", place_column(n))).collect();
+            asks.push(of(&format!("{KEY}, {}{places}", own_column(self.shape.layout)), Array::of(partial)));
+        }
+        asks
+    }
 
-        let (mut deleted, mut inserted) = (Array::default(), Lines::default());
-        let mut deletes = 0;
-        let mut updates: HashMap<Vec<bool>, Update> = HashMap::new();
+    /// The statements that write changes, and the COPY of many new rows.
+    fn writes(
+        &mut self,
+        view: &View,
+        changes: Vec<Folded>,
+        there: &HashSet<String>,
+        before: &HashMap<String, Before>,
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<(Vec<Statement>, Option<Copied>)> {
+        let (mut deleted, mut inserted) = (Vec::new(), Vec::new());
+        let mut updates: HashMap<Vec<bool>, Arrays> = HashMap::new();
         let mut fields = Fields::default();
         for Folded { text, key, document } in changes {
             let is_there = there.contains(&text);
             let Some(document) = document else {
                 if is_there {
-                    deleted.push(Some(&text));
-                    deletes += 1;
+                    deleted.push(text);
                 }
                 continue;
             };
-            let row = match self.row(&view, text, &key, &document, &before, &mut fields)? {
+            let row = match self.row(view, text, &key, &document, before, &mut fields)? {
                 Ok(row) => row,
                 Err(refusal) => {
                     refusals.push(refusal);
@@ -266,87 +292,34 @@ impl Table {
             };
             if is_there {
                 let kept: Vec<bool> = row.cells.iter().map(|cell| matches!(cell, Cell::Kept)).collect();
-                let columns = 2 + row.places.len() + kept.len();
-                updates.entry(kept).or_insert_with(|| Update::new(columns)).push(&row);
+                updates.entry(kept).or_default().push(&row);
             } else {
-                line(&row, self.shape.layout, &mut inserted);
+                inserted.push(row);
             }
         }
-        if deletes > 0 {
+        self.changed = true;
+        self.rows = (self.rows + inserted.len() as u64).saturating_sub(deleted.len() as u64);
+        let mut statements = Vec::new();
+        if !deleted.is_empty() {
             let sql = format!("DELETE FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
-            let params = [Some(deleted.text())];
-            self.run(connection, "delete from", &sql, &params).await?;
-            self.rows = self.rows.saturating_sub(deletes);
+            statements
+                .push(Statement { sql, params: vec![Some(Array::of(deleted.iter().map(String::as_str)))] });
         }
-        for (kept, update) in updates {
-            let (sql, params) = self.update(&view, &kept, update);
-            self.run(connection, "write to", &sql, &params).await?;
+        for (kept, rows) in updates {
+            statements.push(self.update(view, &kept, rows));
         }
-        if inserted.rows > 0 {
-            let sql = format!("COPY {} ({}) FROM STDIN", self.sql, self.columns(&view).join(", "));
-            connection.copy_in(&sql, &inserted.bytes).await.map_err(|e| self.failed("write to", e))?;
-            self.rows += inserted.rows as u64;
+        if inserted.len() < COPIED_ROWS {
+            if !inserted.is_empty() {
+                let mut rows = Arrays::default();
+                inserted.iter().for_each(|row| rows.push(row));
+                statements.push(self.insert(view, rows));
+            }
+            return Ok((statements, None));
         }
-        Ok(())
-    }
-
-    async fn run(
-        &self,
-        connection: &mut Connection,
-        doing: &str,
-        sql: &str,
-        params: &[Option<String>],
-    ) -> Result<Vec<Row>> {
-        let mut results = connection
-            .run_bound(&[Bound { sql, params }], ROWS_BYTES_MAX)
-            .await
-            .map_err(|e| self.failed(doing, e))?;
-        Ok(results.pop().unwrap_or_default())
-    }
-
-    /// Which of the keys have a row.
-    async fn there(&self, connection: &mut Connection, changes: &[Folded]) -> Result<HashSet<String>> {
-        if self.rows == 0 {
-            return Ok(HashSet::new());
-        }
-        let sql = format!("SELECT {KEY} FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
-        let params = [Some(Array::of(changes.iter().map(|change| &*change.text)))];
-        let rows = self.run(connection, "read from", &sql, &params).await?;
-        Ok(rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
-    }
-
-    /// What the rows hold that partial documents are laid over.
-    async fn before(
-        &self,
-        connection: &mut Connection,
-        view: &View,
-        changes: &[Folded],
-        there: &HashSet<String>,
-    ) -> Result<HashMap<String, Before>> {
-        let keys: Vec<&str> = (changes.iter())
-            .filter(|change| change.document.as_ref().is_some_and(Record::is_partial))
-            .map(|change| &*change.text)
-            .filter(|text| there.contains(*text))
-            .collect();
-        if keys.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let places: String = (0..view.indexes.len()).map(|n| format!(", {}", place_column(n))).collect();
-        let sql = format!(
-            "SELECT {KEY}, {}{places} FROM {} WHERE {KEY} = ANY($1::text[])",
-            own_column(self.shape.layout),
-            self.sql
-        );
-        let rows = self.run(connection, "read from", &sql, &[Some(Array::of(keys))]).await?;
-        let mut before = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let mut cells = row.into_iter();
-            let Some(key) = cells.next().flatten() else { continue };
-            let text = cells.next().flatten();
-            let places = cells.map(|cell| cell.map(|hex| unhex(&hex)).transpose()).collect::<Result<_>>()?;
-            before.insert(key, Before { text, places });
-        }
-        Ok(before)
+        let sql = format!("COPY {} ({}) FROM STDIN", self.sql, self.columns(view).join(", "));
+        let mut rows = Lines::default();
+        inserted.iter().for_each(|row| line(row, &mut rows));
+        Ok((statements, Some(Copied { sql, rows })))
     }
 
     /// Adds a column for each field that has a value for the first time.
@@ -384,8 +357,8 @@ impl Table {
         let mut places = Vec::with_capacity(view.indexes.len());
         for (n, index) in view.indexes.iter().enumerate() {
             let stored = before.and_then(|before| before.places.get(n)?.as_deref());
-            let place =
-                place_of(index, key, document, stored)?.map(|place| [place.part, place.sort].concat());
+            let place = place_of(index, key, document, stored)?;
+            let place = place.map(|place| bytea(&[place.part, place.sort].concat()));
             places.push(place);
         }
         let (own, cells) = match self.shape.layout {
@@ -464,20 +437,21 @@ impl Table {
         columns
     }
 
+    /// The types of these columns.
+    fn types(&self, view: &View) -> impl Iterator<Item = &'static str> {
+        (["text", "json"].into_iter())
+            .chain(std::iter::repeat_n("bytea", view.indexes.len()))
+            .chain(self.shape.fields.iter().map(|(_, kind)| kind.sql()))
+    }
+
     /// One statement for rows that keep the same columns.
-    fn update(&self, view: &View, kept: &[bool], update: Update) -> (String, Vec<Option<String>>) {
-        let columns = self.columns(view);
-        let types = (["text", "json"].into_iter())
-            .chain(view.indexes.iter().map(|_| "bytea"))
-            .chain(self.shape.fields.iter().map(|(_, kind)| kind.sql()));
+    fn update(&self, view: &View, kept: &[bool], rows: Arrays) -> Statement {
         let is_kept = |place: usize| {
-            (place.checked_sub(2 + view.indexes.len())).is_some_and(|field| kept.get(field) == Some(&true))
+            place.checked_sub(2 + view.indexes.len()).is_some_and(|field| kept.get(field) == Some(&true))
         };
         let (mut set, mut arrays, mut names, mut params) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (place, ((column, kind), array)) in columns.iter().zip(types).zip(update.arrays).enumerate() {
-            if is_kept(place) {
-                continue;
-            }
+        let columns = self.columns(view).into_iter().zip(self.types(view)).zip(rows.0);
+        for (place, ((column, kind), array)) in columns.enumerate().filter(|(place, _)| !is_kept(*place)) {
             params.push(Some(array.text()));
             arrays.push(format!("${}::{kind}[]", params.len()));
             names.push(format!("c{place}"));
@@ -492,7 +466,19 @@ impl Table {
             arrays.join(", "),
             names.join(", ")
         );
-        (sql, params)
+        Statement { sql, params }
+    }
+
+    fn insert(&self, view: &View, rows: Arrays) -> Statement {
+        let arrays: Vec<String> =
+            self.types(view).enumerate().map(|(place, kind)| format!("${}::{kind}[]", place + 1)).collect();
+        let sql = format!(
+            "INSERT INTO {} ({}) SELECT * FROM unnest({})",
+            self.sql,
+            self.columns(view).join(", "),
+            arrays.join(", ")
+        );
+        Statement { sql, params: rows.0.into_iter().map(|array| Some(array.text())).collect() }
     }
 
     fn refusal(&self, key: String, reason: String) -> Refusal {
@@ -514,43 +500,105 @@ impl Cell {
     }
 }
 
-/// Rows of one UPDATE, a column each.
-struct Update {
-    arrays: Vec<Array>,
-}
+/// Rows of one statement, an array per column.
+#[derive(Default)]
+struct Arrays(Vec<Array>);
 
-impl Update {
-    fn new(columns: usize) -> Update {
-        Update { arrays: (0..columns).map(|_| Array::default()).collect() }
-    }
-
+impl Arrays {
     fn push(&mut self, row: &Written) {
-        let mut arrays = self.arrays.iter_mut();
-        each_cell(row, |cell| {
-            if let (Some(array), Cell::Set(text)) = (arrays.next(), cell) {
-                array.push(text.as_deref());
+        let mut place = 0;
+        each_cell(row, |text| {
+            if self.0.len() == place {
+                self.0.push(Array::default());
             }
+            self.0[place].push(text);
+            place += 1;
         });
     }
 }
 
-/// A whole row, in the order of [`Table::columns`]. What a partial document leaves is NULL where there was no row.
-fn line(row: &Written, layout: Layout, lines: &mut Lines) {
-    debug_assert!(layout == Layout::Hash || row.cells.is_empty());
-    each_cell(row, |cell| match cell {
-        Cell::Set(text) => lines.cell(text.as_deref()),
-        Cell::Kept => lines.cell(None),
-    });
+/// A whole row, in the order of [`Table::columns`].
+fn line(row: &Written, lines: &mut Lines) {
+    each_cell(row, |text| lines.cell(text));
     lines.end();
 }
 
-fn each_cell(row: &Written, mut give: impl FnMut(&Cell)) {
-    give(&Cell::Set(Some(row.text.clone())));
-    give(&Cell::Set(row.rest.clone()));
+/// What a partial document leaves as it is comes as NULL: that is what it is where there was no row, and nobody looks at it where
+/// there is one.
+fn each_cell(row: &Written, mut give: impl FnMut(Option<&str>)) {
+    give(Some(&row.text));
+    give(row.rest.as_deref());
     for place in &row.places {
-        give(&Cell::Set(place.as_deref().map(bytea)));
+        give(place.as_deref());
     }
-    row.cells.iter().for_each(give);
+    for cell in &row.cells {
+        match cell {
+            Cell::Set(text) => give(text.as_deref()),
+            Cell::Kept => give(None),
+        }
+    }
+}
+
+/// Writes what was folded in these tables.
+async fn flush(
+    tables: impl IntoIterator<Item = &mut Table>,
+    connection: &mut Connection,
+    refusals: &mut Vec<Refusal>,
+) -> Result<()> {
+    let mut works = Vec::new();
+    let mut asked = Vec::new();
+    for table in tables {
+        if table.fold.is_empty() {
+            continue;
+        }
+        let Some(view) = table.view.clone() else { return Err(Error::bug("changes without a view")) };
+        let changes = table.fold.take();
+        let asks = table.asks(&view, &changes);
+        works.push((table, view, changes, asks.len()));
+        asked.extend(asks);
+    }
+    let mut answers = run(connection, &asked).await?.into_iter();
+    let (mut statements, mut copies) = (Vec::new(), Vec::new());
+    for (table, view, changes, asks) in works {
+        let mut answer = |ask: usize| if asks > ask { answers.next() } else { None };
+        let there: HashSet<String> =
+            (answer(0).unwrap_or_default().into_iter()).filter_map(|mut row| row.pop().flatten()).collect();
+        let before = befores(answer(1).unwrap_or_default())?;
+        table.grow(connection, &changes).await?;
+        let (more, copy) = table.writes(&view, changes, &there, &before, refusals)?;
+        statements.extend(more);
+        copies.extend(copy);
+    }
+    run(connection, &statements).await?;
+    for copy in copies {
+        let copied = connection.copy_in(&copy.sql, &copy.rows.bytes).await;
+        copied.map_err(|error| error.while_doing("write to the store"))?;
+    }
+    Ok(())
+}
+
+/// Sends statements at once, and returns the rows of each.
+async fn run(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<Vec<Row>>> {
+    if statements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bound: Vec<Bound<'_>> =
+        statements.iter().map(|statement| Bound { sql: &statement.sql, params: &statement.params }).collect();
+    let results = connection.run_bound(&bound, ROWS_BYTES_MAX).await;
+    results.map_err(|error| error.while_doing("write to the store"))
+}
+
+/// What rows hold, by key.
+fn befores(rows: Vec<Row>) -> Result<HashMap<String, Before>> {
+    let mut before = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let mut cells = row.into_iter();
+        let Some(key) = cells.next().flatten() else { continue };
+        let text = cells.next().flatten();
+        let places = cells.map(|cell| cell.map(|hex| unhex(&hex)).transpose()).collect::<Result<_>>()?;
+        before.insert(key, Before { text, places });
+    }
+    Ok(before)
 }
 
 /// The column beside the key: the whole document, or what no column holds.
