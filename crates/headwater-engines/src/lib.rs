@@ -6,6 +6,7 @@
 
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+pub mod engine;
 #[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 mod entries;
 #[cfg(feature = "falkordb")]
@@ -43,5 +44,19 @@ mod stored_json;
     feature = "sqlite"
 ))]
 mod walk;
+
+// What each engine says of itself is known whether it is built in or not.
+#[path = "dynamodb/engine.rs"]
+mod declared_dynamodb;
+#[path = "falkordb/engine.rs"]
+mod declared_falkordb;
+#[path = "memory/engine.rs"]
+mod declared_memory;
+#[path = "postgres/engine.rs"]
+mod declared_postgres;
+#[path = "redis/engine.rs"]
+mod declared_redis;
+#[path = "sqlite/engine.rs"]
+mod declared_sqlite;
 
 pub use registry::{fits, source, store};

@@ -6,6 +6,7 @@ use headwater_model::exam::{Check, Examine};
 use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Source, Store, View};
 
+use crate::engine::Engine;
 use crate::sandbox::{Folder, SandboxSource, SandboxStore};
 
 /// The source that `section.url` names. Parses settings, does not connect.
@@ -15,7 +16,7 @@ pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
         "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Source::new(section)?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::sqlite::Source::new(section)?)),
-        other => Err(unknown("source", other, SOURCES)),
+        other => Err(unknown(Role::Source, other)),
     }
 }
 
@@ -34,13 +35,9 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Store::new(section)?)),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
-        #[cfg(not(feature = "dynamodb"))]
-        "dynamodb" => Err(left_out("store", "dynamodb")),
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => crate::falkordb::store(section),
-        #[cfg(not(feature = "falkordb"))]
-        "falkordb" | "falkordbs" => Err(left_out("store", "falkordb")),
-        other => Err(unknown("store", other, STORES)),
+        other => Err(unknown(Role::Store, other)),
     }
 }
 
@@ -49,6 +46,8 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
     match scheme(section.url.reveal()) {
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => crate::graph::fits(&section.name, view),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => crate::postgres::fits(view),
         _ => {
             let _ = view;
             Ok(())
@@ -74,35 +73,48 @@ pub fn checks() -> Vec<&'static Check> {
     checks
 }
 
-/// URL schemes of sources that this build knows.
-const SOURCES: &[&str] = &[
-    #[cfg(feature = "postgres")]
-    "postgres:",
-    #[cfg(feature = "sqlite")]
-    "sqlite:",
-];
-
-/// URL schemes of stores that this build knows.
-const STORES: &[&str] = &[
-    #[cfg(feature = "redis")]
-    "redis:",
-    #[cfg(feature = "redis")]
-    "rediss:",
-    #[cfg(feature = "postgres")]
-    "postgres:",
-    #[cfg(feature = "sqlite")]
-    "sqlite:",
-    #[cfg(feature = "memory")]
-    "memory:",
-    #[cfg(feature = "dynamodb")]
-    "dynamodb:",
-    #[cfg(feature = "falkordb")]
-    "falkordb:",
-];
+/// All engines, built in or not.
+pub fn engines() -> Vec<Engine> {
+    vec![
+        crate::declared_postgres::ENGINE,
+        crate::declared_sqlite::ENGINE,
+        crate::declared_redis::ENGINE,
+        crate::declared_dynamodb::ENGINE,
+        crate::declared_falkordb::ENGINE,
+        crate::declared_memory::ENGINE,
+    ]
+}
 
 /// The schemes of stores that this build can keep.
 pub fn store_schemes() -> Vec<&'static str> {
-    STORES.iter().map(|scheme| scheme.trim_end_matches(':')).collect()
+    Role::Store
+        .engines()
+        .filter(|engine| engine.built_in)
+        .flat_map(|engine| engine.schemes)
+        .copied()
+        .collect()
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Source,
+    Store,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Role::Source => "source",
+            Role::Store => "store",
+        }
+    }
+
+    fn engines(self) -> impl Iterator<Item = Engine> {
+        engines().into_iter().filter(move |engine| match self {
+            Role::Source => engine.source.is_some(),
+            Role::Store => engine.store.is_some(),
+        })
+    }
 }
 
 /// A source for a sandbox: a server if one is installed and wanted, or else a file.
@@ -151,14 +163,19 @@ fn scheme(url: &str) -> &str {
     url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
-/// The engine is there, but this build does without it.
-#[cfg(any(not(feature = "dynamodb"), not(feature = "falkordb")))]
-fn left_out(role: &str, feature: &str) -> Error {
-    Error::misconfigured(format!("this build has no engine for a {role} with the URL scheme \"{feature}:\""))
-        .with_remedy(format!("build with --features {feature}"))
-}
-
-fn unknown(role: &str, scheme: &str, known: &[&str]) -> Error {
-    Error::misconfigured(format!("no engine for a {role} with the URL scheme \"{scheme}:\""))
+/// No engine of the role has the scheme, or this build does without it.
+fn unknown(role: Role, scheme: &str) -> Error {
+    let word = role.word();
+    if let Some(engine) = role.engines().find(|engine| !engine.built_in && engine.schemes.contains(&scheme)) {
+        return Error::misconfigured(format!(
+            "this build has no engine for a {word} with the URL scheme \"{scheme}:\""
+        ))
+        .with_remedy(format!("build with --features {}", engine.feature));
+    }
+    let known: Vec<String> = (role.engines())
+        .filter(|engine| engine.built_in)
+        .filter_map(|engine| engine.schemes.first().map(|scheme| format!("{scheme}:")))
+        .collect();
+    Error::misconfigured(format!("no engine for a {word} with the URL scheme \"{scheme}:\""))
         .with_remedy(format!("use one of {}", known.join(", ")))
 }

@@ -7,6 +7,7 @@ mod answers;
 mod contract;
 #[cfg(feature = "dynamodb")]
 mod dynamodb_store;
+mod engines;
 #[cfg(feature = "falkordb")]
 mod falkordb_store;
 #[cfg(feature = "memory")]

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod doctor;
 mod drill;
+mod engines;
 mod failure;
 mod file;
 mod heal;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Args),
     /// Print the effective file: defaults filled in, secrets hidden.
     Config,
+    /// List the engines: what each may be used for, and what it promises.
+    Engines(engines::Args),
     /// Choose engines for the file's access patterns: what they cost per month, how they fail over, and why these.
     Plan(plan::Args),
     /// Find what erodes the running engines, with the exact remedy: indexes, vacuum, locks, slots, settings, rights.
@@ -91,6 +94,7 @@ async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Init(init) => init::run(init, &args.file).await,
         Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
+        Command::Engines(list) => engines::run(&list),
         Command::Plan(plan) => plan::run(plan, &args.file).await,
         Command::Doctor(doctor) => doctor::run(doctor, &args.file).await,
         Command::Run(run) => run::run(run, &args.file).await,

@@ -14,7 +14,7 @@ use headwater_model::file::{Setting, StoreSection};
 use headwater_testkit::Postgres;
 
 /// One server for all of them. It ends with the process.
-fn server() -> &'static Postgres {
+pub fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = Postgres::start();

@@ -1,0 +1,21 @@
+//! What DynamoDB says of itself.
+
+use headwater_model::{Layout, Promise};
+
+use crate::engine::{AsStore, Engine, Pattern};
+
+pub const ENGINE: Engine = Engine {
+    name: "Amazon DynamoDB",
+    stands_for: "DynamoDB",
+    schemes: &["dynamodb"],
+    feature: "dynamodb",
+    built_in: cfg!(feature = "dynamodb"),
+    page: "dynamodb.md",
+    source: None,
+    store: Some(AsStore {
+        promise: Promise::Key,
+        except: None,
+        layouts: &[Layout::Hash, Layout::Json],
+        answers: Pattern::ALL,
+    }),
+};
