@@ -55,9 +55,8 @@ impl Allowance {
     /// Whether `more` may be put right too, of about `of` documents. If not, it is noted, and nothing is from then on.
     pub fn admits(&mut self, comparison: &mut Comparison, more: usize, of: u64) -> Result<bool> {
         let Some(share) = self.share else { return Ok(false) };
-        let allowed = ((share * of as f64) as u64).max(REPAIRED_ANYWAY);
         // All that drifted so far is counted, so that a stop is the same however the keys came in.
-        let fits = !comparison.repair_stopped && comparison.drift() + more as u64 <= allowed;
+        let fits = !comparison.repair_stopped && comparison.drift() + more as u64 <= most(share, of);
         comparison.repair_stopped |= !fits;
         if !fits {
             return Ok(false);
@@ -92,6 +91,14 @@ impl Allowance {
             return self.heal.describe(&self.part, Action::Repair, evidence);
         }
         Ok(())
+    }
+}
+
+/// Of about `of` documents. That number may be an old estimate: whoever lets all of them be put right is never stopped by it.
+fn most(share: f64, of: u64) -> u64 {
+    match share < 1.0 {
+        true => ((share * of as f64) as u64).max(REPAIRED_ANYWAY),
+        false => u64::MAX,
     }
 }
 
@@ -180,5 +187,19 @@ impl Verifier {
             sleep(PAUSE).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_an_estimate_and_all_is_all() {
+        assert_eq!(most(0.01, 1_000_000), 10_000);
+        assert_eq!(most(0.01, 50), REPAIRED_ANYWAY);
+        // A table that grew since it was counted, or never was.
+        assert!(most(1.0, 300) >= 1_800);
+        assert_eq!(most(1.0, 0), u64::MAX);
     }
 }

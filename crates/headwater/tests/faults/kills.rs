@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_testkit::eventually;
 
@@ -105,7 +105,9 @@ pub async fn in_a_repair(world: &mut World) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let asked = Instant::now();
     while many(world, "EXISTS") == 0 {
+        assert!(asked.elapsed() < PATIENCE, "nothing is put right\n{}", leader.log_tail());
         if verify.try_wait().unwrap().is_some() {
             let said = verify.wait_with_output().unwrap().stdout;
             panic!("nothing was put right: {}", String::from_utf8_lossy(&said));
