@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Error, Key, Record, Result, View};
+use headwater_model::{Astray, Error, IndexEntry, IndexPlace, Key, Record, Result, Standing, View};
 
 /// A document's place in one index: the bytes of its part, then the bytes it is sorted by there. No part's bytes are the
 /// beginning of another's, so the two together sort by part first.
@@ -27,7 +27,68 @@ impl Entry {
     }
 }
 
+impl From<&IndexEntry> for Entry {
+    fn from(entry: &IndexEntry) -> Entry {
+        let place = &entry.place;
+        let part_len = u32::try_from(place.part.len()).unwrap_or(u32::MAX);
+        Entry { index: entry.index, part_len, bytes: [&place.part[..], &place.sort].concat().into() }
+    }
+}
+
+/// What is not as it should, of a document that remembers these entries; `has` says whether an entry is in its index.
+pub(crate) fn astray(
+    standing: &Standing,
+    remembered: &[Entry],
+    mut has: impl FnMut(&IndexEntry) -> bool,
+) -> Astray {
+    let should: Vec<Entry> = standing.should.iter().map(Entry::from).collect();
+    let mut of = |entries: &[IndexEntry], wanted: bool| {
+        let all = entries.iter().enumerate();
+        all.filter(|(_, entry)| has(entry) == wanted).map(|(number, _)| number).collect()
+    };
+    Astray {
+        lacks: of(&standing.should, false),
+        strays: of(&standing.should_not, true),
+        misremembers: without(&should, remembered).next().is_some()
+            || without(remembered, &should).next().is_some(),
+    }
+}
+
+/// The place that these bytes of an entry are.
+#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
+pub(crate) fn cut(view: &View, index: u16, bytes: &[u8]) -> IndexPlace {
+    match view.indexes.get(usize::from(index)) {
+        Some(index) => index.cut(bytes),
+        None => IndexPlace { part: Vec::new(), sort: bytes.to_vec() },
+    }
+}
+
+/// Where a page of entries ended, as text.
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+pub(crate) fn cursor(index: u16, bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{index} {hex}")
+}
+
+#[cfg(any(feature = "memory", feature = "sqlite"))]
+pub(crate) fn read_cursor(text: &str) -> Result<(u16, Vec<u8>)> {
+    let read = || {
+        let (index, hex) = text.split_once(' ')?;
+        Some((index.parse().ok()?, read_hex(hex)?))
+    };
+    read().ok_or_else(|| Error::bug("the cursor of a list of entries is not one of ours"))
+}
+
+/// Bytes that were written as two digits each.
+#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
 /// The entries of a document that is put over one with the entries `stored`.
+#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
 pub(crate) fn of(view: &View, key: &Key, document: &Record, stored: &[Entry]) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(view.indexes.len());
     for (number, index) in view.indexes.iter().enumerate() {

@@ -7,7 +7,13 @@
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod engine;
-#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "memory",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
 mod entries;
 #[cfg(feature = "falkordb")]
 pub mod falkordb;

@@ -521,7 +521,7 @@ impl Applier {
             mend.done(0, Vec::new());
             return Ok(());
         };
-        let count = gone.len() as u64;
+        let (count, strays) = (gone.len() as u64, std::mem::take(&mut mend.strays));
         // A part is given nothing but by its readers: what is wrong in it leaves it.
         if self.keepers.drop_keys(&gone) {
             come.clear();
@@ -530,10 +530,14 @@ impl Applier {
         let mut spoken_of = self.refused.spoken_of(&gone);
         spoken_of.extend(self.refused.spoken_of(&come));
         let mut open = self.store.begin(self.epoch, *stored).await?;
-        for changes in [std::mem::take(&mut gone), come] {
-            if !changes.is_empty() {
-                refused.extend(open.write(changes).await?);
-            }
+        if !gone.is_empty() {
+            refused.extend(open.write(std::mem::take(&mut gone)).await?);
+        }
+        if !strays.is_empty() {
+            open.unplace(&mend.view, &strays).await?;
+        }
+        if !come.is_empty() {
+            refused.extend(open.write(come).await?);
         }
         self.settle(spoken_of, &refused)?;
         self.quarantine(&refused, held.offset)?;

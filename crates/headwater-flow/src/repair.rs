@@ -6,12 +6,13 @@
 //!
 //! Invariant: only the store's own applier writes, between two of its steps, at its own position and epoch. Documents are brought
 //! to exactly that position first, along the journal, so a mend is never older than what the store shows, and repeating it
-//! changes nothing. Each document is taken away and put again within one atomic step: so its places in indexes are made anew too.
+//! changes nothing. Each document is taken away and put again within one atomic step: so its places in indexes are made anew too, and
+//! what else was found there of it goes in between.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{Error, Offset, Refusal, Result, View, ViewChange};
+use headwater_model::{Error, Listed, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mapping::Mapper;
@@ -24,6 +25,8 @@ const WAITING_MAX: usize = 4;
 pub(crate) struct Mend {
     pub view: Arc<View>,
     pub page: Page,
+    /// What goes from the view's indexes, of documents of the page or of nobody.
+    pub strays: Vec<Listed>,
     done: oneshot::Sender<Mended>,
 }
 
@@ -50,11 +53,17 @@ impl Menders {
 
     /// Has a page's documents written to a store. `Transient` if its applier began anew meanwhile: nothing is lost by asking
     /// again.
-    pub async fn mend(&self, store: &str, view: &Arc<View>, page: Page) -> Result<Mended> {
+    pub async fn mend(
+        &self,
+        store: &str,
+        view: &Arc<View>,
+        page: Page,
+        strays: Vec<Listed>,
+    ) -> Result<Mended> {
         let again = || Error::transient(format!("store `{store}` is not in step: nothing was put right"));
         let sender = self.0.get(store).ok_or_else(again)?;
         let (done, answer) = oneshot::channel();
-        let mend = Mend { view: Arc::clone(view), page, done };
+        let mend = Mend { view: Arc::clone(view), page, strays, done };
         sender.send(mend).await.map_err(|_| again())?;
         answer.await.map_err(|_| again())
     }
@@ -66,7 +75,18 @@ impl Mend {
         if self.page.offset > at {
             return None;
         }
+        if self.page.entries.is_empty() {
+            return Some((Vec::new(), Vec::new()));
+        }
         roll(mapper, &self.view, self.page.offset).ok()?.to(at, &mut self.page).ok()?;
+        let page = &self.page;
+        let is_known = |stray: &Listed| match stray {
+            Listed::Entry(stray) => {
+                page.entries.iter().any(|e| e.text == stray.key && e.should != Should::Unknown)
+            }
+            Listed::Foreign(_) => true,
+        };
+        self.strays.retain(is_known);
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for entry in &self.page.entries {
             let (view, key) = (Arc::clone(&self.view), entry.key.clone());

@@ -52,7 +52,10 @@ pub use param::{BadParam, read_key};
 pub use position::{Epoch, Lineage, Offset, Position};
 pub use secret::Secret;
 pub use source::{Follow, Source};
-pub use store::{Apply, Consumed, Held, Promise, Refusal, Store, StoreFacts, Stored, StoredBody, ViewChange};
+pub use store::{
+    Apply, Astray, Consumed, Held, IndexEntry, Listed, Promise, Refusal, Standing, Store, StoreFacts, Stored,
+    StoredBody, ViewChange,
+};
 pub use sum::Sum;
 pub use table::{
     Catalogued, Column, ColumnRevision, ColumnType, Reshaped, Revision, Table, TableId, TableName,

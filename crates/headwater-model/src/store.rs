@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, Epoch, Key, Offset, Position, Read, Record, Result, Risk, View, ViewId};
+use crate::{
+    Answer, AnswerMoment, Epoch, IndexPlace, Key, Offset, Position, Read, Record, Result, Risk, View, ViewId,
+};
 
 /// What a store shows of a source transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,45 @@ pub enum StoredBody {
     Fields(Vec<(String, Vec<u8>)>),
 }
 
+/// A document's entry in an index of its view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexEntry {
+    /// Which of [`View::indexes`].
+    pub index: u16,
+    pub place: IndexPlace,
+    /// [`Key::to_text`].
+    pub key: Box<str>,
+}
+
+/// What lies in an index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listed {
+    Entry(IndexEntry),
+    /// What can be no document's entry, wherever that stood: in the store's own words, for [`Apply::unplace`].
+    Foreign(Box<[u8]>),
+}
+
+/// Where a document should stand in the indexes of its view, and nowhere else; and where it perhaps stands all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// [`Key::to_text`].
+    pub key: Box<str>,
+    pub should: Vec<IndexEntry>,
+    pub should_not: Vec<IndexEntry>,
+}
+
+/// What is not as a [`Standing`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Astray {
+    /// Of [`Standing::should`]: those that the index lacks, by number.
+    pub lacks: Vec<usize>,
+    /// Of [`Standing::should_not`]: those that the index has.
+    pub strays: Vec<usize>,
+    /// The store remembers other places of the document than it should: from there it takes away what is not there, and leaves
+    /// what is.
+    pub misremembers: bool,
+}
+
 /// An engine that holds views. One value serves one store of the file; methods may be called concurrently, but only
 /// one [`Apply`] is open at a time.
 #[async_trait]
@@ -156,6 +197,19 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<(Vec<String>, Option<String>)>;
 
+    /// As [`Store::scan`], but what lies in the view's indexes, whether the documents know of it or not: about `limit` of it. A store
+    /// that believes an entry only where the document remembers it lists nothing: there no stray changes an answer.
+    async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)>;
+
+    /// Whether documents stand where they should in the indexes of their view, at one moment; one answer for each that is asked.
+    /// `OutOfStep` if the store is empty.
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)>;
+
     /// How many documents the view has; may be an estimate while writes go on.
     async fn rows(&self, view: &View) -> Result<u64>;
 
@@ -170,6 +224,10 @@ pub trait Apply: Send {
     /// Adds changes in order. May be called often for one step that is larger than memory: a store with
     /// [`Promise::Transaction`] holds them back from readers until `commit`.
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>>;
+
+    /// Takes entries out of the view's indexes, whatever the documents remember, before what is written next. For documents that
+    /// this step has deleted, and that nothing of it has put since.
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()>;
 
     /// Makes data and position visible and as durable as the engine is configured to be. An error may mean that it took
     /// effect (a lost reply): the caller asks [`Store::held`] before it tries again; a replay changes nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sort::{cut_sort, read_sort, write_sort};
-use crate::{Key, Record, Result, TableName, Value};
+use crate::{IndexEntry, Key, Record, Result, TableName, Value};
 
 /// A view's name: the `x` of `[views.x]`.
 pub type ViewId = Box<str>;
@@ -196,6 +196,16 @@ impl View {
         self.layout.unwrap_or(if flat { Layout::Hash } else { Layout::Json })
     }
 
+    /// Where a document stands in the view's indexes.
+    pub fn entries(&self, key: &Key, document: &Record) -> Vec<IndexEntry> {
+        let text: Box<str> = key.to_text().into();
+        let placed = self.indexes.iter().zip(0..).filter_map(|(index, number)| {
+            let place = index.place(key, document)?;
+            Some(IndexEntry { index: number, place, key: text.clone() })
+        });
+        placed.collect()
+    }
+
     /// How the store holds part of the view, if it does.
     pub fn part(&self, store: &str) -> Option<&Part> {
         self.parts.iter().find(|part| *part.store == *store)
@@ -297,6 +307,61 @@ impl Index {
             write_sort(value, false, &mut part);
         }
         Some(part)
+    }
+
+    /// A place whose two parts were written one behind the other. What cannot be read is all in [`IndexPlace::sort`].
+    pub fn cut(&self, bytes: &[u8]) -> IndexPlace {
+        let mut rest = bytes;
+        for _ in &self.by {
+            let Ok((_, behind)) = cut_sort(rest, false) else {
+                rest = bytes;
+                break;
+            };
+            rest = behind;
+        }
+        let (part, sort) = bytes.split_at(bytes.len() - rest.len());
+        IndexPlace { part: part.to_vec(), sort: sort.to_vec() }
+    }
+
+    /// The index as people call it: `by customer_id in the order total desc`.
+    pub fn describe(&self) -> String {
+        let order = self.order.iter().map(|order| match order.descending {
+            true => format!("{} desc", order.column),
+            false => order.column.to_string(),
+        });
+        let (by, order) = (self.by.join(", "), order.collect::<Vec<_>>().join(", "));
+        match (by.is_empty(), order.is_empty()) {
+            (true, true) => "by key".to_owned(),
+            (false, true) => format!("by {by}"),
+            (true, false) => format!("in the order {order}"),
+            (false, false) => format!("by {by} in the order {order}"),
+        }
+    }
+
+    /// The values that a place is made of, without the key, for people: `customer_id 7, total 12.5`.
+    pub fn tell(&self, place: &IndexPlace) -> String {
+        let mut told = Vec::with_capacity(self.by.len() + self.order.len());
+        let mut read = || -> Result<()> {
+            let mut rest = &place.part[..];
+            for name in &self.by {
+                let (value, behind) = read_sort(rest, false)?;
+                told.push(format!("{name} {}", value.to_text()));
+                rest = behind;
+            }
+            rest = &place.sort[..];
+            for Order { column, descending } in &self.order {
+                let (value, behind) = read_sort(rest, *descending)?;
+                let value = if value.is_null() { "NULL".to_owned() } else { value.to_text() };
+                told.push(format!("{column} {value}"));
+                rest = behind;
+            }
+            Ok(())
+        };
+        match read() {
+            Ok(()) if told.is_empty() => "its key".to_owned(),
+            Ok(()) => told.join(", "),
+            Err(_) => "bytes that no values are written as".to_owned(),
+        }
     }
 
     /// The values that bytes of [`IndexPlace::sort`] were made of: of `order`, then of the key's `key_len` columns.

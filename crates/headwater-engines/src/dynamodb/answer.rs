@@ -10,15 +10,16 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{
-    Answer, AnswerMoment, Error, Found, Key, RangeRead, Reached, Read, Result, Stored as Document,
-    StoredBody, View, ViewId, WalkRead,
+    Answer, AnswerMoment, Astray, Error, Found, Key, RangeRead, Reached, Read, Result, Standing,
+    Stored as Document, StoredBody, View, ViewId, WalkRead,
 };
 
 use super::codec;
 use super::failure::failure;
 use super::fetch::{self, What};
-use super::item::{Item, KEY, PART, SORT, Stored, binary, part_of};
+use super::item::{Item, KEY, PART, SORT, Stored, binary, part_of, place_key};
 use super::store::Shared;
+use crate::entries::{self, Entry};
 use crate::span::Span;
 use crate::walk::walk;
 
@@ -36,6 +37,30 @@ pub(super) async fn answer(shared: &Shared, read: &Read) -> Result<Answer> {
         Read::Walk(read) => Found::Reached(walked(shared, read).await?),
     };
     Ok(Answer { at, found })
+}
+
+/// Whether documents stand where they should. What they should not stand at is not believed, and not looked for.
+pub(super) async fn astray(
+    shared: &Shared,
+    view: &View,
+    asked: &[Standing],
+) -> Result<(AnswerMoment, Vec<Astray>)> {
+    let at = AnswerMoment::AtLeast(shared.held().await?);
+    let keys = asked.iter().map(|standing| standing.key.to_string()).collect();
+    let mut stored = HashMap::new();
+    for (key, item) in fetch::items(shared, &view.name, keys, What::Ours).await? {
+        stored.insert(key, Stored::read(item)?);
+    }
+    let wanted = asked.iter().flat_map(|standing| &standing.should).map(Entry::from).collect();
+    let placed = fetch::places(shared, &view.name, wanted).await?;
+    let told = asked.iter().map(|standing| {
+        let stored = stored.get(&*standing.key).filter(|stored| !stored.is_gone);
+        let standing = Standing { should_not: Vec::new(), ..standing.clone() };
+        entries::astray(&standing, stored.map_or(&[], |stored| &stored.places), |entry| {
+            placed.get(&place_key(&Entry::from(entry))).is_some_and(|key| **key == *entry.key)
+        })
+    });
+    Ok((at, told.collect()))
 }
 
 async fn get(shared: &Shared, view: &View, keys: &[Key]) -> Result<Vec<Option<StoredBody>>> {

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::builders::KeysAndAttributesBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{Error, ErrorKind, Result};
 
+use super::codec::{KEY_BYTES_MAX, SORT_BYTES_MAX};
 use super::failure::failure;
-use super::item::{AT, EXPIRES, Item, KEY, PLACES, STALE, WRITE};
+use super::item::{AT, EXPIRES, Item, KEY, PART, PLACES, SORT, STALE, WRITE, binary, place_key};
 use super::store::Shared;
+use crate::entries::Entry;
 
 /// Items in one request.
 const ITEMS_MAX: usize = 100;
@@ -35,7 +38,7 @@ pub(super) async fn items(
     keys.sort_unstable();
     keys.dedup();
     // No item has such a key, and the service refuses to be asked.
-    keys.retain(|key| !key.is_empty() && key.len() <= super::codec::KEY_BYTES_MAX);
+    keys.retain(|key| !key.is_empty() && key.len() <= KEY_BYTES_MAX);
     let parts: Vec<Vec<String>> = keys.chunks(ITEMS_MAX).map(<[String]>::to_vec).collect();
     let found: Vec<Vec<Item>> = stream::iter(parts)
         .map(|keys| batch(shared, view, keys, what))
@@ -51,9 +54,47 @@ pub(super) async fn items(
     Ok(items)
 }
 
+/// The keys of the documents that entries lead to, of those that are there.
+pub(super) async fn places(
+    shared: &Shared,
+    view: &str,
+    entries: Vec<Entry>,
+) -> Result<HashMap<(Vec<u8>, Vec<u8>), String>> {
+    let mut keys: Vec<_> = entries.iter().map(place_key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    // None is there, and the service refuses to be asked.
+    keys.retain(|(part, sort)| part.len() <= KEY_BYTES_MAX && sort.len() <= SORT_BYTES_MAX);
+    let parts: Vec<Vec<Item>> = keys
+        .chunks(ITEMS_MAX)
+        .map(|keys| {
+            let item = |(part, sort): &(Vec<u8>, Vec<u8>)| {
+                Item::from([(PART.to_owned(), binary(&part[..])), (SORT.to_owned(), binary(&sort[..]))])
+            };
+            keys.iter().map(item).collect()
+        })
+        .collect();
+    let found: Vec<Vec<Item>> = stream::iter(parts)
+        .map(|keys| {
+            let asked = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys));
+            ask(shared, view, shared.places(view), asked)
+        })
+        .buffer_unordered(shared.config.requests)
+        .try_collect()
+        .await?;
+    let mut places = HashMap::new();
+    for item in found.into_iter().flatten() {
+        let bytes =
+            |name| item.get(name).and_then(|value| value.as_b().ok()).map(|bytes| bytes.as_ref().to_vec());
+        let key = item.get(KEY).and_then(|key| key.as_s().ok());
+        if let (Some(part), Some(sort), Some(key)) = (bytes(PART), bytes(SORT), key) {
+            places.insert((part, sort), key.clone());
+        }
+    }
+    Ok(places)
+}
+
 async fn batch(shared: &Shared, view: &str, keys: Vec<String>, what: What) -> Result<Vec<Item>> {
-    let (client, table) = (shared.client().await, shared.documents(view));
-    let doing = || format!("read documents of the view \"{view}\"");
     let key = |key: String| HashMap::from([(KEY.to_owned(), AttributeValue::S(key))]);
     let mut asked = KeysAndAttributes::builder()
         .consistent_read(true)
@@ -71,6 +112,18 @@ async fn batch(shared: &Shared, view: &str, keys: Vec<String>, what: What) -> Re
             asked = asked.expression_attribute_names(name, attribute);
         }
     }
+    ask(shared, view, shared.documents(view), asked).await
+}
+
+/// The items of one request.
+async fn ask(
+    shared: &Shared,
+    view: &str,
+    table: String,
+    asked: KeysAndAttributesBuilder,
+) -> Result<Vec<Item>> {
+    let client = shared.client().await;
+    let doing = || format!("read from the view \"{view}\"");
     let asked = asked.build().map_err(|e| Error::bug("a read names no key").with_cause(e))?;
     let mut left = HashMap::from([(table.clone(), asked)]);
     let mut items = Vec::new();

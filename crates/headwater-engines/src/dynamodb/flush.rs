@@ -61,7 +61,7 @@ impl Writer<'_> {
     }
 
     async fn row(&self, view: &View, key: &str, row: Row) -> Result<()> {
-        let Row { document, stored, .. } = row;
+        let Row { document, stored, again, .. } = row;
         let (attributes, places) = match document {
             Some(Document { attributes, places }) => (Some(attributes), places),
             None => (None, Vec::new()),
@@ -73,7 +73,7 @@ impl Writer<'_> {
         for entry in entries::without(&stored.stale, &places) {
             self.remove_place(view, key, entry).await?;
         }
-        for entry in entries::without(&places, &stored.places) {
+        for entry in entries::without(&places, if again { &[] } else { &stored.places }) {
             self.put_place(view, key, entry).await?;
         }
         let left: Vec<Entry> = entries::without(&stored.places, &places).cloned().collect();

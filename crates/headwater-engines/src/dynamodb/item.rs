@@ -80,6 +80,11 @@ pub(super) fn part_of(index: u16, part: &[u8]) -> Vec<u8> {
     [&index.to_be_bytes()[..], part].concat()
 }
 
+/// The key of an entry in the table of places, as bytes.
+pub(super) fn place_key(entry: &Entry) -> (Vec<u8>, Vec<u8>) {
+    (part_of(entry.index, entry.part()), entry.sort().to_vec())
+}
+
 /// Bytes of an item as the service counts them, never fewer.
 pub(super) fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + size_of_value(value)).sum()

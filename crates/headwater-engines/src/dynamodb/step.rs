@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use headwater_model::{Error, Held, Key, Record, Refusal, Result, View, ViewChange, ViewId};
+use headwater_model::{Error, Held, Key, Listed, Record, Refusal, Result, View, ViewChange, ViewId};
 
 use super::codec::{self, KEY_BYTES_MAX, SORT_BYTES_MAX};
 use super::fetch::{self, What};
@@ -56,6 +56,8 @@ pub(super) struct Row {
     /// The document came from under another key, with fields that only that key's item has: it is written before that
     /// item changes, in this order.
     pub(super) moved: Option<usize>,
+    /// The step has deleted it, and put it again: what the store believes of its places is not relied on.
+    pub(super) again: bool,
 }
 
 pub(super) struct Document {
@@ -206,7 +208,7 @@ impl Step {
             return;
         }
         let changes = self.changes(view);
-        let cleared = changes.cleared;
+        let (cleared, is_new) = (changes.cleared, !changes.rows.contains_key(&key));
         let row = changes.rows.entry(key).or_insert_with_key(|key| Row {
             document: None,
             stored: match known.get(&(view.name.clone(), key.clone())) {
@@ -214,7 +216,9 @@ impl Step {
                 _ => Stored::default(),
             },
             moved: None,
+            again: false,
         });
+        row.again |= row.document.is_none() && document.is_some() && !is_new;
         row.document = document;
         row.moved = moved;
     }
@@ -254,6 +258,11 @@ impl headwater_model::Apply for Step {
             }
         }
         Ok(refusals)
+    }
+
+    /// Nobody believes them: they are taken away when their documents change, or cost a read until then.
+    async fn unplace(&mut self, _: &Arc<View>, _: &[Listed]) -> Result<()> {
+        Ok(())
     }
 
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {

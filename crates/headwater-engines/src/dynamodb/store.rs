@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, Apply, Consumed, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Result, StoreFacts,
-    Stored, View,
+    Answer, AnswerMoment, Apply, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise,
+    Read, Result, Standing, StoreFacts, Stored, View,
 };
 use tokio::sync::OnceCell;
 
@@ -199,6 +199,16 @@ impl headwater_model::Store for Store {
         limit: usize,
     ) -> Result<(Vec<String>, Option<String>)> {
         scan::texts(&self.0, view, cursor, limit).await
+    }
+
+    /// Nothing: an entry is believed only where its document remembers it, so one too many changes no answer, and to list them
+    /// would read all of a table.
+    async fn entries(&self, _: &View, _: Option<String>, _: usize) -> Result<(Vec<Listed>, Option<String>)> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        answer::astray(&self.0, view, asked).await
     }
 
     async fn rows(&self, view: &View) -> Result<u64> {

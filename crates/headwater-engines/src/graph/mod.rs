@@ -21,11 +21,13 @@
 //! | `element` | a document as properties of a node or an edge |
 //! | `step`, `write` | what a step gathers; the statement it becomes |
 //! | `read`, `walk` | access patterns |
+//! | `places` | whether documents stand where access patterns look |
 //! | `scan` | all of a view, a window of hashes at a time |
 //! | `store` | ownership |
 
 mod cypher;
 mod element;
+mod places;
 mod read;
 mod scan;
 mod step;

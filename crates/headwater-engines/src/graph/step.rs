@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Apply, Epoch, Error, Held, Key, Offset, Record, Refusal, Result, View, ViewChange, ViewId,
+    Apply, Epoch, Error, Held, Key, Listed, Offset, Record, Refusal, Result, View, ViewChange, ViewId,
 };
 
 use super::element::{Element, element, found_by};
@@ -116,6 +116,11 @@ impl<D: Database> Apply for Step<D> {
             }
         }
         Ok(refusals)
+    }
+
+    /// There are none: a place goes with its document, which is written anew as a whole.
+    async fn unplace(&mut self, _: &Arc<View>, _: &[Listed]) -> Result<()> {
+        Ok(())
     }
 
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {

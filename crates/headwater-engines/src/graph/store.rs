@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Apply, Consumed, Epoch, Error, ErrorKind, Held, Offset, Read, Result, StoreFacts, Stored, View,
-    ViewKind,
+    Answer, AnswerMoment, Apply, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Read,
+    Result, Standing, StoreFacts, Stored, View, ViewKind,
 };
 
 use super::cypher::{Cell, Param, Row, Statement, quoted};
 use super::element::{self, HELD_LABEL, LOOSE, VERTEX, VERTEX_LABEL};
 use super::step::{Changes, Step};
 use super::write::{plain_label, set_held};
-use super::{Database, Indexed, facts, read, scan};
+use super::{Database, Indexed, facts, places, read, scan};
 
 /// Claims that others make at the same time, before we give up.
 const CLAIMS_MAX: usize = 16;
@@ -191,6 +191,15 @@ impl<D: Database> headwater_model::Store for Store<D> {
         limit: usize,
     ) -> Result<(Vec<String>, Option<String>)> {
         scan::keys(&self.0, view, cursor, limit.max(1)).await
+    }
+
+    /// Nothing: a place is a part of its document, so there are no others.
+    async fn entries(&self, _: &View, _: Option<String>, _: usize) -> Result<(Vec<Listed>, Option<String>)> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        places::astray(&self.0, view, asked).await
     }
 
     async fn rows(&self, view: &View) -> Result<u64> {

@@ -13,7 +13,7 @@ use crate::span::Span;
 use crate::walk::walk;
 
 pub(super) fn answer(state: &State, read: &Read) -> Result<Answer> {
-    let held = state.held.as_ref().ok_or_else(|| Error::out_of_step("the store in memory is empty"))?;
+    let held = state.held.as_ref().ok_or_else(empty)?;
     let at = AnswerMoment::Applied(held.clone());
     let found = match read {
         Read::Get { view, keys } => Found::Documents(documents(state, view, keys)),
@@ -21,6 +21,10 @@ pub(super) fn answer(state: &State, read: &Read) -> Result<Answer> {
         Read::Walk(read) => Found::Reached(reached(state, read)?),
     };
     Ok(Answer { at, found })
+}
+
+pub(super) fn empty() -> Error {
+    Error::out_of_step("the store in memory is empty")
 }
 
 fn documents(state: &State, view: &View, keys: &[Key]) -> Vec<Option<StoredBody>> {

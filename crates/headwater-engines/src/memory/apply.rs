@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use headwater_model::{Error, Held, Key, Offset, Record, Refusal, Result, View, ViewChange};
+use headwater_model::{Error, Held, Key, Listed, Offset, Record, Refusal, Result, View, ViewChange};
 use smol_str::SmolStr;
 use tokio::sync::OwnedMutexGuard;
 
@@ -26,6 +26,7 @@ pub(super) enum Staged {
     Put { view: Arc<View>, key: SmolStr, moved_from: Option<SmolStr>, document: Document },
     Delete { view: Arc<View>, key: SmolStr },
     Clear { view: Arc<View> },
+    Unplace { view: Arc<View>, strays: Vec<Entry> },
 }
 
 /// A whole document is rendered and placed while staging, outside of the lock; a partial one needs the stored one.
@@ -91,6 +92,15 @@ impl headwater_model::Apply for Apply {
         Ok(refusals)
     }
 
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()> {
+        let entries = strays.iter().filter_map(|stray| match stray {
+            Listed::Entry(entry) => Some(Entry::from(entry)),
+            Listed::Foreign(_) => None,
+        });
+        self.staged.push(Staged::Unplace { view: Arc::clone(view), strays: entries.collect() });
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {
         let mut state = write(&self.state)?;
         match &state.held {
@@ -113,6 +123,7 @@ impl headwater_model::Apply for Apply {
                 }
                 Staged::Delete { view, key } => state.documents(&view.name).remove(&key),
                 Staged::Clear { view } => state.documents(&view.name).clear(),
+                Staged::Unplace { view, strays } => state.documents(&view.name).unplace(&strays),
             }
         }
         state.held = Some(held.clone());

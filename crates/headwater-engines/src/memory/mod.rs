@@ -9,6 +9,7 @@
 mod answer;
 mod apply;
 mod config;
+mod indexes;
 mod state;
 mod store;
 

@@ -89,6 +89,11 @@ impl Documents {
         }
     }
 
+    /// Takes entries out of the indexes, and out of nothing else.
+    pub(super) fn unplace(&mut self, entries: &[Entry]) {
+        entries.iter().for_each(|entry| remove_entry(&mut self.indexes, entry));
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Documents::default();
     }

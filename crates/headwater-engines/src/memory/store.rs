@@ -6,14 +6,15 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Result, StoreFacts, Stored, StoredBody,
-    View,
+    Answer, AnswerMoment, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read, Result,
+    Standing, StoreFacts, Stored, StoredBody, View,
 };
 use tokio::sync::Mutex;
 
 use super::answer::answer;
 use super::apply::Apply;
 use super::config::Options;
+use super::indexes;
 use super::state::State;
 
 /// A store in memory. Clones share what it holds.
@@ -137,6 +138,19 @@ impl headwater_model::Store for Store {
         let keys: Vec<String> = keys.map(|key| key.to_string()).collect();
         let next = if keys.len() < limit.max(1) { None } else { keys.last().cloned() };
         Ok((keys, next))
+    }
+
+    async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        indexes::entries(&*read(&self.state)?, view, cursor.as_deref(), limit.max(1))
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        indexes::astray(&*read(&self.state)?, view, asked)
     }
 
     async fn rows(&self, view: &View) -> Result<u64> {

@@ -303,7 +303,7 @@ impl Block {
     }
 
     /// `write` appends one command.
-    fn ask(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn ask(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.commands);
         self.ends.push(self.commands.len());
     }

@@ -218,6 +218,17 @@ impl Changed {
         }
     }
 
+    /// Members of sets, to be taken out.
+    pub(super) fn gone(
+        prefix: &str,
+        view: &str,
+        members: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Changed {
+        let mut changed = Changed { places: keys::places(prefix, view), ..Changed::default() };
+        members.for_each(|(set, member)| changed.sets.entry(set).or_default()[0].push(member));
+        changed
+    }
+
     pub(super) fn set_keys(&self) -> Vec<Vec<u8>> {
         self.sets.keys().cloned().collect()
     }
@@ -311,12 +322,12 @@ pub(super) fn sets_of(prefix: &str, view: &str, packed: &[u8]) -> Result<Vec<Vec
     Ok(entries::unpack(packed)?.iter().map(|entry| set_of(prefix, view, entry)).collect())
 }
 
-fn set_of(prefix: &str, view: &str, entry: &Entry) -> Vec<u8> {
+pub(super) fn set_of(prefix: &str, view: &str, entry: &Entry) -> Vec<u8> {
     keys::index(prefix, view, usize::from(entry.index), entry.part())
 }
 
 /// What a document is sorted by, then its key, then the key's length, so that the two come apart again.
-fn member(entry: &Entry, key: &[u8]) -> Vec<u8> {
+pub(super) fn member(entry: &Entry, key: &[u8]) -> Vec<u8> {
     [entry.sort(), key, &(key.len() as u32).to_be_bytes()].concat()
 }
 

@@ -26,13 +26,24 @@ pub(super) fn document(prefix: &str, view: &View, key: &Key) -> Vec<u8> {
     out
 }
 
+/// What the keys of all sets of a view's indexes start with.
+pub(super) fn of_indexes(prefix: &str, view: &str) -> Vec<u8> {
+    of_view(&format!("{prefix}%index:"), view)
+}
+
 /// The sorted set of one part of an index.
 pub(super) fn index(prefix: &str, view: &str, number: usize, part: &[u8]) -> Vec<u8> {
-    let mut out = of_view(&format!("{prefix}%index:"), view);
+    let mut out = of_indexes(prefix, view);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.push(b':');
     out.extend_from_slice(part);
     out
+}
+
+/// The index, and the part of it, of a set: of what its key has behind [`of_indexes`].
+pub(super) fn part_of(rest: &[u8]) -> Option<(u16, &[u8])> {
+    let colon = rest.iter().position(|byte| *byte == b':')?;
+    Some((std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?, &rest[colon + 1..]))
 }
 
 /// The hash in which a view's documents remember their places in its indexes.
@@ -85,6 +96,13 @@ mod tests {
         assert_eq!(index("p:", "a:b", 1, b"\0x"), b"p:%index:a%3Ab:1:\0x");
         assert_eq!(places("p:", "a"), b"p:%places:a");
         assert!(!index("", "a", 0, b"").starts_with(&of_view("", "%index")));
+    }
+
+    #[test]
+    fn a_set_says_which_part_of_which_index_it_is() {
+        let set = index("p:", "a:b", 12, b"\0:x");
+        assert_eq!(part_of(&set[of_indexes("p:", "a:b").len()..]), Some((12, &b"\0:x"[..])));
+        assert_eq!(part_of(b"x:y"), None);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headwater_model::{
-    Answer, Epoch, Error, ErrorKind, Held, Offset, Read, Result, StoreFacts, Stored, View,
+    Answer, AnswerMoment, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Read, Result, Standing,
+    StoreFacts, Stored, View,
 };
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use super::meta::Mark;
 use super::rows::Rows;
 use super::step::Step;
 use super::writer::{Writer, check_layout, outrun};
-use super::{facts, keys, meta, scan};
+use super::{facts, keys, listing, meta, scan};
 
 /// Connections kept for reads.
 const READERS_MAX: usize = 4;
@@ -288,6 +289,30 @@ impl Lane {
         let page = scan::texts(&mut reader, &of, cursor.as_deref(), limit).await?;
         self.0.give_back(reader);
         Ok(page)
+    }
+
+    pub(super) async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        let (of, mut reader) = (scan::Keys::of_indexes(self.prefix(), &view.name), self.0.reader().await?);
+        let page = listing::page(&mut reader, &of, view, 1, cursor.as_deref(), limit).await?;
+        self.0.give_back(reader);
+        Ok(page)
+    }
+
+    pub(super) async fn astray(
+        &self,
+        view: &View,
+        asked: &[Standing],
+    ) -> Result<(AnswerMoment, Vec<Astray>)> {
+        let mut reader = self.0.reader().await?;
+        let mut alone = Alone { connection: &mut reader, prefix: self.prefix() };
+        let told = listing::astray(&mut alone, view, asked).await?;
+        self.0.give_back(reader);
+        Ok(told)
     }
 
     pub(super) async fn rows(&self, view: &View) -> Result<u64> {

@@ -18,6 +18,7 @@
 //! | `foreign` | values of another type under our names |
 //! | `keys`, `meta`, `scan` | what lies in the store, and walking it |
 //! | `answer` | access patterns |
+//! | `index`, `listing` | indexes: kept, and compared with what they should be |
 //! | `config`, `cluster`, `facts`, `failure` | URL and settings; the nodes to talk to; what the server says |
 //! | `connection`, `resp` | bytes |
 
@@ -34,6 +35,7 @@ mod index;
 mod keys;
 mod lane;
 mod lanes;
+mod listing;
 mod meta;
 pub(crate) mod resp;
 mod rows;

@@ -11,11 +11,12 @@ use headwater_model::{Error, Layout, Result, Stored};
 use super::connection::Connection;
 use super::resp::Reply;
 use super::{codec, failure, keys};
+use crate::entries::read_hex;
 
 /// Buckets per SCAN: about a quarter of a millisecond of the server's time.
 const BUCKETS: usize = 1000;
 
-/// Which keys are the documents of a view.
+/// Which keys are the documents of a view, or the parts of its indexes.
 pub(super) struct Keys {
     pattern: Vec<u8>,
     /// What the keys start with, and which lane that is; where there are lanes, up to the tag and behind it.
@@ -27,16 +28,41 @@ pub(super) struct Keys {
 impl Keys {
     /// All of them lie together.
     pub(super) fn of(prefix: &str, view: &str) -> Keys {
-        let start = keys::of_view(prefix, view);
+        Keys::starting(keys::of_view(prefix, view))
+    }
+
+    /// The sets of its indexes.
+    pub(super) fn of_indexes(prefix: &str, view: &str) -> Keys {
+        Keys::starting(keys::of_indexes(prefix, view))
+    }
+
+    fn starting(start: Vec<u8>) -> Keys {
         let before_tag = start.len();
         Keys { pattern: keys::pattern(&start), starts: [(start, 0)].into(), before_tag, behind_tag: 0 }
     }
 
     /// Of lanes with these prefixes: each is `prefix`, a hash tag and a colon.
     pub(super) fn of_lanes<'a>(prefix: &str, lanes: impl Iterator<Item = &'a str>, view: &str) -> Keys {
-        let behind = keys::of_view("}:", view);
+        Keys::starting_in_lanes(prefix, lanes, |prefix| keys::of_view(prefix, view))
+    }
+
+    /// The sets of its indexes, as [`Keys::of_lanes`].
+    pub(super) fn of_indexes_in_lanes<'a>(
+        prefix: &str,
+        lanes: impl Iterator<Item = &'a str>,
+        view: &str,
+    ) -> Keys {
+        Keys::starting_in_lanes(prefix, lanes, |prefix| keys::of_indexes(prefix, view))
+    }
+
+    fn starting_in_lanes<'a>(
+        prefix: &str,
+        lanes: impl Iterator<Item = &'a str>,
+        start: impl Fn(&str) -> Vec<u8>,
+    ) -> Keys {
+        let behind = start("}:");
         let pattern = [keys::pattern(format!("{prefix}{{").as_bytes()), keys::pattern(&behind)].concat();
-        let starts = lanes.enumerate().map(|(lane, prefix)| (keys::of_view(prefix, view), lane));
+        let starts = lanes.enumerate().map(|(lane, prefix)| (start(prefix), lane));
         Keys { pattern, starts: starts.collect(), before_tag: prefix.len() + 1, behind_tag: behind.len() }
     }
 
@@ -148,10 +174,7 @@ impl Place {
         let mut parts = text.split(' ');
         let cursor = parts.next().filter(|cursor| cursor.parse::<u64>().is_ok())?.as_bytes().to_vec();
         let Some(own) = parts.next() else { return Some(Place { cursor, buckets, behind: None }) };
-        let hex = parts.next()?.as_bytes();
-        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        let pairs = hex.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?));
-        let behind = pairs.collect::<Option<Vec<u8>>>()?;
+        let behind = read_hex(parts.next()?)?;
         Some(Place { cursor, buckets: own.parse().ok()?, behind: Some(behind) })
     }
 }
@@ -181,7 +204,7 @@ pub(super) async fn texts(
     Ok((keys.iter().map(|key| of.text(key)).collect(), next))
 }
 
-async fn page_of_keys(
+pub(super) async fn page_of_keys(
     connection: &mut Connection,
     of: &Keys,
     cursor: Option<&str>,

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Apply, Epoch, Error, Held, Key, Layout, Record, Refusal, Result, StoredBody, Value, View, ViewChange,
+    Apply, Epoch, Error, Held, Key, Layout, Listed, Record, Refusal, Result, StoredBody, Value, View,
+    ViewChange,
 };
 
 use super::ahead::Ahead;
 use super::connection::Connection;
-use super::index::{self, Places};
+use super::index::{self, Changed, Places};
 use super::lane::Shared;
+use super::listing::{self, Foreign};
 use super::resp::{self, Token};
 use super::tape::{Expect, Tally, Tape};
 use super::writer::{Writer, outrun};
@@ -211,7 +213,12 @@ impl Step {
 
     /// Queues what the write means for indexes.
     async fn write_places(&mut self) -> Result<()> {
-        for changed in self.places.take_changed(&self.shared.config.prefix) {
+        let changed = self.places.take_changed(&self.shared.config.prefix);
+        self.write_changed(changed).await
+    }
+
+    async fn write_changed(&mut self, changed: Vec<Changed>) -> Result<()> {
+        for changed in changed {
             if self.shared.is_wary()
                 && let Some(key) = foreign::of_other_type(&self.shared, changed.set_keys(), b"zset")
                     .await?
@@ -399,6 +406,22 @@ impl Apply for Step {
         }
         self.write_places().await?;
         Ok(refusals)
+    }
+
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()> {
+        let prefix = &self.shared.config.prefix;
+        let mut members = Vec::with_capacity(strays.len());
+        for stray in strays {
+            members.push(match stray {
+                Listed::Entry(entry) => listing::place_of(prefix, &view.name, entry),
+                Listed::Foreign(bytes) => {
+                    let foreign = Foreign::read(bytes)?;
+                    (foreign.set.to_vec(), foreign.member.to_vec())
+                }
+            });
+        }
+        let gone = Changed::gone(prefix, &view.name, members.into_iter());
+        self.write_changed(vec![gone]).await
     }
 
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {

@@ -5,7 +5,10 @@
 
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
-use headwater_model::{Answer, Apply, Epoch, Held, Offset, Read, Result, StoreFacts, Stored, View};
+use headwater_model::{
+    Answer, AnswerMoment, Apply, Astray, Epoch, Held, Listed, Offset, Read, Result, Standing, StoreFacts,
+    Stored, View,
+};
 use tokio::sync::OnceCell;
 
 use super::config::Config;
@@ -118,6 +121,25 @@ impl headwater_model::Store for Store {
         match self.kind().await? {
             Kind::One(lane) => lane.keys(view, cursor, limit).await,
             Kind::Spread(lanes) => lanes.keys(view, cursor, limit).await,
+        }
+    }
+
+    async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        match self.kind().await? {
+            Kind::One(lane) => lane.entries(view, cursor, limit).await,
+            Kind::Spread(lanes) => lanes.entries(view, cursor, limit).await,
+        }
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        match self.kind().await? {
+            Kind::One(lane) => lane.astray(view, asked).await,
+            Kind::Spread(lanes) => lanes.astray(view, asked).await,
         }
     }
 

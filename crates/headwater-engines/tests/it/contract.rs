@@ -27,6 +27,10 @@ impl Subject for Memory {
     fn layouts(&self) -> Vec<Layout> {
         vec![Layout::Hash, Layout::Json]
     }
+
+    fn believes_entries(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(feature = "memory")]
@@ -77,6 +81,10 @@ impl Subject for Sqlite {
 
     fn layouts(&self) -> Vec<Layout> {
         vec![Layout::Json]
+    }
+
+    fn believes_entries(&self) -> bool {
+        true
     }
 }
 

@@ -92,6 +92,10 @@ impl contract::store::Subject for Subject {
     fn layouts(&self) -> Vec<Layout> {
         vec![Layout::Hash, Layout::Json]
     }
+
+    fn believes_entries(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

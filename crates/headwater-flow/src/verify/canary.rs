@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::Verifier;
 use super::background::Background;
 use super::page::{Entry, Page, Roll, Should};
+use super::standing::Strays;
 use crate::status::{CanaryStatus, IncidentKind};
 
 /// Where canaries lie: the name of a view in the file begins with a letter.
@@ -174,7 +175,7 @@ impl Verifier {
         let target = self.target(store).ok_or_else(|| Error::bug("a canary's store is none of ours"))?;
         for _ in 0..LOOKS {
             let page = page(truth);
-            let compared = target.compare(&view(), page, Ok(Roll::Still)).await?;
+            let compared = target.compare(&view(), page, Ok(Roll::Still), &Strays::new()).await?;
             if compared.missed.is_empty() {
                 return Ok(true);
             }
@@ -196,7 +197,7 @@ impl Verifier {
 
     /// An error in words.
     async fn write_canary(&self, store: &str, value: i64) -> std::result::Result<(), String> {
-        match timeout(WITHIN, self.menders.mend(store, &view(), page(value))).await {
+        match timeout(WITHIN, self.menders.mend(store, &view(), page(value), Vec::new())).await {
             Ok(Ok(mended)) => match mended.refused.into_iter().next() {
                 None => Ok(()),
                 Some(refused) => Err(refused.reason),

@@ -1,13 +1,14 @@
 //! Documents as they should be against documents as a store has them, key by key, at one offset.
 //!
 //! A store is asked while it is written to. What it answers says where it is; the documents that should be there are brought
-//! to the same place along the journal. So nothing is in flight: what differs then differs.
+//! to the same place along the journal. So nothing is in flight: what differs then differs. Of a view with indexes it is asked once
+//! more, a little later: whether the documents stand there where they should ([`super::standing`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    AnswerMoment, Error, Found, Key, Offset, Read, Record, Result, Store, StoredBody, View,
+    AnswerMoment, Error, Found, Key, Offset, Read, Record, Result, Standing, Store, StoredBody, View,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::canary::is_canary;
 use super::page::{Page, Roll, Should};
 use super::report::{DriftKind, Drifted, FieldDifference};
+use super::standing::{self, Stands, Stood, Strays};
 use crate::board::Progress;
 use crate::retry::Backoff;
 
@@ -53,8 +55,14 @@ pub(super) struct Missed {
 }
 
 impl Target {
-    /// Compares a page. `roll` begins at the page's offset.
-    pub async fn compare(&self, view: &Arc<View>, mut page: Page, roll: Result<Roll>) -> Result<Compared> {
+    /// Compares a page. `roll` begins at the page's offset; `strays` is what was found in indexes that perhaps should not be there.
+    pub async fn compare(
+        &self,
+        view: &Arc<View>,
+        mut page: Page,
+        roll: Result<Roll>,
+        strays: &Strays,
+    ) -> Result<Compared> {
         let mut compared = Compared::default();
         let Ok(mut roll) = roll else {
             page.forget();
@@ -63,33 +71,39 @@ impl Target {
         };
         let count = page.entries.len();
         let mut from = 0;
-        let mut asked = (count > 0).then(|| self.ask(view, &page, from));
+        let mut asked = (count > 0).then(|| self.ask(view, &page, from, strays));
         while let Some(answer) = asked.take() {
-            let (at, bodies) = match answer.await {
+            let Asked { at, bodies, stood } = match answer.await {
                 Ok(answer) => answer?,
                 Err(error) => return Err(Error::bug("asking a store panicked").with_cause(error)),
             };
             let batch = from..count.min(from + KEYS_AT_ONCE);
             from = batch.end;
             if from < count {
-                asked = Some(self.ask(view, &page, from));
+                asked = Some(self.ask(view, &page, from, strays));
             }
             // A store never goes back while it is in step; if it does, its keys are looked at again.
             if at < page.offset || roll.to(at, &mut page).is_err() {
                 page.forget();
             }
             compared.upto = compared.upto.max(page.offset);
-            for (entry, body) in page.entries[batch].iter().zip(&bodies) {
+            let mut same = Vec::new();
+            for (number, body) in batch.zip(&bodies) {
+                let entry = &page.entries[number];
                 let (kind, fields) = match (&entry.should, body) {
                     (Should::Unknown, _) => {
                         compared.unknown.push(entry.key.clone());
                         continue;
                     }
-                    (Should::NotBe, None) => continue,
+                    (Should::NotBe, None) => {
+                        same.push(number);
+                        continue;
+                    }
                     (Should::NotBe, Some(_)) => (DriftKind::Extra, Vec::new()),
                     (Should::Be(_), None) => (DriftKind::Missing, Vec::new()),
                     (Should::Be(record), Some(body)) if is_same(record, body) => {
                         compared.rows += 1;
+                        same.push(number);
                         continue;
                     }
                     (Should::Be(record), Some(body)) => (DriftKind::Different, differences(record, body)),
@@ -98,26 +112,79 @@ impl Target {
                 let drifted = Drifted { key: entry.text.to_string(), kind, fields, quarantined: false };
                 compared.missed.push(Missed { key: entry.key.clone(), drifted });
             }
+            let Some(stood) = stood else { continue };
+            if stood.at < page.offset || roll.to(stood.at, &mut page).is_err() {
+                page.forget();
+            }
+            compared.upto = compared.upto.max(page.offset);
+            // What a document is to be written anew for is not told twice.
+            for number in same {
+                let entry = &page.entries[number];
+                match stood.tell(view, entry, number - stood.from, strays) {
+                    Stands::Right => {}
+                    Stands::Unknown => compared.unknown.push(entry.key.clone()),
+                    Stands::Astray(fields) => {
+                        let (key, kind) = (entry.text.to_string(), DriftKind::Misplaced);
+                        let drifted = Drifted { key, kind, fields, quarantined: false };
+                        compared.missed.push(Missed { key: entry.key.clone(), drifted });
+                    }
+                }
+            }
         }
         Ok(compared)
     }
 
     /// Asks the store for some of the page's documents, in a task of its own, so that it works while others are compared.
-    fn ask(&self, view: &Arc<View>, page: &Page, from: usize) -> AbortOnDropHandle<Result<Asked>> {
-        let entries = page.entries.iter().skip(from).take(KEYS_AT_ONCE);
-        let keys: Vec<Key> = entries.map(|entry| entry.key.clone()).collect();
-        let (target, view, least) = (self.clone(), Arc::clone(view), page.offset);
-        AbortOnDropHandle::new(tokio::spawn(async move { target.documents(view, keys, least).await }))
+    fn ask(
+        &self,
+        view: &Arc<View>,
+        page: &Page,
+        from: usize,
+        strays: &Strays,
+    ) -> AbortOnDropHandle<Result<Asked>> {
+        let entries = || page.entries.iter().skip(from).take(KEYS_AT_ONCE);
+        let keys: Vec<Key> = entries().map(|entry| entry.key.clone()).collect();
+        // A part is asked for nothing but documents.
+        let is_indexed = !view.indexes.is_empty() && view.part(&self.name).is_none();
+        let standings: Option<Vec<Standing>> =
+            is_indexed.then(|| entries().map(|entry| standing::of(view, entry, strays)).collect());
+        let (mut target, view, least) = (self.clone(), Arc::clone(view), page.offset);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let read = &Read::Get { view: Arc::clone(&view), keys };
+            let (at, bodies) = target
+                .asked(&view, least, |store| async move {
+                    let answer = store.answer(read).await?;
+                    match answer.found {
+                        Found::Documents(documents) => Ok((answer.at, documents)),
+                        _ => Err(Error::bug("a store answered something else than documents")),
+                    }
+                })
+                .await?;
+            let stood = match standings {
+                None => None,
+                Some(asked) => {
+                    let (view, standings) = (&*view, &asked[..]);
+                    let ask = |store: Arc<dyn Store>| async move { store.astray(view, standings).await };
+                    let (at, told) = target.asked(view, at, ask).await?;
+                    Some(Stood { at, from, asked, told })
+                }
+            };
+            Ok(Asked { at, bodies, stood })
+        }))
     }
 
-    /// The documents of keys as of an offset, `least` or behind it.
-    async fn documents(mut self, view: Arc<View>, keys: Vec<Key>, least: Offset) -> Result<Asked> {
-        let read = Read::Get { view: Arc::clone(&view), keys };
+    /// Asks the store when it has come to an offset, `least`; the answer is as of that, or one behind it.
+    async fn asked<T, F: Future<Output = Result<(AnswerMoment, T)>>>(
+        &mut self,
+        view: &View,
+        least: Offset,
+        ask: impl Fn(Arc<dyn Store>) -> F,
+    ) -> Result<(Offset, T)> {
         let until = Instant::now() + WITHIN;
         let mut backoff = Backoff::new();
         loop {
             let arrived = self.progress.wait_for(|progress| {
-                let ready = progress.ready.contains(&view.name) || is_canary(&view);
+                let ready = progress.ready.contains(&view.name) || is_canary(view);
                 progress.connected && progress.offset >= least && ready
             });
             let before = match timeout(until.saturating_duration_since(Instant::now()), arrived).await {
@@ -130,13 +197,10 @@ impl Target {
                     )));
                 }
             };
-            match self.store.answer(&read).await {
-                Ok(answer) => {
-                    let (AnswerMoment::Applied(held) | AnswerMoment::AtLeast(held)) = answer.at else {
+            match ask(Arc::clone(&self.store)).await {
+                Ok((at, found)) => {
+                    let (AnswerMoment::Applied(held) | AnswerMoment::AtLeast(held)) = at else {
                         return Err(Error::bug("a store answered with a moment of the source"));
-                    };
-                    let Found::Documents(documents) = answer.found else {
-                        return Err(Error::bug("a store answered something else than documents"));
                     };
                     // It lost what it held before: whoever writes to it is about to notice.
                     if held.offset < before.stored {
@@ -147,7 +211,7 @@ impl Target {
                         return Err(Error::out_of_step(format!("store `{}` went back", self.name)));
                     }
                     // What it applied without having to write anything is not in its own record yet.
-                    return Ok((held.offset.max(before.offset), documents));
+                    return Ok((held.offset.max(before.offset), found));
                 }
                 Err(error) if Instant::now() < until && (error.is_retryable() || is_emptied(&error)) => {
                     backoff.pause().await;
@@ -158,7 +222,12 @@ impl Target {
     }
 }
 
-type Asked = (Offset, Vec<Option<StoredBody>>);
+struct Asked {
+    at: Offset,
+    bodies: Vec<Option<StoredBody>>,
+    /// Of a view with indexes.
+    stood: Option<Stood>,
+}
 
 /// It is filled again, or its owner changes: soon it is known which.
 fn is_emptied(error: &Error) -> bool {
@@ -241,7 +310,7 @@ fn note(differing: &mut Vec<FieldDifference>, field: &str, expected: Option<Stri
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::heal::Action;
-use headwater_model::{Error, ErrorKind, Key, Refusal, Result, TableId, TableName};
+use headwater_model::{Error, ErrorKind, Key, Listed, Offset, Refusal, Result, TableId, TableName, View};
 use tokio::time::{sleep, timeout};
 
 use super::Verifier;
 use super::compare::Target;
 use super::page::{Page, Should};
 use super::report::{Comparison, REPAIRED_ANYWAY, Verdict};
+use super::standing::Strays;
 use super::truth::Truth;
 use crate::heal::table::{Event, PartKind};
 use crate::heal::{Heal, MIRROR};
@@ -86,8 +87,7 @@ impl Allowance {
         if comparison.repair_held.is_some() {
             let first =
                 comparison.drifted.first().map_or(String::new(), |first| format!("; {}, for one", first.key));
-            let Comparison { missing, extra, different, .. } = comparison;
-            let evidence = format!("{missing} missing, {extra} extra, {different} different{first}");
+            let evidence = format!("{}{first}", comparison.kinds());
             return self.heal.describe(&self.part, Action::Repair, evidence);
         }
         Ok(())
@@ -104,13 +104,19 @@ fn most(share: f64, of: u64) -> u64 {
 
 impl Verifier {
     /// Puts documents of a store right; how many were, and then compared equal.
-    pub(super) async fn mend(&self, truth: &Truth, target: &Target, keys: Vec<Key>) -> Result<u64> {
+    pub(super) async fn mend(
+        &self,
+        truth: &Truth,
+        target: &Target,
+        keys: Vec<Key>,
+        strays: &Strays,
+    ) -> Result<u64> {
         let mut mended = 0;
         for keys in keys.chunks(KEYS_AT_ONCE) {
-            let refused = self.mend_step(truth, target, keys).await?;
+            let refused = self.mend_step(truth, target, keys, strays).await?;
             let page = truth.of_keys(self, keys.to_vec()).await?;
             let roll = truth.roll(self, page.offset);
-            let compared = target.compare(truth.view(), page, roll).await?;
+            let compared = target.compare(truth.view(), page, roll, strays).await?;
             let left = compared.missed.len().max(refused.len());
             mended += (keys.len() - left.min(keys.len())) as u64;
             sleep(PAUSE).await;
@@ -124,6 +130,7 @@ impl Verifier {
         truth: &Truth,
         target: &Target,
         keys: &[Key],
+        strays: &Strays,
     ) -> Result<Vec<Refusal>> {
         let (mut keys, mut refused) = (keys.to_vec(), Vec::new());
         let mut backoff = Backoff::new();
@@ -134,7 +141,9 @@ impl Verifier {
                 page.entries.into_iter().partition(|entry| entry.should != Should::Unknown);
             if !known.is_empty() {
                 let page = Page::new(page.offset, known.clone());
-                match timeout(WITHIN, self.menders.mend(&target.name, truth.view(), page)).await {
+                let strays = known.iter().filter_map(|entry| strays.get(&entry.text)).flatten();
+                let strays = strays.cloned().map(Listed::Entry).collect();
+                match timeout(WITHIN, self.menders.mend(&target.name, truth.view(), page, strays)).await {
                     Ok(Ok(mended)) => {
                         refused.extend(mended.refused);
                         keys = unknown.into_iter().map(|entry| entry.key).collect();
@@ -152,6 +161,19 @@ impl Verifier {
             backoff.pause().await;
         }
         Err(failed)
+    }
+
+    /// Takes out of indexes what leads to no document that could be; how much was.
+    pub(super) async fn take_out(&self, view: &Arc<View>, target: &Target, strays: &[Listed]) -> Result<u64> {
+        for strays in strays.chunks(KEYS_AT_ONCE) {
+            let page = Page::new(Offset::ZERO, Vec::new());
+            match timeout(WITHIN, self.menders.mend(&target.name, view, page, strays.to_vec())).await {
+                Ok(mended) => mended?,
+                Err(_) => return Err(Error::transient("the store takes too long to be put right")),
+            };
+            sleep(PAUSE).await;
+        }
+        Ok(strays.len() as u64)
     }
 
     /// Puts rows of the mirror right, through the journal, so that every document made from them follows.

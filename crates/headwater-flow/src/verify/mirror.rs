@@ -50,7 +50,7 @@ impl MirrorTable<'_> {
             see_table(self.verifier, self.name.clone(), self.table, None, self.verifier.chunk_rows);
         while let Some(seen) = chunks.next().await? {
             comparison.at(seen.offset.0, seen.offset.0);
-            seen.rows.iter().for_each(|row| keys_seen.insert(&row.key(&seen.table).to_text()));
+            seen.rows.iter().for_each(|row| keys_seen.insert(row.key(&seen.table).to_text()));
             let checked = self.check(seen).await?;
             self.take(checked, comparison).await?;
             watch.rows(comparison.rows, comparison.drift());
@@ -61,7 +61,7 @@ impl MirrorTable<'_> {
             let (look, name) = (Arc::clone(&self.look), self.name.clone());
             let page = blocking(move || lock(&look).keys(&name, &after, KEYS_AT_ONCE)).await?.found;
             let unseen: Vec<Key> =
-                page.items.into_iter().filter(|key| !keys_seen.contains(&key.to_text())).collect();
+                page.items.into_iter().filter(|key| !keys_seen.contains(key.to_text())).collect();
             if !unseen.is_empty() {
                 let checked = self.check(self.see(unseen).await?).await?;
                 self.take(Checked { rows: 0, ..checked }, comparison).await?;

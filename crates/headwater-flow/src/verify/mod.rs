@@ -8,6 +8,7 @@
 //! other views    source ── chunks ──► mirror (table by table)      ├ says it is, compared key by key
 //!                mirror ── as of its cursor ─────────► documents ──┘
 //! extra          keys that the store lists and the pass has not seen ──► looked up at the source
+//! indexes        where each document should stand ──► asked for; what else lies in an index ──► looked up at the source
 //! ```
 //!
 //! Invariants: drift is never declared of what is only in flight: both sides are compared at one offset, and what differs is
@@ -24,6 +25,7 @@ pub mod report;
 mod run;
 mod seen;
 mod settle;
+mod standing;
 mod truth;
 
 use std::collections::BTreeMap;

@@ -74,6 +74,8 @@ pub struct Comparison {
     pub missing: u64,
     pub extra: u64,
     pub different: u64,
+    #[serde(default)]
+    pub misplaced: u64,
     /// Keys that changed all the time, or that a transaction holds which does not end: they could not be compared.
     pub unsettled: u64,
     /// Of those that drifted: rows that the store refused, and which are in quarantine.
@@ -115,6 +117,9 @@ pub enum DriftKind {
     Extra,
     /// Both have it, and fields differ.
     Different,
+    /// The document is right, or rightly not there, and an index of the view has it where it should not, or lacks it: ranges,
+    /// rankings or walks answer wrong.
+    Misplaced,
 }
 
 /// A key whose document is not what the source says.
@@ -141,7 +146,17 @@ pub struct FieldDifference {
 
 impl Comparison {
     pub fn drift(&self) -> u64 {
-        self.missing + self.extra + self.different
+        self.missing + self.extra + self.different + self.misplaced
+    }
+
+    /// How much of each kind, for people.
+    pub fn kinds(&self) -> String {
+        let Comparison { missing, extra, different, misplaced, .. } = self;
+        let mut text = format!("{missing} missing, {extra} extra, {different} different");
+        if *misplaced > 0 {
+            text.push_str(&format!(", {misplaced} misplaced in indexes"));
+        }
+        text
     }
 
     /// What drifted and still does.
@@ -154,6 +169,7 @@ impl Comparison {
             DriftKind::Missing => self.missing += 1,
             DriftKind::Extra => self.extra += 1,
             DriftKind::Different => self.different += 1,
+            DriftKind::Misplaced => self.misplaced += 1,
         }
         self.quarantined += u64::from(drifted.quarantined);
         if self.drifted.len() < NAMED_MAX {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Key, Result, TableName, View};
+use headwater_model::{Error, Key, Listed, Result, TableName, View};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,7 +15,8 @@ use super::page::{Page, Should};
 use super::report::{Comparison, DriftKind, Drifted, Progress, Report, Request, Verdict};
 use super::seen::SeenKeys;
 use super::settle::settle;
-use super::truth::Truth;
+use super::standing::{self, Strays};
+use super::truth::{Truth, readable};
 use super::{Verifier, no_such};
 use crate::board::Board;
 use crate::state::Consumer;
@@ -101,6 +102,8 @@ struct Place {
     /// Keys that differed, and those of which nothing could be told.
     missed: Vec<Key>,
     unknown: Vec<Key>,
+    /// What was found in indexes of these keys.
+    strays: Strays,
 }
 
 impl Verifier {
@@ -223,7 +226,15 @@ impl Verifier {
             comparison.reason = Some(why.to_owned());
         }
         let allowance = Allowance::of_view(repair, &self.heal, &target.name, &view.name);
-        Place { target, part, comparison, allowance, missed: Vec::new(), unknown: Vec::new() }
+        Place {
+            target,
+            part,
+            comparison,
+            allowance,
+            missed: Vec::new(),
+            unknown: Vec::new(),
+            strays: Strays::new(),
+        }
     }
 
     async fn compare_table(
@@ -241,7 +252,8 @@ impl Verifier {
         };
         let mut allowance = Allowance::of_table(repair, &self.heal, &name);
         let compared = async {
-            let (table, look) = (self.chunks.table_id(&name).await?, self.look().await?);
+            let table = readable(&name, self.chunks.table_id(&name)).await?;
+            let look = self.look().await?;
             let allowance = &mut allowance;
             let mut table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance };
             table.compare(watch, &mut comparison).await
@@ -280,8 +292,8 @@ impl Verifier {
         if comparison.drift() == 0 {
             return;
         }
-        let Comparison { name, missing, extra, different, repaired, .. } = comparison;
-        let mut cause = format!("{what} {name}: {missing} missing, {extra} extra, {different} different");
+        let Comparison { name, repaired, .. } = comparison;
+        let mut cause = format!("{what} {name}: {}", comparison.kinds());
         if *repaired > 0 {
             cause.push_str(&format!("; {repaired} put right"));
         }
@@ -305,12 +317,24 @@ impl Verifier {
             return Ok(());
         }
         let truth = Truth::of(self, &subject.view).await?;
-        let mut seen = SeenKeys::new(self.estimate(&subject.view.from));
+        let estimate = self.estimate(&subject.view.from);
+        let mut seen = SeenKeys::new(estimate);
+        let indexes = subject.view.indexes.len() as u64;
+        let mut placed = (indexes > 0).then(|| SeenKeys::new(estimate.saturating_mul(indexes)));
         if subject.places.iter().any(|place| !place.part) {
             let mut pages = truth.pages(self, None, self.rows_at_once(rows_per_second), rows_per_second);
             while let Some(page) = pages.next().await? {
                 let there = page.entries.iter().filter(|entry| entry.should != Should::NotBe);
-                there.for_each(|entry| seen.insert(&entry.text));
+                for entry in there {
+                    seen.insert(&entry.text);
+                    if let (Some(placed), Should::Be(document)) = (&mut placed, &entry.should) {
+                        subject
+                            .view
+                            .entries(&entry.key, document)
+                            .iter()
+                            .for_each(|entry| placed.insert(entry));
+                    }
+                }
                 self.compare_page(subject, &truth, page, false).await?;
                 subject.tell(watch);
             }
@@ -319,6 +343,13 @@ impl Verifier {
         let view = Arc::clone(&subject.view);
         for place in subject.places.iter_mut().filter(|place| place.is_open()) {
             let looked = self.look_for_extras(place, &view, &truth, &seen, watch).await;
+            let looked = match (looked, &placed) {
+                (Ok(()), Some(placed)) if !place.part => {
+                    watch.doing("looking into indexes");
+                    self.look_for_strays(place, &view, &truth, placed, watch).await
+                }
+                (looked, _) => looked,
+            };
             let settled = match looked {
                 Ok(()) => self.settle(place, &truth).await,
                 Err(error) => Err(error),
@@ -358,7 +389,7 @@ impl Verifier {
     ) -> Result<()> {
         let roll = truth.roll(self, page.offset);
         let from = page.offset;
-        let compared = place.target.compare(view, page, roll).await?;
+        let compared = place.target.compare(view, page, roll, &place.strays).await?;
         place.comparison.at(from.0, compared.upto.0);
         place.take(compared);
         if place.missed.len() + place.unknown.len() >= SETTLE_AT {
@@ -378,7 +409,7 @@ impl Verifier {
         let target = self.target(store).ok_or_else(gone)?;
         let key = self.key(&row.view, &row.key).ok_or_else(gone)?;
         let truth = Truth::of(self, &plan.view).await?;
-        match self.mend_step(&truth, &target, &[key]).await?.into_iter().next() {
+        match self.mend_step(&truth, &target, &[key], &Strays::new()).await?.into_iter().next() {
             Some(refused) => Err(Error::unsupported(format!("refused again: {}", refused.reason))
                 .with_remedy("mend the row at the source, then try again")),
             None => Ok(()),
@@ -387,10 +418,11 @@ impl Verifier {
 
     async fn settle(&self, place: &mut Place, truth: &Truth) -> Result<()> {
         let (missed, unknown) = (std::mem::take(&mut place.missed), std::mem::take(&mut place.unknown));
+        let strays = std::mem::take(&mut place.strays);
         if missed.is_empty() && unknown.is_empty() {
             return Ok(());
         }
-        let settled = settle(self, truth, &place.target, missed, unknown).await?;
+        let settled = settle(self, truth, &place.target, missed, unknown, &strays).await?;
         place.comparison.at(settled.upto.0, settled.upto.0);
         place.comparison.unsettled += settled.unsettled;
         let store = place.target.name.clone();
@@ -409,7 +441,70 @@ impl Verifier {
             keys.push(key);
         }
         if repair {
-            place.comparison.repaired += self.mend(truth, &place.target, keys).await?;
+            place.comparison.repaired += self.mend(truth, &place.target, keys, &strays).await?;
+        }
+        Ok(())
+    }
+
+    /// What lies in the view's indexes and the pass has not spoken of is looked up at the source, by the key that it leads to.
+    async fn look_for_strays(
+        &self,
+        place: &mut Place,
+        view: &Arc<View>,
+        truth: &Truth,
+        placed: &SeenKeys,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        self.settle(place, truth).await?;
+        let (mut cursor, mut found, mut count) = (None, Strays::new(), 0);
+        loop {
+            let (listed, next) = place.target.store.entries(view, cursor, KEYS_AT_ONCE).await?;
+            let mut nobodys = Vec::new();
+            for listed in listed {
+                match listed {
+                    Listed::Entry(entry) if placed.contains(&entry) => {}
+                    Listed::Entry(entry) if self.key(&view.name, &entry.key).is_some() => {
+                        count += 1;
+                        found.entry(entry.key.clone()).or_default().push(entry);
+                    }
+                    nobody => nobodys.push(nobody),
+                }
+            }
+            self.drifted_entries(place, view, nobodys).await?;
+            if count >= KEYS_AT_ONCE || (next.is_none() && count > 0) {
+                let texts = found.keys().map(|key| key.to_string()).collect();
+                place.strays = std::mem::take(&mut found);
+                count = 0;
+                self.compare_keys(place, view, truth, texts).await?;
+                self.settle(place, truth).await?;
+                watch.rows(watch.now.rows, place.comparison.drift());
+            }
+            match next {
+                None => return Ok(()),
+                next => cursor = next,
+            }
+        }
+    }
+
+    /// Entries that lead to no key that a document can have: they are never on their way, so there is nothing to look at again.
+    async fn drifted_entries(
+        &self,
+        place: &mut Place,
+        view: &Arc<View>,
+        mut found: Vec<Listed>,
+    ) -> Result<()> {
+        found.sort_unstable();
+        found.dedup();
+        if found.is_empty() {
+            return Ok(());
+        }
+        let of = self.estimate(&view.from).max(place.comparison.rows);
+        let repair = place.allowance.admits(&mut place.comparison, found.len(), of)?;
+        for stray in &found {
+            place.comparison.add(standing::nobodys(view, stray));
+        }
+        if repair {
+            place.comparison.repaired += self.take_out(view, &place.target, &found).await?;
         }
         Ok(())
     }

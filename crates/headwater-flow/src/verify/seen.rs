@@ -1,11 +1,11 @@
 //! Which keys the source side of a comparison has had, in bounded memory: to tell, of the keys that a store lists in an order of
-//! its own, those that are worth a look at the source.
+//! its own, those that are worth a look at the source. The same of entries of indexes.
 //!
 //! A Bloom filter with a secret of its own per run. A key that it does not have was certainly not seen: it is looked up at the
 //! source, so nothing is called extra by mistake. A key that it has although it was not seen is overlooked; how likely
 //! that is, the report says, and another run has another secret.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 /// Memory for one filter at most.
 const BYTES_MAX: u64 = 256 << 20;
@@ -40,7 +40,7 @@ impl SeenKeys {
         }
     }
 
-    pub fn insert(&mut self, key: &str) {
+    pub fn insert(&mut self, key: impl Hash) {
         self.count += 1;
         let (mut at, step) = self.hash(key);
         for _ in 0..self.hashes {
@@ -50,7 +50,7 @@ impl SeenKeys {
         }
     }
 
-    pub fn contains(&self, key: &str) -> bool {
+    pub fn contains(&self, key: impl Hash) -> bool {
         let (mut at, step) = self.hash(key);
         (0..self.hashes).all(|_| {
             let (word, bit) = self.place(at);
@@ -66,8 +66,8 @@ impl SeenKeys {
         filled.powi(self.hashes.cast_signed())
     }
 
-    fn hash(&self, key: &str) -> (u64, u64) {
-        (self.secrets[0].hash_one(key), self.secrets[1].hash_one(key) | 1)
+    fn hash(&self, key: impl Hash) -> (u64, u64) {
+        (self.secrets[0].hash_one(&key), self.secrets[1].hash_one(key) | 1)
     }
 
     fn place(&self, at: u64) -> (usize, u64) {
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn what_was_seen_is_always_known_and_hardly_anything_else() {
         let mut seen = SeenKeys::new(200_000);
-        (0..200_000).for_each(|n| seen.insert(&format!("key:{n}")));
-        assert!((0..200_000).all(|n| seen.contains(&format!("key:{n}"))));
-        let wrong = (0..200_000).filter(|n| seen.contains(&format!("other:{n}"))).count();
+        (0..200_000).for_each(|n| seen.insert(format!("key:{n}")));
+        assert!((0..200_000).all(|n| seen.contains(format!("key:{n}"))));
+        let wrong = (0..200_000).filter(|n| seen.contains(format!("other:{n}"))).count();
         assert!(seen.overlooked() < 1e-6, "{}", seen.overlooked());
         assert!(wrong <= 2, "{wrong} of 200000 were taken for seen");
     }

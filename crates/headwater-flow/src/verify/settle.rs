@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Verifier;
 use super::compare::{Missed, Target};
+use super::standing::Strays;
 use super::truth::Truth;
 
 /// Looks in which a key must differ, besides the one that found it.
@@ -36,6 +37,7 @@ pub(super) async fn settle(
     target: &Target,
     missed: Vec<Key>,
     unknown: Vec<Key>,
+    strays: &Strays,
 ) -> Result<Settled> {
     let mut settled = Settled { drifted: Vec::new(), unsettled: 0, upto: Offset::ZERO };
     // How often each key still has to differ.
@@ -50,7 +52,7 @@ pub(super) async fn settle(
         for keys in keys.chunks(KEYS_AT_ONCE) {
             let page = truth.of_keys(verifier, keys.to_vec()).await?;
             let roll = truth.roll(verifier, page.offset);
-            let compared = target.compare(truth.view(), page, roll).await?;
+            let compared = target.compare(truth.view(), page, roll, strays).await?;
             settled.upto = settled.upto.max(compared.upto);
             let mut again: HashMap<Box<str>, Option<Missed>> =
                 compared.unknown.into_iter().map(|key| (key.to_text().into(), None)).collect();

@@ -23,6 +23,12 @@ use crate::retry::Backoff;
 /// A chunk ends behind the row that passes this.
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// How long a table may not let itself be read.
+const READABLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long single keys may be read again and again.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
+
 /// Chunks in flight: the next is read while one waits for its mark.
 const CHUNKS_AHEAD: usize = 2;
 
@@ -44,7 +50,10 @@ impl Truth {
         let view = Arc::clone(view);
         match verifier.is_derived(&view.name) {
             true => Ok(Truth::Mirror { look: verifier.look().await?, view }),
-            false => Ok(Truth::Rows { table: verifier.chunks.table_id(&view.from).await?, view }),
+            false => {
+                let table = readable(&view.from, verifier.chunks.table_id(&view.from)).await?;
+                Ok(Truth::Rows { table, view })
+            }
         }
     }
 
@@ -247,7 +256,8 @@ impl SeenTable<'_> {
                     keys: Vec::new(),
                 };
                 let look = Purpose::Look { asked: Vec::new() };
-                let chunk = self.verifier.chunks.start(&range, self.table, look).await?;
+                let chunk =
+                    readable(&self.name, self.verifier.chunks.start(&range, self.table, look)).await?;
                 self.ended = chunk.last;
                 self.after = chunk.upto.clone().or(self.after.take());
                 self.in_flight.push_back(chunk);
@@ -265,6 +275,18 @@ impl SeenTable<'_> {
     }
 }
 
+/// Nobody waits for ever behind a lock, or for a source that does not answer.
+pub(super) async fn readable<T>(table: &TableName, read: impl Future<Output = Result<T>>) -> Result<T> {
+    let waited = timeout(READABLE_WITHIN, read).await;
+    waited.unwrap_or_else(|_| {
+        let seconds = READABLE_WITHIN.as_secs();
+        Err(Error::transient(format!("table {table} could not be read within {seconds} s")).with_remedy(
+            "another session of the source may hold it locked, or the source does not answer: see there what the read waits for, \
+             then ask again",
+        ))
+    })
+}
+
 /// What is true of single keys.
 pub(super) async fn see_keys(
     verifier: &Verifier,
@@ -272,7 +294,7 @@ pub(super) async fn see_keys(
     table: TableId,
     keys: Vec<Key>,
 ) -> Result<Seen> {
-    let mut backoff = Backoff::new();
+    let (mut backoff, until) = (Backoff::new(), Instant::now() + SEEN_WITHIN);
     loop {
         let range = ChunkRange {
             table: name.clone(),
@@ -282,9 +304,15 @@ pub(super) async fn see_keys(
             keys: keys.clone(),
         };
         let look = Purpose::Look { asked: keys.clone() };
-        let mut chunk = verifier.chunks.start(&range, table, look).await?;
+        let mut chunk = readable(name, verifier.chunks.start(&range, table, look)).await?;
         if let Ok(Ok(Outcome::Seen(seen))) = timeout(MARK_WITHIN, &mut chunk.outcome).await {
             return Ok(seen);
+        }
+        if Instant::now() > until {
+            return Err(Error::transient(format!(
+                "rows of table {name} were read again and again, and never did the log come by in time or small enough"
+            ))
+            .with_remedy("the source's log is far ahead of what was read of it: let it catch up, then ask again"));
         }
         backoff.pause().await;
     }
@@ -322,4 +350,18 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) fn lock(look: &Mutex<Look>) -> std::sync::MutexGuard<'_, Look> {
     // It only reads: a panic leaves nothing half done but its own transaction, which the next one reports.
     look.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_that_stays_locked_is_told_and_not_waited_for() {
+        let table = TableName::new(None, "orders");
+        let error = readable::<()>(&table, std::future::pending()).await.expect_err("nobody lets go of it");
+        assert!(error.to_string().contains("table orders could not be read within 120 s"), "{error}");
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("locked")), "{:?}", error.remedy());
+        assert_eq!(readable(&table, async { Ok(7) }).await.expect("it is read"), 7);
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use headwater_flow::verify::report::{Comparison, Request, Verdict};
 use headwater_flow::{NamedStore, Options};
-use headwater_model::{Layout, Source, Store, View};
+use headwater_model::{Index, Layout, Order, Source, Store, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::workload::{Dialect, Workload};
 use headwater_testkit::{Chance, Folder, Postgres, Redis};
@@ -67,6 +67,7 @@ impl Case {
         };
         let workload = Workload::new(seed, dialect);
         let mut views = workload.views(&STORES);
+        views.iter_mut().for_each(|view| index(view, &mut chance));
         for view in views.clone() {
             if chance.one_in(3) {
                 let layout = if view.layout() == Layout::Json { Layout::Hash } else { Layout::Json };
@@ -200,6 +201,19 @@ impl Case {
             Arc::clone(&self.scratch),
         ];
         engines.into_iter().zip(STORES).map(|(engine, name)| support::named(name, engine)).collect()
+    }
+}
+
+/// The orders that its kind implies, or some that an access pattern could ask for.
+fn index(view: &mut View, chance: &mut Chance) {
+    view.indexes = view.kind.indexes();
+    let is_plain = view.name.starts_with("flat") || &*view.name == "tree";
+    if is_plain && !chance.one_in(4) {
+        let order = |column: &str, descending| Order { column: column.into(), descending };
+        view.indexes = vec![
+            Index { by: vec!["rank".into()], order: vec![order("id", true)] },
+            Index { by: Vec::new(), order: vec![order("rank", chance.one_in(2))] },
+        ];
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Apply, Epoch, Error, ErrorKind, Held, Offset, Read, Refusal, Result, Store, StoreFacts, Stored,
-    View, ViewChange,
+    Answer, AnswerMoment, Apply, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Read, Refusal,
+    Result, Standing, Store, StoreFacts, Stored, View, ViewChange,
 };
 use tokio::sync::watch;
 
@@ -218,6 +218,19 @@ impl Store for FaultyStore {
         self.faults.around(Call::Other, self.inner.keys(view, cursor, limit)).await
     }
 
+    async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        self.faults.around(Call::Other, self.inner.entries(view, cursor, limit)).await
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        self.faults.around(Call::Answer, self.inner.astray(view, asked)).await
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         self.faults.around(Call::Other, self.inner.rows(view)).await
     }
@@ -236,6 +249,10 @@ struct FaultyStep {
 impl Apply for FaultyStep {
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
         self.faults.around(Call::Write, self.inner.write(changes)).await
+    }
+
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()> {
+        self.faults.around(Call::Write, self.inner.unplace(view, strays)).await
     }
 
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {

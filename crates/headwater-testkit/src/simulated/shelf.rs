@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, Apply, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Refusal, Result, Store, StoreFacts,
-    Stored, StoredBody, Value, View, ViewChange,
+    Answer, AnswerMoment, Apply, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read,
+    Refusal, Result, Standing, Store, StoreFacts, Stored, StoredBody, Value, View, ViewChange,
 };
 
 use super::{Line, Mischief, World};
@@ -239,6 +239,14 @@ impl Store for SimulatedStore {
         Ok((self.shelf.documents(&view.name).into_keys().collect(), None))
     }
 
+    async fn entries(&self, _: &View, _: Option<String>, _: usize) -> Result<(Vec<Listed>, Option<String>)> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn astray(&self, _: &View, _: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        Err(Error::unsupported("the simulated store has no indexes"))
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         Ok(self.shelf.documents(&view.name).len() as u64)
     }
@@ -261,6 +269,10 @@ impl Apply for Step {
         self.store.line.passage("write").await?;
         self.pieces.push(changes);
         Ok(Vec::new())
+    }
+
+    async fn unplace(&mut self, _: &Arc<View>, _: &[Listed]) -> Result<()> {
+        Err(Error::unsupported("the simulated store has no indexes"))
     }
 
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {

@@ -188,6 +188,9 @@ fn one(comparison: &Comparison, title: &str) -> String {
             "  missing {} · extra {} · different {}",
             comparison.missing, comparison.extra, comparison.different
         ));
+        if comparison.misplaced > 0 {
+            out.push_str(&format!(" · misplaced in indexes {}", comparison.misplaced));
+        }
         if comparison.quarantined > 0 {
             out.push_str(&format!(", of them in quarantine {}", comparison.quarantined));
         }
@@ -209,6 +212,7 @@ fn one(comparison: &Comparison, title: &str) -> String {
             DriftKind::Missing => "missing",
             DriftKind::Extra => "extra",
             DriftKind::Different => "different",
+            DriftKind::Misplaced => "misplaced",
         };
         let note = if drifted.quarantined { " (in quarantine)" } else { "" };
         out.push_str(&format!("    {kind:<9} {}{note}\n", drifted.key));

@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_model::{
-    Answer, AnswerMoment, Error, Found, Held, Key, RangeRead, Reached, Read, Result, Stored, View, ViewId,
-    WalkRead,
+    Answer, AnswerMoment, Astray, Error, Found, Held, IndexEntry, Key, RangeRead, Reached, Read, Result,
+    Standing, Stored, View, ViewId, WalkRead,
 };
 
 use super::cells::{Array, bytea};
 use super::schema::{self, Schema, is_missing};
 use super::shape::{KEY, Shape, place_column, place_start};
 use super::step::unhex;
+use crate::entries::{self, Entry};
 use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::pool::{Lease, Pool};
 use crate::span::{Span, behind};
@@ -207,6 +208,37 @@ impl Readers {
             }
         }
         Ok(())
+    }
+
+    /// Whether the rows' places are what they should be. A place is a column of its row, and the server keeps its own index of it: there
+    /// are no others.
+    pub async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        let places: String = (0..view.indexes.len()).map(|n| format!(", v.{}", place_column(n))).collect();
+        let ask = |_: &Shape| {
+            let table = self.schema.table(&view.name);
+            let sql = format!("SELECT v.{KEY}{places} FROM {table} v WHERE v.{KEY} = ANY($1::text[])");
+            (sql, vec![Some(Array::of(asked.iter().map(|standing| &*standing.key)))])
+        };
+        let (held, rows) = self.ask(view, ask).await?;
+        let held = held.ok_or_else(super::empty)?;
+        let mut stored: HashMap<String, Vec<Entry>> = HashMap::new();
+        for row in rows.map(|(_, rows)| rows).unwrap_or_default() {
+            let mut cells = row.into_iter();
+            let Some(Some(key)) = cells.next() else { continue };
+            let mut entries = Vec::new();
+            for (cell, index) in cells.zip(0..) {
+                if let Some(bytes) = cell {
+                    let place = entries::cut(view, index, &unhex(&bytes)?);
+                    entries.push(Entry::from(&IndexEntry { index, place, key: key.as_str().into() }));
+                }
+            }
+            stored.insert(key, entries);
+        }
+        let told = asked.iter().map(|standing| {
+            let stored = stored.get(&*standing.key).map_or(&[][..], Vec::as_slice);
+            entries::astray(standing, stored, |entry| stored.contains(&Entry::from(entry)))
+        });
+        Ok((AnswerMoment::Applied(held), told.collect()))
     }
 
     /// A page in key order, and the key to go on after.

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, Consumed, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Refusal, Result, Risk, Severity,
-    StoreFacts, Stored, View, ViewChange,
+    Answer, AnswerMoment, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read,
+    Refusal, Result, Risk, Severity, Standing, StoreFacts, Stored, View, ViewChange,
 };
 
 use self::answer::Readers;
@@ -139,6 +139,15 @@ impl headwater_model::Store for Store {
         self.shared.readers.keys(view, cursor, limit.max(1)).await
     }
 
+    /// Nothing: a place is a column of its document's row, so there are no others.
+    async fn entries(&self, _: &View, _: Option<String>, _: usize) -> Result<(Vec<Listed>, Option<String>)> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        self.shared.readers.astray(view, asked).await
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         self.shared.readers.rows(view).await
     }
@@ -180,6 +189,11 @@ impl headwater_model::Apply for Apply {
             }
             Err(error) => Err(self.shared.explained(self.epoch, error).await),
         }
+    }
+
+    /// There are none: a place goes with its row, which is written anew as a whole.
+    async fn unplace(&mut self, _: &Arc<View>, _: &[Listed]) -> Result<()> {
+        Ok(())
     }
 
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {

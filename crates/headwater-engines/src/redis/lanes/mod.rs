@@ -26,7 +26,8 @@ use std::sync::atomic::AtomicBool;
 
 use futures::future::join_all;
 use headwater_model::{
-    Answer, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Result, StoreFacts, View,
+    Answer, AnswerMoment, Astray, Epoch, Error, ErrorKind, Held, Offset, Promise, Read, Result, Standing,
+    StoreFacts, View,
 };
 use tokio::sync::{RwLock, Semaphore};
 
@@ -37,7 +38,7 @@ use super::config::Config;
 use super::lane::{Lane, beginning};
 use super::meta::{self, Mark};
 use super::resp::Reply;
-use super::{answer, facts, keys, slot};
+use super::{answer, facts, keys, listing, slot};
 
 /// Reads that go on at the same time; each has a connection per node.
 const READS_MAX: usize = 64;
@@ -174,6 +175,15 @@ impl Lanes {
     pub(super) async fn answer(&self, read: &Read) -> Result<Answer> {
         let _one = self.0.reads.acquire().await.map_err(|_| Error::bug("reads are never closed"))?;
         answer::answer(&mut read::Spread(&self.0), read).await
+    }
+
+    pub(super) async fn astray(
+        &self,
+        view: &View,
+        asked: &[Standing],
+    ) -> Result<(AnswerMoment, Vec<Astray>)> {
+        let _one = self.0.reads.acquire().await.map_err(|_| Error::bug("reads are never closed"))?;
+        listing::astray(&mut read::Spread(&self.0), view, asked).await
     }
 }
 

@@ -15,13 +15,14 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_model::{
-    Apply, Error, ErrorKind, Held, Key, Layout, Offset, Record, Refusal, Result, View, ViewChange,
+    Apply, Error, ErrorKind, Held, Key, Layout, Listed, Offset, Record, Refusal, Result, View, ViewChange,
 };
 
 use super::Shared;
 use super::moved::Overlay;
 use crate::redis::ahead::Ahead;
 use crate::redis::keys;
+use crate::redis::listing::{self, Foreign};
 use crate::redis::slot;
 use crate::redis::step::Step;
 
@@ -264,6 +265,23 @@ impl Apply for LanesStep {
         }
         self.flush(&mut queues, &mut refusals).await?;
         Ok(refusals)
+    }
+
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()> {
+        let mut by_lane: Vec<Vec<Listed>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        for stray in strays {
+            let lane = match stray {
+                Listed::Entry(entry) => {
+                    slot::lane_of(&listing::name(&view.name, &entry.key), self.shared.config.lanes)
+                }
+                Listed::Foreign(bytes) => Foreign::read(bytes)?.lane,
+            };
+            let strays = by_lane.get_mut(lane).ok_or_else(|| Error::bug("there is no such lane"))?;
+            strays.push(stray.clone());
+        }
+        let each = self.lanes.iter_mut().zip(&by_lane).filter(|(_, strays)| !strays.is_empty());
+        let each = each.map(|(lane, strays)| lane.step.unplace(view, strays));
+        self.shared.all(join_all(each).await).map(drop)
     }
 
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use headwater_model::{Error, Result, Stored, View};
+use headwater_model::{Error, Listed, Result, Stored, View};
 use tokio::time::Instant;
 
 use super::{Lanes, Shared};
 use crate::redis::config::Address;
 use crate::redis::connection::Connection;
+use crate::redis::listing;
 use crate::redis::scan::{self, Keys, Walk};
 
 impl Lanes {
@@ -42,6 +43,24 @@ impl Lanes {
         let mut pages = self.0.pages(cursor.as_deref(), limit).await?;
         while let Some((reader, cursor, room)) = pages.node(found.len()).await? {
             let (more, next) = scan::texts(reader, &of, cursor, room).await?;
+            found.extend(more);
+            pages.go_on(next);
+        }
+        Ok((found, pages.rest()))
+    }
+
+    pub(in crate::redis) async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        let (shared, mut found) = (&self.0, Vec::new());
+        let prefixes = shared.lanes.iter().map(|lane| lane.prefix());
+        let of = Keys::of_indexes_in_lanes(&shared.config.prefix, prefixes, &view.name);
+        let mut pages = shared.pages(cursor.as_deref(), limit).await?;
+        while let Some((reader, cursor, room)) = pages.node(found.len()).await? {
+            let (more, next) = listing::page(reader, &of, view, shared.config.lanes, cursor, room).await?;
             found.extend(more);
             pages.go_on(next);
         }

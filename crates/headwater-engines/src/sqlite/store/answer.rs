@@ -1,12 +1,13 @@
 //! Answers, each in one read transaction, so that documents and position are of one moment.
 
 use headwater_model::{
-    Answer, AnswerMoment, Error, Found, Key, RangeRead, Reached, Read, Result, Stored, StoredBody, View,
-    WalkRead,
+    Answer, AnswerMoment, Astray, Error, Found, Key, RangeRead, Reached, Read, Result, Standing, Stored,
+    StoredBody, View, WalkRead,
 };
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{index, schema};
+use crate::entries::{self, Entry};
 use crate::span::{Span, behind};
 use crate::sqlite::connection::{failed, is_missing_table, quoted};
 use crate::walk::walk;
@@ -21,6 +22,45 @@ pub(super) fn answer(connection: &Connection, read: &Read) -> Result<Answer> {
     };
     let at = AnswerMoment::Applied(held);
     Ok(Answer { at, found })
+}
+
+/// What does not stand where it should.
+pub(super) fn astray(
+    connection: &Connection,
+    view: &View,
+    asked: &[Standing],
+) -> Result<(AnswerMoment, Vec<Astray>)> {
+    let doing = || format!("look into the indexes of the view \"{}\"", view.name);
+    let moment = connection.unchecked_transaction().map_err(|e| failed(e, doing()))?;
+    let held = schema::held(&moment)?.ok_or_else(empty)?;
+    let remembered = format!("SELECT places FROM {} WHERE key = ?1", quoted(&view.name));
+    let placed =
+        format!("SELECT CAST(key AS TEXT) FROM {} WHERE number = ?1 AND place = ?2", index::table(view));
+    let prepare = |sql: &str| moment.prepare_cached(sql).map_err(|e| failed(e, doing()));
+    let (mut remembered, mut placed) = (prepare(&remembered)?, prepare(&placed)?);
+    let mut told = Vec::with_capacity(asked.len());
+    for standing in asked {
+        let packed: Option<Option<Vec<u8>>> = remembered
+            .query_row([&*standing.key], |row| row.get(0))
+            .optional()
+            .map_err(|e| failed(e, doing()))?;
+        let stored = entries::unpack(&packed.flatten().unwrap_or_default())?;
+        let mut failure = None;
+        told.push(entries::astray(standing, &stored, |entry| {
+            let bytes = Entry::from(entry).bytes;
+            let found = placed.query_row((entry.index, &*bytes), |row| {
+                Ok(row.get_ref(0)?.as_bytes()? == entry.key.as_bytes())
+            });
+            found.optional().unwrap_or_else(|e| {
+                failure = Some(e);
+                None
+            }) == Some(true)
+        }));
+        if let Some(e) = failure {
+            return Err(failed(e, doing()));
+        }
+    }
+    Ok((AnswerMoment::Applied(held), told))
 }
 
 pub(super) fn empty() -> Error {

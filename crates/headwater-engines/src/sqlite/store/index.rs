@@ -1,7 +1,7 @@
 //! The indexes of a view: one table of places beside the view's own, `headwater_index_VIEW`, and in each document's row
 //! the column `places`, which remembers its entries. A view without indexes has neither.
 
-use headwater_model::{Error, Result, View};
+use headwater_model::{Error, IndexEntry, Listed, Result, View};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::step::Text;
@@ -43,6 +43,87 @@ pub(super) fn clear(connection: &Connection, view: &View) -> rusqlite::Result<()
         Err(error) if is_missing_table(&error) => Ok(()),
         cleared => cleared.map(|_| ()),
     }
+}
+
+/// A page of what lies in the indexes, in their order; rows that no entry of ours can be come with the first page.
+pub(super) fn entries(
+    connection: &Connection,
+    view: &View,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Listed>, Option<String>)> {
+    let (number, behind) = match cursor {
+        Some(text) => entries::read_cursor(text).map(|(number, bytes)| (i64::from(number), bytes))?,
+        None => (-1, Vec::new()),
+    };
+    let (table, limit_sql) = (table(view), i64::try_from(limit).unwrap_or(i64::MAX));
+    let read = || -> rusqlite::Result<(Vec<Listed>, Option<String>)> {
+        let mut listed = Vec::new();
+        if cursor.is_none() {
+            let foreign = format!(
+                "SELECT CAST(number AS INTEGER), CAST(place AS BLOB) FROM {table} WHERE {FOREIGN} LIMIT ?1"
+            );
+            let mut statement = match connection.prepare_cached(&foreign) {
+                Err(error) if is_missing_table(&error) => return Ok((listed, None)),
+                statement => statement?,
+            };
+            let rows = statement.query_map([limit_sql], |row| {
+                let (number, place): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                Ok(Listed::Foreign([&number.to_be_bytes()[..], &place].concat().into()))
+            })?;
+            listed = rows.collect::<rusqlite::Result<_>>()?;
+        }
+        let sql = format!(
+            "SELECT number, place, CAST(key AS TEXT) FROM {table} WHERE (number, place) > (?1, ?2) AND NOT ({FOREIGN}) \
+             ORDER BY number, place LIMIT ?3"
+        );
+        let mut statement = match connection.prepare_cached(&sql) {
+            Err(error) if is_missing_table(&error) => return Ok((listed, None)),
+            statement => statement?,
+        };
+        let (mut rows, mut count, mut last) = (statement.query((number, behind, limit_sql))?, 0, None);
+        while let Some(row) = rows.next()? {
+            let (number, bytes): (u16, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let key = String::from_utf8_lossy(row.get_ref(2)?.as_bytes()?).into();
+            count += 1;
+            last = (count == limit).then(|| entries::cursor(number, &bytes));
+            let place = entries::cut(view, number, &bytes);
+            listed.push(Listed::Entry(IndexEntry { index: number, place, key }));
+        }
+        Ok((listed, last))
+    };
+    read().map_err(|e| failed(e, format!("read the indexes of the view \"{}\"", view.name)))
+}
+
+/// Rows that somebody else has written.
+const FOREIGN: &str =
+    "typeof(place) <> 'blob' OR typeof(number) <> 'integer' OR number NOT BETWEEN 0 AND 65535";
+
+/// Takes rows out of the indexes, and nothing else.
+pub(super) fn unplace(connection: &Connection, view: &View, strays: &[Listed]) -> Result<()> {
+    let table = table(view);
+    let unplace = || -> rusqlite::Result<()> {
+        let mut entry = connection.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE number = ?1 AND place = ?2 AND CAST(key AS TEXT) = ?3"
+        ))?;
+        let mut foreign = connection.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE CAST(number AS INTEGER) = ?1 AND CAST(place AS BLOB) = ?2 AND ({FOREIGN})"
+        ))?;
+        for stray in strays {
+            match stray {
+                Listed::Entry(stray) => {
+                    entry.execute((stray.index, &*Entry::from(stray).bytes, &*stray.key))?;
+                }
+                Listed::Foreign(bytes) => {
+                    if let Some((number, place)) = bytes.split_first_chunk() {
+                        foreign.execute((i64::from_be_bytes(*number), place))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    unplace().map_err(|e| failed(e, format!("take entries out of the indexes of the view \"{}\"", view.name)))
 }
 
 /// The statements that keep a view's indexes.

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, Epoch, Held, Offset, Promise, Read, Refusal, Result, StoreFacts, Stored, View, ViewChange,
+    Answer, AnswerMoment, Astray, Epoch, Held, Listed, Offset, Promise, Read, Refusal, Result, Standing,
+    StoreFacts, Stored, View, ViewChange,
 };
 use tokio::sync::mpsc;
 
@@ -120,6 +121,23 @@ impl headwater_model::Store for Store {
         Ok(self.readers.read(page).await?.unwrap_or_default())
     }
 
+    async fn entries(
+        &self,
+        view: &View,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        let view = view.clone();
+        let page = move |connection: &_| index::entries(connection, &view, cursor.as_deref(), limit.max(1));
+        Ok(self.readers.read(page).await?.unwrap_or_default())
+    }
+
+    async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
+        let (view, asked) = (view.clone(), asked.to_vec());
+        let told = self.readers.read(move |connection| answer::astray(connection, &view, &asked)).await?;
+        told.ok_or_else(answer::empty)
+    }
+
     async fn rows(&self, view: &View) -> Result<u64> {
         let name = view.name.clone();
         Ok(self.readers.read(move |connection| reads::rows(connection, &name)).await?.unwrap_or(0))
@@ -140,6 +158,11 @@ struct Apply {
 impl headwater_model::Apply for Apply {
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
         ask(&self.commands, |reply| Command::Write { changes, reply }).await
+    }
+
+    async fn unplace(&mut self, view: &Arc<View>, strays: &[Listed]) -> Result<()> {
+        let (view, strays) = (Arc::clone(view), strays.to_vec());
+        ask(&self.commands, |reply| Command::Unplace { view, strays, reply }).await
     }
 
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {

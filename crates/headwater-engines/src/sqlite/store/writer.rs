@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Refusal, Result, View, ViewChange};
+use headwater_model::{Epoch, Error, ErrorKind, Held, Listed, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpointer;
-use super::schema;
 use super::step::Step;
+use super::{index, schema};
 use crate::sqlite::config::{StoreOptions, Synchronous};
 use crate::sqlite::connection::{Opened, failed};
 
@@ -45,6 +45,11 @@ pub(super) enum Command {
     Write {
         changes: Vec<ViewChange>,
         reply: Reply<Vec<Refusal>>,
+    },
+    Unplace {
+        view: Arc<View>,
+        strays: Vec<Listed>,
+        reply: Reply<()>,
     },
     Commit {
         held: Held,
@@ -100,6 +105,7 @@ impl Writer {
                     }
                 }
                 Command::Write { changes, reply } => drop(reply.send(self.write(changes))),
+                Command::Unplace { view, strays, reply } => drop(reply.send(self.unplace(&view, &strays))),
                 Command::Commit { held, reply } => drop(reply.send(self.commit(&held))),
                 Command::Wake => {}
             }
@@ -183,6 +189,15 @@ impl Writer {
             self.roll_back();
         }
         written
+    }
+
+    fn unplace(&mut self, view: &View, strays: &[Listed]) -> Result<()> {
+        let (Some(opened), Some(_)) = (&self.opened, &self.step) else { return Err(no_step()) };
+        let done = index::unplace(&opened.connection, view, strays);
+        if done.is_err() {
+            self.roll_back();
+        }
+        done
     }
 
     fn commit(&mut self, held: &Held) -> Result<()> {

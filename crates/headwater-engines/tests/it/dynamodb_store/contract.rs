@@ -38,6 +38,10 @@ impl Subject for DynamoDbTables {
     fn layouts(&self) -> Vec<Layout> {
         vec![self.layout]
     }
+
+    fn believes_entries(&self) -> bool {
+        false
+    }
 }
 
 /// Past the store.

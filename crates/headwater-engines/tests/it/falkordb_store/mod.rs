@@ -70,6 +70,10 @@ impl Subject for Graph {
     fn layouts(&self) -> Vec<Layout> {
         vec![Layout::Json]
     }
+
+    fn believes_entries(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

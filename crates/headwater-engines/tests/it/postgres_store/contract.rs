@@ -33,6 +33,10 @@ impl Subject for Schema {
     fn layouts(&self) -> Vec<Layout> {
         vec![self.layout]
     }
+
+    fn believes_entries(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 
 mod atomic;
 mod documents;
+mod entries;
 mod fencing;
 mod random;
 mod ranges;
@@ -36,6 +37,9 @@ pub trait Subject: Send + Sync {
 
     /// The layouts that make a difference to this engine.
     fn layouts(&self) -> Vec<Layout>;
+
+    /// Whether an entry of an index changes answers without its document: so a stray is listed, and can be taken out.
+    fn believes_entries(&self) -> bool;
 }
 
 macro_rules! checks {
@@ -77,6 +81,8 @@ pub async fn run(subject: &dyn Subject) {
             ranges::random_ranges_match_a_model,
             ranges::a_replayed_step_leaves_indexes_as_they_are,
             ranges::other_indexes_after_a_clear,
+            entries::what_lies_in_indexes_is_listed_and_told,
+            entries::what_an_index_lost_is_told_and_put_again_with_its_document,
             walks::a_get_of_many_keys_keeps_their_order,
             walks::random_walks_match_a_join,
         );
