@@ -1,7 +1,7 @@
 //! The released program as a process, with a file of its own.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -92,6 +92,29 @@ impl Headwater {
             String::from_utf8_lossy(&output.stderr)
         );
         serde_json::from_str(&said).context("the report of headwater verify")
+    }
+
+    /// Begins to compare everything, at most so many rows a second, in a process of its own.
+    pub fn begin_verify(&self, rows_per_second: u64) -> anyhow::Result<Child> {
+        let rate = format!("{rows_per_second}/s");
+        let mut command = self.command();
+        command.args(["verify", "--json", "--rate", &rate]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().context("start headwater verify")
+    }
+
+    /// Whether everything could be compared, and is equal.
+    pub fn is_verified(&self) -> anyhow::Result<bool> {
+        let output = self.command().args(["verify", "--json"]).output().context("start headwater verify")?;
+        Ok(output.status.success())
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// As if its machine had gone.
+    pub fn kill(&self) {
+        self.process.kill();
     }
 
     fn status(&self) -> String {

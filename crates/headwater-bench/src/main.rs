@@ -6,6 +6,7 @@
 
 mod backfill;
 mod engines;
+mod failover;
 mod follow;
 mod headwater;
 mod http;
@@ -23,7 +24,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory resp sqlite verify wait http (all of them if none is given)
+names: follow backfill latency memory resp sqlite verify failover wait http (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -60,9 +61,11 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if names.is_empty() {
-        names = ["backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "wait", "http"]
-            .map(String::from)
-            .to_vec();
+        names = [
+            "backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "failover", "wait", "http",
+        ]
+        .map(String::from)
+        .to_vec();
     }
     for name in &names {
         match name.as_str() {
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
             "resp" => resp::run(size),
             "sqlite" => sqlite::run(size),
             "verify" => verify::run(size),
+            "failover" => failover::run(size),
             "wait" => wait::run(size),
             "http" => http::run(size),
             _ => bail!("no bench is called {name}\n\n{USAGE}"),
