@@ -1,5 +1,6 @@
 //! A host of its own for a program: a network namespace with one cable to this machine, on which packets can vanish in one
-//! direction while the other flows. Needs CAP_NET_ADMIN, `ip`, `unshare` and `nsenter`.
+//! direction while the other flows, or some of them now and then, or arrive out of order. Needs CAP_NET_ADMIN, `ip`, `unshare` and
+//! `nsenter`; for loss and disorder `iptables` and `tc` too.
 //!
 //! Nothing of it outlives the process that holds the namespace, which dies with the test: the cable goes with it.
 
@@ -27,6 +28,20 @@ impl Network {
             !tried.is_ok_and(|ran| ran.status.success())
         });
         missing.then_some("CAP_NET_ADMIN: a network namespace of its own")
+    }
+
+    /// What this machine lacks to lose some packets and to disorder others.
+    pub fn missing_disorder() -> Option<&'static str> {
+        static MISSING: OnceLock<bool> = OnceLock::new();
+        let missing = MISSING.get_or_init(|| {
+            let try_it = "ip link set lo up && tc qdisc add dev lo root handle 1: htb default 1 \
+                && iptables -A INPUT -m statistic --mode random --probability 0.05 -j DROP \
+                && iptables -t mangle -A POSTROUTING -m statistic --mode random --probability 0.05 -j CLASSIFY --set-class 1:2";
+            let tried = Command::new("unshare").args(["--net", "sh", "-c", try_it]).output();
+            !tried.is_ok_and(|ran| ran.status.success())
+        });
+        Network::missing()
+            .or(missing.then_some("iptables with `statistic` and `CLASSIFY`, and tc with `htb`"))
     }
 
     pub fn start() -> Network {
@@ -76,8 +91,46 @@ impl Network {
     }
 
     fn ip_there(&self, arguments: &[&str]) {
+        self.there_runs("ip", arguments);
+    }
+
+    fn there_runs(&self, program: &str, arguments: &[&str]) -> String {
         let via = self.via();
-        run(Command::new(&via[0]).args(&via[1..]).arg("ip").args(arguments));
+        run(Command::new(&via[0]).args(&via[1..]).arg(program).args(arguments))
+    }
+
+    /// Of the packets in either direction, so many in a hundred vanish. Of those that are sent from there, every fifth has to wait in
+    /// a slow queue, while later ones overtake it.
+    pub fn lose_and_disorder(&self, percent: u32) {
+        let share = format!("{:.2}", f64::from(percent) / 100.0);
+        for chain in ["INPUT", "OUTPUT"] {
+            let lose =
+                ["-A", chain, "-m", "statistic", "--mode", "random", "--probability", &share, "-j", "DROP"];
+            self.there_runs("iptables", &lose);
+        }
+        let tc = |arguments: &str| self.there_runs("tc", &arguments.split(' ').collect::<Vec<_>>());
+        tc("qdisc add dev cable root handle 1: htb default 1");
+        tc("class add dev cable parent 1: classid 1:1 htb rate 10gbit");
+        tc("class add dev cable parent 1: classid 1:2 htb rate 2mbit burst 1600 cburst 1600");
+        let late = "-t mangle -A POSTROUTING -m statistic --mode random --probability 0.2 -j CLASSIFY --set-class 1:2";
+        self.there_runs("iptables", &late.split(' ').collect::<Vec<_>>());
+    }
+
+    /// All arrives again, and in order. How many packets vanished, and how many had to wait.
+    pub fn deliver_in_order(&self) -> (u64, u64) {
+        let counted = |table: &str, target: &str| -> u64 {
+            let listed = self.there_runs("iptables", &["-t", table, "-L", "-v", "-x", "-n"]);
+            let rules = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            rules
+                .filter(|rule| rule.get(2) == Some(&target))
+                .filter_map(|rule| rule[0].parse::<u64>().ok())
+                .sum()
+        };
+        let counts = (counted("filter", "DROP"), counted("mangle", "CLASSIFY"));
+        self.there_runs("iptables", &["-F"]);
+        self.there_runs("iptables", &["-t", "mangle", "-F"]);
+        self.there_runs("tc", &["qdisc", "del", "dev", "cable", "root"]);
+        counts
     }
 
     /// What is sent from there vanishes; what is sent to there arrives.
@@ -112,7 +165,8 @@ fn ip(arguments: &[&str]) {
     run(Command::new("ip").args(arguments));
 }
 
-fn run(command: &mut Command) {
-    let ran = command.stdin(Stdio::null()).output().expect("start ip");
+fn run(command: &mut Command) -> String {
+    let ran = command.stdin(Stdio::null()).output().expect("start a program");
     assert!(ran.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8_lossy(&ran.stdout).into_owned()
 }

@@ -25,6 +25,7 @@ pub enum Fault {
     SlotDropped,
     SlotInvalidated,
     LogFilling,
+    LogDiskFull,
     LaggingStandbyPromoted,
     StandbyWithoutSlotPromoted,
     OldPrimaryBack,
@@ -40,13 +41,14 @@ pub enum Fault {
     Cut,
     TimedOut,
     OneWayLoss,
+    LossAndDisorder,
     BitFlipInJournal,
     TornTail,
     OurDiskFull,
     ClockOff,
 }
 
-pub const ALL: [(Fault, &str); 33] = [
+pub const ALL: [(Fault, &str); 35] = [
     (Fault::KilledUnderLoad, "kill-under-load"),
     (Fault::KilledBeforeJournalSync, "kill-after-read-before-journal-sync"),
     (Fault::KilledAfterJournalSync, "kill-after-journal-before-apply"),
@@ -61,6 +63,7 @@ pub const ALL: [(Fault, &str); 33] = [
     (Fault::SlotDropped, "slot-dropped"),
     (Fault::SlotInvalidated, "slot-invalidated"),
     (Fault::LogFilling, "source-log-disk-filling"),
+    (Fault::LogDiskFull, "source-log-disk-full"),
     (Fault::LaggingStandbyPromoted, "lagging-standby-promoted"),
     (Fault::StandbyWithoutSlotPromoted, "standby-without-slot-promoted"),
     (Fault::OldPrimaryBack, "old-primary-back"),
@@ -76,15 +79,12 @@ pub const ALL: [(Fault, &str); 33] = [
     (Fault::Cut, "connections-cut"),
     (Fault::TimedOut, "timeout-after-the-commit-took-effect"),
     (Fault::OneWayLoss, "one-way-loss"),
+    (Fault::LossAndDisorder, "5-percent-loss-and-reordering"),
     (Fault::BitFlipInJournal, "bit-flip-in-journal"),
     (Fault::TornTail, "torn-tail-in-journal"),
     (Fault::OurDiskFull, "our-disk-full"),
     (Fault::ClockOff, "clock-an-hour-off"),
 ];
-
-/// What the matrix should have and has not, each with the reason.
-pub const NOT_RUNNABLE: [(&str, &str); 1] =
-    [("reordering-and-5-percent-loss", "not written yet: needs netem, which not every kernel has")];
 
 impl Fault {
     pub fn name(self) -> &'static str {
@@ -97,8 +97,9 @@ impl Fault {
             Fault::KilledBeforeJournalSync | Fault::KilledAfterJournalSync | Fault::ClockOff => {
                 Syscalls::new().is_none().then_some("a C compiler (cc)")
             }
-            Fault::OurDiskFull => Disk::missing(),
+            Fault::OurDiskFull | Fault::LogDiskFull => Disk::missing(),
             Fault::OneWayLoss => Network::missing(),
+            Fault::LossAndDisorder => Network::missing_disorder(),
             _ => None,
         }
     }
@@ -106,7 +107,10 @@ impl Fault {
     /// Who is out of reach from its begin to its end.
     fn takes_away(self) -> Option<Part> {
         match self {
-            Fault::SourceKilled | Fault::SourceFrozen | Fault::CommitHeldDuringAChunk => Some(Part::Source),
+            Fault::SourceKilled
+            | Fault::SourceFrozen
+            | Fault::LogDiskFull
+            | Fault::CommitHeldDuringAChunk => Some(Part::Source),
             Fault::StoreKilled | Fault::LogFilling => Some(Part::Store),
             Fault::BitFlipInJournal | Fault::OurDiskFull => Some(Part::Program),
             Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => Some(Part::Network),
@@ -154,6 +158,7 @@ impl Fault {
             Fault::SlotDropped => sources::slot_dropped(world),
             Fault::SlotInvalidated => sources::slot_invalidated(world).await,
             Fault::LogFilling => sources::log_filling(world).await,
+            Fault::LogDiskFull => sources::log_disk_full(world).await,
             Fault::LaggingStandbyPromoted => sources::lagging_standby_promoted(world).await,
             Fault::StandbyWithoutSlotPromoted => sources::standby_without_slot_promoted(world).await,
             Fault::OldPrimaryBack => sources::old_primary_back(world).await,
@@ -196,6 +201,7 @@ impl Fault {
                 }
             }
             Fault::OneWayLoss => hosts::one_way_loss(world).await,
+            Fault::LossAndDisorder => hosts::loss_and_disorder(world).await,
             Fault::BitFlipInJournal => hosts::bit_flip(world),
             Fault::TornTail => hosts::torn_tail(world),
             Fault::OurDiskFull => hosts::disk_full(world).await,
@@ -212,6 +218,7 @@ impl Fault {
             Fault::Altered | Fault::RemovedAndAdded => stores::repair(world).await,
             Fault::PoisonRows => stores::mend_the_poisoned(world).await,
             Fault::OurDiskFull => hosts::disk_freed(world),
+            Fault::LogDiskFull => sources::log_disk_freed(world).await,
             Fault::LogFilling | Fault::Slow | Fault::Throttled | Fault::Cut | Fault::TimedOut => {
                 world.to_source.mend();
                 world.to_store.mend();

@@ -83,6 +83,18 @@ pub async fn one_way_loss(world: &mut World) {
     network.deliver_what_it_is_sent();
 }
 
+/// One packet in twenty vanishes, and others are overtaken: it flows, if slowly.
+pub async fn loss_and_disorder(world: &mut World) {
+    world.network.as_ref().expect("the world has a network").lose_and_disorder(5);
+    for _ in 0..3 {
+        world.shows_newer(world.committed()).await;
+        world.pause(2000).await;
+    }
+    let network = world.network.as_ref().expect("the world has a network");
+    let (lost, late) = network.deliver_in_order();
+    assert!(lost > 0 && late > 0, "{lost} packets vanished and {late} came late");
+}
+
 /// Nothing more can be written where journal and state are, and much is committed.
 pub async fn disk_full(world: &mut World) {
     let disk = world.disk.as_ref().expect("the world has a small disk");

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use headwater_testkit::Chance;
 
-use catalogue::{ALL, Fault, NOT_RUNNABLE};
+use catalogue::{ALL, Fault};
 use world::World;
 
 fn number(name: &str) -> Option<u64> {
@@ -144,11 +144,6 @@ fn matrix() {
     for _ in 0..number("HEADWATER_PAIRS").unwrap_or(0) {
         let pair = [chance.pick(&chosen).to_owned(), ALL[chance.below(ALL.len() as u64) as usize].0];
         count(run(&pair, chance.number()));
-    }
-    if only.is_none() {
-        for (name, why) in NOT_RUNNABLE {
-            println!("not run    {name}: {why}");
-        }
     }
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     println!("{passed} passed, {failed} failed{skipped}");

@@ -115,3 +115,26 @@ pub async fn log_filling(world: &mut World) {
     let lost = world.postgres.psql("SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'");
     assert_eq!(lost, "0", "released in time, not given up by the source");
 }
+
+/// Not one byte more fits where the source keeps its log: it goes down.
+pub async fn log_disk_full(world: &mut World) {
+    world.healthy().await;
+    world.log_disk.as_ref().expect("the world has a small disk for the log").fill();
+    eventually(PATIENCE, "the source has no room for its log", async || {
+        let _ = world.postgres.try_psql("CREATE TABLE IF NOT EXISTS filler (id int)");
+        let _ = world.postgres.try_psql("INSERT INTO filler VALUES (1)");
+        let _ = world.postgres.try_psql("SELECT pg_switch_wal()");
+        match world.postgres.log_tail() {
+            log if log.contains("No space left on device") => Ok(()),
+            log => Err(log),
+        }
+    })
+    .await;
+    world.pause(2000).await;
+}
+
+pub async fn log_disk_freed(world: &World) {
+    world.log_disk.as_ref().expect("the world has a small disk for the log").free();
+    world.postgres.kill();
+    world.postgres.restart().await;
+}

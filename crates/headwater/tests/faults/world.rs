@@ -32,6 +32,8 @@ const ODD_VIEW: &str = "[views.odd]\nfrom = \"odd\"\nstore = [\"near\", \"local\
 
 pub struct World {
     pub chance: Chance,
+    /// Of the source's log, if a fault needs a small one. Before the source: it is in its folder.
+    pub log_disk: Option<Disk>,
     pub postgres: Postgres,
     /// It was replaced by `postgres`.
     pub old_primary: Option<Postgres>,
@@ -74,9 +76,16 @@ impl World {
         if faults.contains(&Fault::PoisonRows) {
             postgres = postgres.any_bytes();
         }
-        let postgres = postgres.start();
+        let (postgres, log_disk) = match faults.contains(&Fault::LogDiskFull) {
+            true => {
+                let (postgres, disk) = postgres.start_with_log_on(192);
+                (postgres, Some(disk))
+            }
+            false => (postgres.start(), None),
+        };
         let redis = Redis::start();
-        let network = faults.contains(&Fault::OneWayLoss).then(Network::start);
+        let apart = [Fault::OneWayLoss, Fault::LossAndDisorder];
+        let network = faults.iter().any(|fault| apart.contains(fault)).then(Network::start);
         let here = network.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), Network::here);
         let (to_source, to_store) =
             (Proxy::at(here, postgres.port()).await, Proxy::at(here, redis.port()).await);
@@ -111,6 +120,7 @@ impl World {
             violations: Vec::new(),
             old_primary: None,
             disk,
+            log_disk,
             network,
             noticed: Noticed::in_log([service.path("log"), second.path("log")]),
             postgres,

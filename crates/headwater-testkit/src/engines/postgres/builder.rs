@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::install::Install;
 use super::{Postgres, tls};
+use crate::faults::Disk;
 use crate::{Folder, free_port};
 
 /// Small, and quick where a test does not care: the folder does not outlive the test, so nothing needs to reach the disk.
@@ -82,8 +84,29 @@ impl PostgresBuilder {
         self
     }
 
+    /// With its log on a small disk of its own, which can be filled ([`Disk`]).
+    #[track_caller]
+    pub fn start_with_log_on(self, mebibytes: u32) -> (Postgres, Disk) {
+        let (mut disk, install) = (None, Install::find());
+        let postgres = self.start_prepared(|data| {
+            let (log, before) = (data.join("pg_wal"), data.join("pg_wal before"));
+            fs::rename(&log, &before).expect("move the log away");
+            disk = Some(Disk::at(log.clone(), mebibytes));
+            let copied = Command::new("cp").arg("-aT").arg(&before).arg(&log).status();
+            assert!(copied.expect("start cp").success(), "copy the log to its disk");
+            install.own(&log);
+        });
+        (postgres, disk.expect("it was prepared"))
+    }
+
     #[track_caller]
     pub fn start(self) -> Postgres {
+        self.start_prepared(|_| ())
+    }
+
+    /// `prepare` is given the data folder, before the server starts.
+    #[track_caller]
+    fn start_prepared(self, prepare: impl FnOnce(&Path)) -> Postgres {
         let install = Install::find();
         let folder = Folder::new("postgres");
         let data = folder.join("data");
@@ -129,6 +152,7 @@ impl PostgresBuilder {
         }
         fs::write(&config, text).expect("write postgresql.conf");
         install.own(folder.path());
+        prepare(&data);
         install.own(&data);
 
         let postgres = Postgres { install, port, process: Default::default(), ca, folder };
