@@ -64,11 +64,24 @@ pub fn source_examiner(section: &SourceSection) -> Result<Option<Box<dyn Examine
     }
 }
 
+/// What examines the store that `section.url` names; `None` if there is nothing to examine in its kind. Does not connect.
+pub fn store_examiner(section: &StoreSection) -> Result<Option<Box<dyn Examine>>> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => {
+            Ok(Some(Box::new(crate::redis::Examiner::of_store(section)?)))
+        }
+        _ => store(section).map(|_| None),
+    }
+}
+
 /// Everything that is looked for in any engine of this build, in the order of the ids.
 pub fn checks() -> Vec<&'static Check> {
     let mut checks: Vec<&'static Check> = Vec::new();
     #[cfg(feature = "postgres")]
     checks.extend(crate::postgres::checks());
+    #[cfg(feature = "redis")]
+    checks.extend(crate::redis::checks());
     checks.sort_by_key(|check| check.id);
     checks
 }

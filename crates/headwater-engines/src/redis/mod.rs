@@ -20,10 +20,12 @@
 //! | `answer` | access patterns |
 //! | `index`, `listing` | indexes: kept, and compared with what they should be |
 //! | `config`, `cluster`, `facts`, `failure` | URL and settings; the nodes to talk to; what the server says |
+//! | `checks` | what erodes such a server, and how to see it |
 //! | `connection`, `resp` | bytes |
 
 mod ahead;
 mod answer;
+mod checks;
 mod cluster;
 mod codec;
 pub(crate) mod config;
@@ -47,4 +49,5 @@ mod store;
 mod tape;
 mod writer;
 
+pub(crate) use checks::{Examiner, checks};
 pub use store::Store;

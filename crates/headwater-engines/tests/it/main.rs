@@ -5,6 +5,7 @@
 mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod contract;
+mod doctor_pages;
 #[cfg(feature = "dynamodb")]
 mod dynamodb_store;
 mod engines;
@@ -20,6 +21,8 @@ mod postgres_source;
 mod postgres_store;
 #[cfg(feature = "redis")]
 mod redis_cluster;
+#[cfg(feature = "redis")]
+mod redis_doctor;
 #[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "sqlite")]

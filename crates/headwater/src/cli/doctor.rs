@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use headwater_control::doctor::{self, Examined, Found, Report};
 use headwater_engines::registry;
 use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
-use headwater_model::file::{File, SourceSection, default};
+use headwater_model::file::{File, SourceSection, StoreSection, default};
 use headwater_model::{Error, Secret, nearest};
 
 use super::failure::Failure;
@@ -20,8 +20,13 @@ const SCRIPT_MARK: &str = "-- Remedies found by headwater doctor";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A database to look at without a file: postgres://user:password@host/database. Default: the file's source.
+    /// A database or store to look at without a file: postgres://user:password@host/database or redis://host. Default: the
+    /// file's source and stores.
     url: Option<String>,
+
+    /// Only this store of the file; `source` for the source alone.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    store: Option<String>,
 
     /// Only these checks, such as HW1001.
     #[arg(long = "check", value_name = "ID")]
@@ -68,8 +73,8 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     if let Some(script) = &args.fix_script {
         is_ours_to_write(script)?;
     }
-    let (file, section) = match &args.url {
-        Some(url) => (None, section(url)),
+    let (file, engines) = match &args.url {
+        Some(url) => (None, vec![named(url)?]),
         None => {
             let file = file::load(path)?;
             let wrong = doctor::unknown(&file, &registry::checks());
@@ -80,16 +85,15 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
                     findings: wrong,
                 });
             }
-            let section = file.source.clone();
-            (Some(file), section)
+            let engines = engines(&file, args.store.as_deref())?;
+            (Some(file), engines)
         }
     };
-    let examiner = registry::source_examiner(&section)?.ok_or_else(|| {
-        Error::unsupported("there is nothing to examine in this kind of source")
-            .with_remedy("name a database: headwater doctor postgres://user@host/database")
-    })?;
     let mut report = Report::default();
-    report.add(file.as_ref(), "source".into(), examine(&*examiner, &budget(only, file.as_ref())).await);
+    let budget = budget(only, file.as_ref());
+    for (name, examiner) in engines {
+        report.add(file.as_ref(), name, examine(&*examiner, &budget).await);
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
         show::print(&format!("{text}\n"));
@@ -108,12 +112,56 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     })
 }
 
-fn section(url: &str) -> SourceSection {
-    SourceSection {
+/// What is to be examined, as the report calls it.
+type Engine = (String, Box<dyn Examine>);
+
+/// The engine of a URL: a source if there is one of that kind, otherwise a store.
+fn named(url: &str) -> Result<Engine, Failure> {
+    let source = SourceSection {
         url: Secret::new(url),
         settings: Default::default(),
         hold_for: default::HOLD_FOR,
         retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
+    };
+    let store = StoreSection { name: "named".into(), url: Secret::new(url), settings: Default::default() };
+    if let Ok(Some(examiner)) = registry::source_examiner(&source) {
+        return Ok(("source".into(), examiner));
+    }
+    match registry::store_examiner(&store)? {
+        Some(examiner) => Ok(("store".into(), examiner)),
+        None => Err(nothing_to_examine().into()),
+    }
+}
+
+fn nothing_to_examine() -> Error {
+    Error::unsupported("there is nothing to examine in this kind of engine")
+        .with_remedy("name a database or a store: headwater doctor postgres://user@host/database")
+}
+
+/// The engines of the file that there is something to look for in, or the one that was asked for.
+fn engines(file: &File, only: Option<&str>) -> Result<Vec<Engine>, Failure> {
+    let mut engines: Vec<Engine> = Vec::new();
+    if only.is_none_or(|only| only == "source")
+        && let Some(examiner) = registry::source_examiner(&file.source)?
+    {
+        engines.push(("source".into(), examiner));
+    }
+    for section in file.stores.iter().filter(|section| only.is_none_or(|only| only == &*section.name)) {
+        if let Some(examiner) = registry::store_examiner(section)? {
+            engines.push((format!("store {}", section.name), examiner));
+        }
+    }
+    let known = || file.stores.iter().map(|section| &*section.name).chain(["source"]);
+    match only {
+        Some(only) if !known().any(|name| name == only) => {
+            let remedy = match nearest(only, known()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("the file has {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            Err(Error::misconfigured(format!("the file has no store `{only}`")).with_remedy(remedy).into())
+        }
+        _ if engines.is_empty() => Err(nothing_to_examine().into()),
+        _ => Ok(engines),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `headwater doctor`: the program against a PostgreSQL with something wrong.
 
-use headwater_testkit::Postgres;
+use headwater_testkit::{Postgres, Redis};
 
 use crate::support::Site;
 
@@ -89,6 +89,33 @@ fn a_database_is_looked_at_without_a_file() {
         .expect(1)
         .says(&["there is no check HW1O03", "did you mean"]);
     site.run(&["doctor", "sqlite:x.db"]).expect(1).says(&["nothing to examine"]);
+}
+
+#[test]
+fn stores_are_examined_too_and_a_missing_one_keeps_nobody_from_looking() {
+    let (postgres, redis) =
+        (sick(), Redis::builder().arg("maxmemory", "64mb").arg("maxmemory-policy", "allkeys-lru").start());
+    let site = Site::with_file(
+        "doctor",
+        &format!(
+            "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\" }}\ngone = {{ url = \"redis://127.0.0.1:1\" }}\n\
+             local = {{ url = \"sqlite:derived.db\" }}\n[views.book]\nfrom = \"books\"\nstore = [\"near\", \"gone\", \"local\"]\n",
+            postgres.url(),
+            redis.url()
+        ),
+    );
+    let ran = site.run(&["doctor"]).expect(2);
+    for part in ["source: PostgreSQL", "store near: Redis", "HW2002", "store gone", "could not look: "] {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    let ran = site.run(&["doctor", "--store", "near"]).expect(1);
+    assert!(
+        !ran.stdout.contains("source: ") && ran.stdout.contains("CONFIG SET maxmemory-policy noeviction"),
+        "{}",
+        ran.stdout
+    );
+    site.run(&["doctor", "--store", "nea"]).expect(1).says(&["no store `nea`", "did you mean `near`?"]);
+    assert!(site.run(&["doctor", &redis.url()]).expect(1).stdout.contains("HW2002"));
 }
 
 #[test]
