@@ -7,6 +7,7 @@ mod falkordb;
 mod faults;
 mod node;
 mod python;
+mod schema;
 mod simulate;
 mod test;
 
@@ -20,6 +21,7 @@ cargo xtask faults [--only NAME] [--pairs N] [--seed S]
                              the program against real engines while something breaks, each fault alone, then pairs;
                              --only A+B plays one pair again
 cargo xtask engines          which engines are here, in which version, and what `test` would install
+cargo xtask schema           read the attributes of emitted Terraform resources from the provider's schema anew
 cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
 ";
 
@@ -33,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
         "faults" => faults::run(&rest),
         "simulate" => simulate::run(&rest),
         "bench" => bench::run(&rest),
+        "schema" => schema::extract(),
         _ => {
             eprint!("{USAGE}");
             Ok(ExitCode::from(2))

@@ -1,16 +1,44 @@
-//! Clients in Python that tests drive against the real program: in a folder of their own, `target/python`.
+//! What tests use of Python, each in an environment of its own below `target`: clients that they drive against the real program,
+//! and linters of infrastructure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Versions are bounded so that a new one does not break the tests of an old commit.
-const PACKAGES: &[&str] = &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30", "redis>=8.1,<9"];
+use crate::engines::Skips;
 
-fn folder() -> PathBuf {
+struct Environment {
+    folder: &'static str,
+    what: &'static str,
+    /// Versions are bounded so that a new one does not break the tests of an old commit.
+    packages: &'static [&'static str],
+    /// What is skipped, and said to be, where it cannot be had.
+    skips: Option<Skips>,
+}
+
+/// Linters depend on exact versions of much: they would not go together with the clients.
+const ENVIRONMENTS: &[Environment] = &[
+    Environment {
+        folder: "python",
+        what: "clients that tests drive",
+        packages: &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30", "redis>=8.1,<9"],
+        skips: None,
+    },
+    Environment {
+        folder: "linters",
+        what: "what emitted infrastructure is checked with",
+        packages: &["cfn-lint>=1.58,<2", "checkov>=3.2,<4"],
+        skips: Some(Skips {
+            what: "what linters say of emitted infrastructure",
+            variable: "HEADWATER_WITHOUT_LINTERS",
+        }),
+    },
+];
+
+fn folder(environment: &Environment) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("python")
+    target.join(environment.folder)
 }
 
 /// The Python with what is installed, wherever it is started.
@@ -20,33 +48,55 @@ pub fn program() -> PathBuf {
 }
 
 /// What is installed is written down last: half an installation is made again.
-fn is_installed(folder: &Path) -> bool {
-    std::fs::read_to_string(folder.join("installed")).is_ok_and(|installed| installed == PACKAGES.join("\n"))
+fn is_installed(environment: &Environment, folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("installed"))
+        .is_ok_and(|installed| installed == environment.packages.join("\n"))
 }
 
 pub fn list() {
-    let state = if is_installed(&folder()) { "installed" } else { "installed by `cargo xtask test`" };
-    println!("{:<12} {:<26} {state}: {}", "Python", "clients that tests drive", PACKAGES.join(", "));
+    for environment in ENVIRONMENTS {
+        let there = is_installed(environment, &folder(environment));
+        let state = if there { "installed" } else { "installed by `cargo xtask test`" };
+        println!("{:<12} {:<26} {state}: {}", "Python", environment.what, environment.packages.join(", "));
+    }
+}
+
+/// What tests have to do without.
+pub fn skipped() -> Vec<(&'static str, Skips)> {
+    let lacking = ENVIRONMENTS.iter().filter(|one| !is_installed(one, &folder(one)));
+    lacking.filter_map(|one| Some((one.packages[0], one.skips?))).collect()
 }
 
 /// Installs what is missing.
 pub fn install() -> anyhow::Result<()> {
-    let folder = folder();
-    if is_installed(&folder) {
-        return Ok(());
+    for environment in ENVIRONMENTS {
+        let folder = folder(environment);
+        if is_installed(environment, &folder) {
+            continue;
+        }
+        match (make(environment, &folder), environment.skips) {
+            (Ok(()), _) => {}
+            (Err(error), Some(_)) => eprintln!("{error:#}"),
+            (Err(error), None) => return Err(error),
+        }
     }
-    eprintln!("installing the Python clients that the tests drive into {}", folder.display());
+    Ok(())
+}
+
+fn make(environment: &Environment, folder: &Path) -> anyhow::Result<()> {
+    eprintln!("installing {} into {}", environment.what, folder.display());
     run(
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
         "make a Python environment (on Debian: apt-get install python3-venv)",
     )?;
     run(
         Command::new(folder.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(PACKAGES),
-        "install the Python clients",
+            .args(environment.packages),
+        "install Python packages",
     )?;
-    std::fs::write(folder.join("installed"), PACKAGES.join("\n")).context("write down what is installed")
+    std::fs::write(folder.join("installed"), environment.packages.join("\n"))
+        .context("write down what is installed")
 }
 
 fn run(command: &mut Command, what: &str) -> anyhow::Result<()> {

@@ -50,7 +50,8 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     // Tests mostly wait for engines, and each may have one or two of its own: a few at a time, whatever the machine.
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 6));
     let started = Instant::now();
-    let skipped = engines::skipped();
+    let mut skipped = engines::skipped();
+    skipped.extend(python::skipped());
     let mut tests = cargo()
         .envs(skipped.iter().map(|(_, skips)| (skips.variable, "1")))
         .args(["test", "--workspace", "--no-fail-fast", "--", "--test-threads", &threads.to_string()])

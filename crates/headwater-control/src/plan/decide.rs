@@ -6,9 +6,9 @@ use super::choice::{Choice, LOAD_NONE, Limits, Load, RESOURCES, UNLIMITED};
 use super::conflict::{Conflict, Wish, conflict};
 use super::explain::{self, Explained};
 use super::problem::{Asked, Chosen, solve};
-use super::report::{EnginePlan, Grown, PatternPlan, Plan};
+use super::report::{EnginePlan, Grown, PatternPlan, Plan, TablePlan};
 use super::resilience::{minutes_allowed, minutes_lost};
-use super::services::{CPU, Figures, Line, MEMORY, Offers, offers, total};
+use super::services::{CPU, Figures, Line, MEMORY, Offer, Offers, offers, total};
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
 
@@ -203,6 +203,11 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
             name: offer.name.clone(),
             title: offer.title.clone(),
             setup: setup.label.clone(),
+            shape: setup.shape.clone(),
+            tables: match offer.scheme {
+                "dynamodb" => tables(workload, offer, chosen, *place, &engine.views),
+                _ => Vec::new(),
+            },
             is_source: offer.is_source,
             scheme: offer.scheme.to_owned(),
             monthly: total(&engine.lines) + answers_of(chosen, &parts, *place),
@@ -255,6 +260,37 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
         });
     }
     plan
+}
+
+/// A table of documents for each view that it keeps, and one of places for those that are kept in other orders.
+fn tables(
+    workload: &Workload,
+    offer: &Offer,
+    chosen: &Chosen,
+    place: usize,
+    views: &[usize],
+) -> Vec<TablePlan> {
+    let mut tables = Vec::new();
+    for at in views {
+        let view = &workload.views[*at];
+        let written = offer.keeps[*at].as_ref().map_or(0.0, |kept| kept.units);
+        let mut documents =
+            TablePlan { view: view.name.to_string(), is_index: false, read_units: 0.0, write_units: written };
+        let mut places = TablePlan { is_index: true, ..documents.clone() };
+        for (pattern, by) in chosen.answered_by.iter().enumerate() {
+            let Ok(answered) = &offer.answers[pattern] else { continue };
+            if *by != place || workload.patterns[pattern].views.first() != Some(at) {
+                continue;
+            }
+            documents.read_units += answered.units;
+            if answered.extra.is_some() {
+                places.read_units += answered.units;
+            }
+        }
+        tables.push(documents);
+        tables.extend(view.is_ordered.then_some(places));
+    }
+    tables
 }
 
 pub(super) fn amount(line: &Line) -> String {

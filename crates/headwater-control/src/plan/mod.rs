@@ -11,6 +11,7 @@ mod check;
 pub mod choice;
 mod conflict;
 mod decide;
+mod emit;
 mod explain;
 mod problem;
 mod report;
@@ -22,10 +23,11 @@ mod workload;
 pub use check::{check, conflicting};
 pub use conflict::{Conflict, Wish};
 pub use decide::{cost, plan};
+pub use emit::{Emitted, Format, emit};
 pub use report::{
-    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, differences, differences_text,
-    markdown, text,
+    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan, differences,
+    differences_text, markdown, text,
 };
-pub use services::{Line, Recovery};
+pub use services::{Line, Recovery, Shape};
 pub use what_if::suppose;
 pub use workload::Workload;

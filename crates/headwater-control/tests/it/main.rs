@@ -4,6 +4,7 @@
 mod access;
 mod any_schema;
 mod check;
+mod emit;
 mod examples;
 mod indexes;
 mod init;

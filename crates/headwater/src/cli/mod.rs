@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod drill;
 mod engines;
+mod emit;
 mod failure;
 mod file;
 mod heal;

@@ -13,7 +13,7 @@ use headwater_model::{Error, SourceFacts};
 
 use super::check::within;
 use super::failure::Failure;
-use super::{file, show};
+use super::{emit, file, show};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,6 +30,10 @@ pub struct Args {
     /// tables.books.rows=5000000, rto=30s, p99 and stale of a pattern, budget=none. May be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     what_if: Vec<String>,
+    /// Write what builds the chosen engines into a folder: terraform or cloudformation, one decision record per engine,
+    /// and [stores] for the file. Replaces what it wrote before, and nothing else.
+    #[arg(long, num_args = 2, value_names = ["FORMAT", "DIR"], conflicts_with_all = ["json", "markdown", "diff"])]
+    emit: Option<Vec<String>>,
     /// Show what is different from a plan that was kept with --json.
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
@@ -38,6 +42,7 @@ pub struct Args {
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     // Before the folder changes.
     let old = args.diff.as_deref().map(kept).transpose()?;
+    let emit = args.emit.as_deref().map(emit::Order::read).transpose()?;
     let mut file = file::load(path)?;
     let facts = if args.offline { None } else { facts(&file).await };
     let catalog = Catalog::built_in().context("the catalogue of this build does not read")?;
@@ -57,6 +62,12 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
         plan = Some(planned(&file, facts.as_ref(), &catalog, path)??);
     }
     let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
+    if let Some(order) = emit {
+        let source = file.source.url.reveal();
+        let files = plan::emit(&plan, source, order.format).map_err(|what| anyhow!("--emit: {what}"))?;
+        show::print(&emit::write(&order.folder, &files)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let compared = old.as_ref().or(before.as_ref().filter(|_| !args.what_if.is_empty()));
     let out = match (compared, args.json, args.markdown) {
         (Some(old), true, _) => format!(

@@ -41,3 +41,45 @@ fn what_stands_in_the_way_is_shown_at_its_place() {
         .expect(1)
         .says(&["is no plan", "headwater plan --json"]);
 }
+
+/// What it wrote it replaces and removes; what somebody else wrote or changed it leaves, and then writes nothing.
+#[test]
+fn infrastructure_is_written_and_nobody_elses_file_is_touched() {
+    let site = bookshop();
+    let emit = ["plan", "--offline", "--emit", "terraform", "infra"];
+    let ran = site.run(&emit).expect(0);
+    for part in
+        ["wrote", "infra/main.tf", "infra/decisions/0001-", "infra/headwater.stores.toml", "README.md first"]
+    {
+        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    }
+    let first = site.read("infra/stores.tf");
+    assert!(first.contains("aws_elasticache_replication_group"), "{first}");
+    site.run(&emit).expect(0);
+
+    // Another plan: what it has no use for goes.
+    site.write("blog.toml", include_str!("../../../../examples/plan/blog.toml"));
+    let ran = site.run(&["-f", "blog.toml", "plan", "--offline", "--emit", "terraform", "infra"]).expect(0);
+    assert!(ran.stdout.contains("removed") && !site.path("infra/headwater.tf").exists(), "{}", ran.stdout);
+    site.run(&emit).expect(0);
+    assert_eq!(site.read("infra/stores.tf"), first);
+
+    site.write("infra/network.tf", "# mine now\n");
+    site.write("infra/stores.tf", "# gone\n");
+    site.run(&emit).expect(1).says(&["changed since", "network.tf, stores.tf", "nothing was written"]);
+    assert_eq!(site.read("infra/network.tf"), "# mine now\n");
+    assert_eq!(site.read("infra/stores.tf"), "# gone\n");
+
+    // A folder with somebody's own file of that name.
+    std::fs::create_dir(site.path("theirs")).unwrap();
+    site.write("theirs/main.tf", "# theirs\n");
+    site.run(&["plan", "--offline", "--emit", "terraform", "theirs"])
+        .expect(1)
+        .says(&["not written by --emit", "main.tf"]);
+    assert!(!site.path("theirs/network.tf").exists());
+    site.run(&["plan", "--offline", "--emit", "ansible", "x"])
+        .expect(1)
+        .says(&["no format `ansible`", "cloudformation"]);
+    site.run(&["plan", "--offline", "--emit", "cloudformation", "stack"]).expect(0);
+    assert!(site.read("stack/template.yaml").contains("AWS::ElastiCache::ReplicationGroup"));
+}

@@ -7,10 +7,11 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
-use super::services::{Line, Recovery};
+use super::services::{Line, Recovery, Shape};
 pub use difference::{Change, differences, differences_text};
 pub use markdown::markdown;
 pub use text::text;
+pub(super) use text::{next, promises, rejected, role, standing};
 pub(super) use words::{figure, money, per_second, price, seconds};
 
 /// US dollars are per month. Everything that `--json` shows; reads back what it writes.
@@ -43,6 +44,11 @@ pub struct EnginePlan {
     pub name: String,
     pub title: String,
     pub setup: String,
+    #[serde(default)]
+    pub shape: Shape,
+    /// Where tables are what is paid.
+    #[serde(default)]
+    pub tables: Vec<TablePlan>,
     pub is_source: bool,
     pub scheme: String,
     /// With what the answers of its patterns cost.
@@ -62,6 +68,16 @@ pub struct EnginePlan {
     pub zones: usize,
     /// What would be there without it.
     pub instead: String,
+}
+
+/// A table that an engine keeps for a view. Units are per second, and nothing where requests are paid.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TablePlan {
+    pub view: String,
+    /// The places of the view's documents in the orders that it is read in, rather than the documents.
+    pub is_index: bool,
+    pub read_units: f64,
+    pub write_units: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

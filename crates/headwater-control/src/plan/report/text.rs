@@ -87,7 +87,7 @@ fn engine_text(engine: &EnginePlan, out: &mut String) {
     let _ = writeln!(out, "      without it: {}", engine.instead);
 }
 
-pub(super) fn role(engine: &EnginePlan) -> String {
+pub(in crate::plan) fn role(engine: &EnginePlan) -> String {
     let mut role = match engine.is_source {
         true => "what the application commits to".to_owned(),
         false => format!("keeps {}", engine.views.join(", ")),
@@ -101,7 +101,7 @@ pub(super) fn role(engine: &EnginePlan) -> String {
     role
 }
 
-pub(super) fn standing(engine: &EnginePlan) -> String {
+pub(in crate::plan) fn standing(engine: &EnginePlan) -> String {
     let mut recovery =
         format!("RTO {} ({} to switch", seconds(engine.rto_s), seconds(engine.recovery.switch_s));
     if engine.recovery.replay_s > 0.05 {
@@ -168,7 +168,7 @@ fn pattern_text(pattern: &PatternPlan, out: &mut String) {
     }
 }
 
-pub(super) fn promises(pattern: &PatternPlan) -> String {
+pub(in crate::plan) fn promises(pattern: &PatternPlan) -> String {
     let asked = pattern.p99_ms_asked.map_or(String::new(), |ms| format!(" ({ms} asked)"));
     let old = match (pattern.age_s, pattern.age_s_asked) {
         (age, _) if age <= 0.0 => "always current".to_owned(),
@@ -186,7 +186,7 @@ pub(super) fn promises(pattern: &PatternPlan) -> String {
     )
 }
 
-pub(super) fn next(pattern: &PatternPlan) -> Option<String> {
+pub(in crate::plan) fn next(pattern: &PatternPlan) -> Option<String> {
     let next = pattern.runner_up.as_ref()?;
     let extra = match next.extra {
         usd if usd < -0.005 => format!("{} less on the bill, more with upkeep", money(-usd)),
@@ -202,7 +202,7 @@ pub(super) fn next(pattern: &PatternPlan) -> Option<String> {
     Some(said)
 }
 
-pub(super) fn rejected(pattern: &PatternPlan) -> String {
+pub(in crate::plan) fn rejected(pattern: &PatternPlan) -> String {
     let all: usize = pattern.rejected.iter().map(|rejected| rejected.options).sum();
     let reasons: Vec<String> =
         pattern.rejected.iter().map(|rejected| format!("{} {}", rejected.options, rejected.reason)).collect();

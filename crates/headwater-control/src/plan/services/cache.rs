@@ -1,8 +1,8 @@
 //! Caches in memory: nodes by the hour in shards with replicas, or paid by what is stored and asked.
 
 use super::{
-    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, baseline,
-    load, unable,
+    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, Shape,
+    baseline, load, unable,
 };
 use crate::catalog::InstanceOffer;
 use crate::plan::choice::UNLIMITED;
@@ -51,6 +51,7 @@ fn nodes(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
                         (1, n) => format!("{name}, 1 shard + {n} replica{}", if n == 1 { "" } else { "s" }),
                         (s, n) => format!("{name}, {s} shards × {} nodes", n + 1),
                     },
+                    shape: Shape { class: Some(name.clone()), shards, replicas, ..Shape::default() },
                     lines: vec![Line::new(
                         format!("{count} × {name}"),
                         count * HOURS,
@@ -71,21 +72,15 @@ fn nodes(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
             }
         }
     }
-    let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
-    all.push(Offer {
-        name: service.to_owned(),
-        title: known.title.to_string(),
-        is_source: false,
-        scheme: "redis",
-        once: Vec::new(),
+    all.extend(market.store(
+        (service, &known.title, "redis"),
         setups,
-        keeps: views
-            .iter()
-            .map(|view| Ok(Kept { lines: market.feed(view), load: load(&kept(market, view)) }))
-            .collect(),
-        answers: patterns.iter().map(|pattern| Ok(answer(market, pattern, true))).collect(),
-        too_small: Vec::new(),
-    });
+        |market, view| {
+            let load = load(&kept(market, view));
+            Some(Ok(Kept { lines: market.feed(view), load, units: 0.0 }))
+        },
+        |market, pattern| Ok(answer(market, pattern, true)),
+    ));
 }
 
 /// A store that lost its data is filled again by Headwater: nothing is lost but time.
@@ -132,6 +127,7 @@ fn answer(market: &mut Market<'_>, pattern: &PatternLoad, nodes: bool) -> Answer
     let us = figures.cache_command_us + (pattern.rows - 1.0).max(0.0) * figures.cache_entry_us + kilobytes;
     Answered {
         lines: market.transfer(pattern),
+        units: 0.0,
         load: if nodes { load(&[(CPU, pattern.rate * us / 1e6)]) } else { load(&[]) },
         p99_ms: figures.cache_p99_ms + 3.0 * us / 1e3,
         age_s: figures.derived_lag_s,
@@ -146,59 +142,45 @@ fn serverless(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
         return;
     };
     let title = market.catalog.service(service).map_or(service, |known| &known.title).to_owned();
-    let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
-    let average = market.workload.average;
-    let month = average * SECONDS / 1e6;
-    let keeps = views
-        .iter()
-        .map(|view| {
-            let gb = bytes(market, view) / GB;
-            let writes = view.changes * (view.document_bytes / 1e3).max(1.0) * month;
-            let mut lines = vec![
-                Line::new("data stored", gb * HOURS, "GB-hours", stored, &stored_origin),
-                Line::new("writing what changes", writes, "million ECPU", unit, &unit_origin),
-            ];
-            lines.extend(market.feed(view));
-            Ok(Kept { lines, load: load(&[]) })
-        })
-        .collect();
-    let answers = patterns
-        .iter()
-        .map(|pattern| {
-            if matches!(pattern.kind, crate::plan::workload::PatternKind::Walk { .. }) && pattern.rows > 1e5 {
-                return Err(unable("cannot answer it", "a walk of so many edges is not one request"));
-            }
-            let units =
-                pattern.rate * (pattern.bytes / 1e3).max(pattern.rows.min(1e5) / 10.0).max(1.0) * month;
-            let mut answered = answer(market, pattern, false);
-            answered.lines.insert(0, Line::new("reading", units, "million ECPU", unit, &unit_origin));
-            Ok(answered)
-        })
-        .collect();
-    all.push(Offer {
-        name: format!("{service}-serverless"),
-        title: format!("{title} Serverless"),
-        is_source: false,
-        scheme: "redis",
-        // What is stored is billed in full beside it: at most so much too high, never too low.
-        once: vec![Line::new(
-            "the least that is billed",
-            SERVERLESS_GB_MIN * HOURS,
-            "GB-hours",
-            stored,
-            &stored_origin,
-        )],
-        setups: vec![Setup {
-            label: "serverless".to_owned(),
-            lines: Vec::new(),
-            capacity: [UNLIMITED; crate::plan::choice::RESOURCES],
-            sla: market.sla("elasticache", "sla-multi-az"),
-            recovery: recovery(market, true),
-            rpo_s: 0.0,
-            zones: 3,
-        }],
-        keeps,
-        answers,
-        too_small: Vec::new(),
-    });
+    let month = market.workload.average * SECONDS / 1e6;
+    let setups = vec![Setup {
+        label: "serverless".to_owned(),
+        shape: Shape::default(),
+        lines: Vec::new(),
+        capacity: [UNLIMITED; crate::plan::choice::RESOURCES],
+        sla: market.sla("elasticache", "sla-multi-az"),
+        recovery: recovery(market, true),
+        rpo_s: 0.0,
+        zones: 3,
+    }];
+    let keep = |market: &mut Market<'_>, view: &ViewLoad| {
+        let gb = bytes(market, view) / GB;
+        let writes = view.changes * (view.document_bytes / 1e3).max(1.0) * month;
+        let mut lines = vec![
+            Line::new("data stored", gb * HOURS, "GB-hours", stored, &stored_origin),
+            Line::new("writing what changes", writes, "million ECPU", unit, &unit_origin),
+        ];
+        lines.extend(market.feed(view));
+        Some(Ok(Kept { lines, load: load(&[]), units: 0.0 }))
+    };
+    let ask = |market: &mut Market<'_>, pattern: &PatternLoad| {
+        if matches!(pattern.kind, crate::plan::workload::PatternKind::Walk { .. }) && pattern.rows > 1e5 {
+            return Err(unable("cannot answer it", "a walk of so many edges is not one request"));
+        }
+        let units = pattern.rate * (pattern.bytes / 1e3).max(pattern.rows.min(1e5) / 10.0).max(1.0) * month;
+        let mut answered = answer(market, pattern, false);
+        answered.lines.insert(0, Line::new("reading", units, "million ECPU", unit, &unit_origin));
+        Ok(answered)
+    };
+    let (name, title) = (format!("{service}-serverless"), format!("{title} Serverless"));
+    let Some(mut offer) = market.store((&name, &title, "redis"), setups, keep, ask) else { return };
+    // What is stored is billed in full beside it: at most so much too high, never too low.
+    offer.once.push(Line::new(
+        "the least that is billed",
+        SERVERLESS_GB_MIN * HOURS,
+        "GB-hours",
+        stored,
+        &stored_origin,
+    ));
+    all.push(offer);
 }

@@ -1,8 +1,8 @@
 //! A database of documents on machines over shared storage.
 
 use super::{
-    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, Unable,
-    baseline, load, unable,
+    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, Shape,
+    Unable, baseline, load, unable,
 };
 use crate::catalog::InstanceOffer;
 use crate::plan::workload::{PatternKind, PatternLoad, ViewLoad};
@@ -37,6 +37,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             let several = instances > 1;
             setups.push(Setup {
                 label: format!("{instances} × {name}"),
+                shape: Shape { class: Some(name.clone()), replicas: instances - 1, ..Shape::default() },
                 lines: vec![Line::new(
                     format!("{instances} × {name}"),
                     instances as f64 * HOURS,
@@ -58,19 +59,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             });
         }
     }
-    let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
-    let Some(keeps) = views.iter().map(|view| keep(market, view)).collect::<Option<Vec<_>>>() else { return };
-    all.push(Offer {
-        name: SERVICE.to_owned(),
-        title: known.title.to_string(),
-        is_source: false,
-        scheme: "mongodb",
-        once: Vec::new(),
-        setups,
-        keeps,
-        answers: patterns.iter().map(|pattern| answer(market, pattern)).collect(),
-        too_small: Vec::new(),
-    });
+    all.extend(market.store((SERVICE, &known.title, "mongodb"), setups, keep, answer));
 }
 
 /// `None`: a price is missing.
@@ -90,6 +79,7 @@ fn keep(market: &mut Market<'_>, view: &ViewLoad) -> Option<Result<Kept, Unable>
     let figures = &market.figures;
     Some(Ok(Kept {
         lines,
+        units: 0.0,
         load: load(&[
             (CPU, view.changes * figures.document_command_us / 1e6),
             (MEMORY, view.documents * view.document_bytes * market.workload.hot / GIB),
@@ -109,6 +99,7 @@ fn answer(market: &mut Market<'_>, pattern: &PatternLoad) -> Result<Answered, Un
     let us = figures.document_command_us + (pattern.rows - 1.0).max(0.0) * figures.row_us;
     Ok(Answered {
         lines: market.transfer(pattern),
+        units: 0.0,
         load: load(&[(CPU, pattern.rate * us / 1e6)]),
         p99_ms: figures.document_p99_ms + 3.0 * us / 1e3,
         age_s: figures.derived_lag_s,

@@ -1,8 +1,8 @@
 //! A graph database on machines over shared storage: walks.
 
 use super::{
-    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, Unable, load,
-    unable,
+    Answered, CPU, GB, GIB, HOURS, Kept, Line, MEMORY, Market, Offer, Recovery, SECONDS, Setup, Shape,
+    Unable, load, unable,
 };
 use crate::catalog::InstanceOffer;
 use crate::plan::workload::{PatternKind, PatternLoad, ViewLoad};
@@ -38,6 +38,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
         for units in UNITS {
             setups.push(Setup {
                 label: format!("{instances} × serverless, {units} NCU"),
+                shape: Shape { replicas: instances - 1, units: Some(units), ..Shape::default() },
                 lines: vec![Line::new(
                     format!("{instances} × {units} NCU"),
                     count * units * HOURS,
@@ -60,6 +61,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             let processors = class.vcpu * super::baseline(&figures, name) * figures.processor_share;
             setups.push(Setup {
                 label: format!("{instances} × {name}"),
+                shape: Shape { class: Some(name.to_owned()), replicas: instances - 1, ..Shape::default() },
                 lines: vec![Line::new(
                     format!("{instances} × {name}"),
                     count * HOURS,
@@ -75,22 +77,10 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             });
         }
     }
-    let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
-    let Some(keeps) = views.iter().map(|view| keep(market, view)).collect::<Option<Vec<_>>>() else { return };
-    all.push(Offer {
-        name: SERVICE.to_owned(),
-        title: known.title.to_string(),
-        is_source: false,
-        scheme: "neptune",
-        once: Vec::new(),
-        setups,
-        keeps: keeps.into_iter().map(Ok).collect(),
-        answers: patterns.iter().map(|pattern| answer(market, pattern)).collect(),
-        too_small: Vec::new(),
-    });
+    all.extend(market.store((SERVICE, &known.title, "neptune"), setups, keep, answer));
 }
 
-fn keep(market: &mut Market<'_>, view: &ViewLoad) -> Option<Kept> {
+fn keep(market: &mut Market<'_>, view: &ViewLoad) -> Option<Result<Kept, Unable>> {
     let (stored, stored_origin) = market.price(SERVICE, "storage-standard")?;
     let (request, request_origin) = market.price(SERVICE, "i-o-requests")?;
     let gb = view.documents * view.document_bytes / GB;
@@ -100,13 +90,14 @@ fn keep(market: &mut Market<'_>, view: &ViewLoad) -> Option<Kept> {
         Line::new("storage requests", written, "million", request, &request_origin),
     ];
     lines.extend(market.feed(view));
-    Some(Kept {
+    Some(Ok(Kept {
         lines,
+        units: 0.0,
         load: load(&[
             (CPU, view.changes * market.figures.write_us / 1e6),
             (MEMORY, view.documents * view.document_bytes * market.workload.hot / GIB),
         ]),
-    })
+    }))
 }
 
 fn answer(market: &mut Market<'_>, pattern: &PatternLoad) -> Result<Answered, Unable> {
@@ -117,6 +108,7 @@ fn answer(market: &mut Market<'_>, pattern: &PatternLoad) -> Result<Answered, Un
     let us = figures.statement_us + pattern.rows * figures.graph_edge_us;
     Ok(Answered {
         lines: market.transfer(pattern),
+        units: 0.0,
         load: load(&[(CPU, pattern.rate * us / 1e6)]),
         p99_ms: figures.graph_p99_ms + 3.0 * us / 1e3,
         age_s: figures.derived_lag_s,

@@ -1,7 +1,8 @@
 //! Tables of items that are paid by request or by provisioned units, without machines.
 
 use super::{
-    Answered, Extra, GB, HOURS, Kept, Line, Market, Offer, Recovery, SECONDS, Setup, Unable, load, unable,
+    Answered, Extra, GB, HOURS, Kept, Line, Market, Offer, Recovery, SECONDS, Setup, Shape, Unable, load,
+    unable,
 };
 use crate::plan::choice::{RESOURCES, UNLIMITED};
 use crate::plan::workload::{PatternKind, PatternLoad, ViewLoad};
@@ -35,41 +36,35 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             return;
         };
         let tariff = Tariff { paid, read, write, stored };
-        let (views, patterns) = (market.views().to_vec(), market.patterns().to_vec());
-        let keeps = views.iter().map(|view| keep(market, &tariff, view, view.document_bytes)).collect();
-        let answers = patterns.iter().map(|pattern| answer(market, &tariff, pattern)).collect();
         let (name, title) = match paid {
             Paid::OnDemand => ("dynamodb-on-demand", "DynamoDB on demand"),
             Paid::Provisioned => ("dynamodb-provisioned", "DynamoDB provisioned"),
         };
-        all.push(Offer {
-            name: name.to_owned(),
-            title: title.to_owned(),
-            is_source: false,
-            scheme: "dynamodb",
-            once: Vec::new(),
-            setups: vec![Setup {
-                label: match paid {
-                    Paid::OnDemand => "paid per request".to_owned(),
-                    Paid::Provisioned => "provisioned for the busiest hour".to_owned(),
-                },
-                lines: Vec::new(),
-                capacity: [UNLIMITED; RESOURCES],
-                sla: market.sla("dynamodb", "sla-single-region"),
-                recovery: Recovery {
-                    switch_s: 0.0,
-                    replay_s: 0.0,
-                    reconnect_s: 0.0,
-                    warm_s: 0.0,
-                    source: "published: no failover step within a region".to_owned(),
-                },
-                rpo_s: 0.0,
-                zones: 3,
-            }],
-            keeps,
-            answers,
-            too_small: Vec::new(),
-        });
+        let setups = vec![Setup {
+            label: match paid {
+                Paid::OnDemand => "paid per request".to_owned(),
+                Paid::Provisioned => "provisioned for the busiest hour".to_owned(),
+            },
+            shape: Shape::default(),
+            lines: Vec::new(),
+            capacity: [UNLIMITED; RESOURCES],
+            sla: market.sla("dynamodb", "sla-single-region"),
+            recovery: Recovery {
+                switch_s: 0.0,
+                replay_s: 0.0,
+                reconnect_s: 0.0,
+                warm_s: 0.0,
+                source: "published: no failover step within a region".to_owned(),
+            },
+            rpo_s: 0.0,
+            zones: 3,
+        }];
+        all.extend(market.store(
+            (name, title, "dynamodb"),
+            setups,
+            |market, view| Some(keep(market, &tariff, view, view.document_bytes)),
+            |market, pattern| answer(market, &tariff, pattern),
+        ));
     }
 }
 
@@ -83,6 +78,14 @@ struct Tariff {
 }
 
 impl Tariff {
+    /// So many that what is asked for fills its share of them; none where requests are paid.
+    fn provisioned(&self, market: &Market<'_>, per_second: f64) -> f64 {
+        match self.paid {
+            Paid::OnDemand => 0.0,
+            Paid::Provisioned => (per_second / market.figures.provisioned_share).ceil(),
+        }
+    }
+
     fn units(&self, market: &Market<'_>, what: &str, per_second: f64, (usd, origin): &Priced) -> Line {
         match self.paid {
             Paid::OnDemand => {
@@ -90,7 +93,7 @@ impl Tariff {
                 Line::new(what, millions, "million units", *usd, origin)
             }
             Paid::Provisioned => {
-                let units = (per_second / market.figures.provisioned_share).ceil();
+                let units = self.provisioned(market, per_second);
                 Line::new(format!("{what}: {units} units"), units * HOURS, "unit-hours", *usd, origin)
             }
         }
@@ -110,7 +113,8 @@ fn keep(market: &mut Market<'_>, tariff: &Tariff, view: &ViewLoad, bytes: f64) -
         tariff.units(market, "writing what changes", units, &tariff.write),
         Line::new("storage", gb, "GB", tariff.stored.0, &tariff.stored.1),
     ];
-    Ok(Kept { lines, load: load(&[]) })
+    let units = tariff.provisioned(market, units);
+    Ok(Kept { lines, load: load(&[]), units })
 }
 
 fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Result<Answered, Unable> {
@@ -149,6 +153,7 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
     Ok(Answered {
         lines,
         load: load(&[]),
+        units: tariff.provisioned(market, pattern.rate * units),
         p99_ms: figures.key_value_p99_ms * pages,
         age_s: figures.derived_lag_s,
         extra,

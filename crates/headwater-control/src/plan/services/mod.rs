@@ -91,11 +91,31 @@ pub(super) struct Offer {
     pub too_small: Vec<Unable>,
 }
 
+/// What is set up, for whoever builds it: the figures behind a [`Setup::label`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The class of each machine; none where there are no machines.
+    pub class: Option<String>,
+    pub shards: usize,
+    /// Beside the first machine (of each shard), and read from.
+    pub replicas: usize,
+    /// A machine that nobody reads, to take over.
+    pub standby: bool,
+    pub storage_gb: f64,
+    /// Operations per second that are paid for, if more than are included.
+    pub iops: Option<f64>,
+    /// Storage of which requests are not paid.
+    pub io_optimized: bool,
+    /// Units of capacity of each machine, where there are no classes.
+    pub units: Option<f64>,
+}
+
 /// One way to set a service up.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     /// `2 × db.r6g.large, Multi-AZ`.
     pub label: String,
+    pub shape: Shape,
     pub lines: Vec<Line>,
     pub capacity: Load,
     /// Percent of a month, by contract.
@@ -131,12 +151,16 @@ impl Recovery {
 pub(super) struct Kept {
     pub lines: Vec<Line>,
     pub load: Load,
+    /// Units of writing per second, where they can be provisioned.
+    pub units: f64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Answered {
     pub lines: Vec<Line>,
     pub load: Load,
+    /// Units of reading per second, where they can be provisioned.
+    pub units: f64,
     pub p99_ms: f64,
     /// How old an answer may be.
     pub age_s: f64,
@@ -216,9 +240,11 @@ pub(super) const SERVICES: [&str; 10] = [
     "elasticache",
 ];
 
+/// Of Headwater's own machines.
+pub(super) const CLASS: &str = "m7g.large";
+
 /// Headwater's own machines: one that works and one that takes over.
 fn in_step(market: &mut Market<'_>) -> Vec<Line> {
-    const CLASS: &str = "m7g.large";
     let region = &market.workload.region;
     let found = market.catalog.service("ec2").and_then(|service| {
         service
@@ -264,6 +290,30 @@ impl Market<'_> {
         let fact = self.catalog.service(service)?.fact(fact)?;
         let said = fact.text.as_deref().unwrap_or_default();
         Some((fact.high.or(fact.value)?, format!("published: {said} ({})", fact.origin.date)))
+    }
+
+    /// A service that keeps views beside the source. None if `keep` lacks a price, which has been noted.
+    fn store(
+        &mut self,
+        (name, title, scheme): (&str, &str, &'static str),
+        setups: Vec<Setup>,
+        mut keep: impl FnMut(&mut Self, &ViewLoad) -> Option<Result<Kept, Unable>>,
+        mut answer: impl FnMut(&mut Self, &PatternLoad) -> Result<Answered, Unable>,
+    ) -> Option<Offer> {
+        let workload = self.workload;
+        let keeps = workload.views.iter().map(|view| keep(self, view)).collect::<Option<Vec<_>>>()?;
+        let answers = workload.patterns.iter().map(|pattern| answer(self, pattern)).collect();
+        Some(Offer {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            is_source: false,
+            scheme,
+            once: Vec::new(),
+            setups,
+            keeps,
+            answers,
+            too_small: Vec::new(),
+        })
     }
 
     fn views(&self) -> &[ViewLoad] {

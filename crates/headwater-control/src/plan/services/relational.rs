@@ -2,8 +2,8 @@
 //! as SQL.
 
 use super::{
-    Answered, CPU, GB, GIB, HOURS, Line, MEMORY, Market, Offer, PRIMARY, Recovery, SECONDS, Setup, Unable,
-    baseline, load, unable,
+    Answered, CPU, GB, GIB, HOURS, Line, MEMORY, Market, Offer, PRIMARY, Recovery, SECONDS, Setup, Shape,
+    Unable, baseline, load, unable,
 };
 use crate::catalog::{Class, Figure, InstanceOffer};
 use crate::plan::choice::UNLIMITED;
@@ -141,6 +141,7 @@ fn setups(
             };
             to.push(Setup {
                 label: label(kind, paid, name, *standby, replicas),
+                shape: shape(market, kind, paid, name, *standby, replicas),
                 lines,
                 capacity: load(&[
                     (CPU, primary + replicas as f64 * replica),
@@ -154,6 +155,34 @@ fn setups(
             });
         }
     }
+}
+
+fn shape(
+    market: &Market<'_>,
+    kind: Kind,
+    paid: InstanceOffer,
+    name: &str,
+    standby: bool,
+    replicas: usize,
+) -> Shape {
+    let (storage_gb, iops) = (volume_gb(market), market.workload.writes() * market.figures.page_writes);
+    Shape {
+        class: Some(name.to_owned()),
+        replicas,
+        standby,
+        storage_gb: if kind == Kind::Volume { storage_gb.ceil() } else { 0.0 },
+        iops: (kind == Kind::Volume && iops > iops_included(storage_gb)).then_some(iops.ceil()),
+        io_optimized: paid == InstanceOffer::IoOptimized,
+        ..Shape::default()
+    }
+}
+
+fn volume_gb(market: &Market<'_>) -> f64 {
+    (market.workload.bytes() * market.figures.storage_room / GB).max(VOLUME_GB_MIN)
+}
+
+fn iops_included(gb: f64) -> f64 {
+    if gb < SMALL_VOLUME_GB { IOPS_SMALL } else { IOPS_LARGE }
 }
 
 fn label(kind: Kind, paid: InstanceOffer, name: &str, standby: bool, replicas: usize) -> String {
@@ -177,7 +206,7 @@ fn label(kind: Kind, paid: InstanceOffer, name: &str, standby: bool, replicas: u
 /// What is stored on a volume of each machine, and how quickly it must take writes.
 fn volume(market: &mut Market<'_>, standby: bool, replicas: usize) -> Option<Vec<Line>> {
     let figures = market.figures.clone();
-    let gb = (market.workload.bytes() * figures.storage_room / GB).max(VOLUME_GB_MIN);
+    let gb = volume_gb(market);
     let zones = if standby { "multi" } else { "single" };
     let (usd, origin) = market.price("rds", &format!("gp3-storage-{zones}-az"))?;
     let mut lines = vec![Line::new("storage", gb, "GB", usd, &origin)];
@@ -185,7 +214,7 @@ fn volume(market: &mut Market<'_>, standby: bool, replicas: usize) -> Option<Vec
         let (usd, origin) = market.price("rds", "gp3-storage-single-az")?;
         lines.push(Line::new("storage of readers", gb * replicas as f64, "GB", usd, &origin));
     }
-    let included = if gb < SMALL_VOLUME_GB { IOPS_SMALL } else { IOPS_LARGE };
+    let included = iops_included(gb);
     let needed = market.workload.writes() * figures.page_writes;
     if needed > IOPS_MAX {
         return None;
@@ -279,6 +308,7 @@ fn answer(market: &mut Market<'_>, pattern: &PatternLoad) -> Answered {
     let primary = if from_primary { processors } else { 0.0 };
     Answered {
         lines: market.transfer(pattern),
+        units: 0.0,
         load: load(&[(CPU, processors), (PRIMARY, primary)]),
         p99_ms: figures.relational_p99_ms + 3.0 * us / 1e3,
         age_s: if from_primary { 0.0 } else { figures.replica_lag_s },

@@ -26,7 +26,13 @@ fn workload() -> Workload {
             writes: 100.0,
             said_by: "declared".to_owned(),
         }],
-        views: vec![ViewLoad { name: "v".into(), documents: 1e6, document_bytes: 2_500.0, changes: 100.0 }],
+        views: vec![ViewLoad {
+            name: "v".into(),
+            documents: 1e6,
+            document_bytes: 2_500.0,
+            changes: 100.0,
+            is_ordered: true,
+        }],
         patterns: vec![PatternLoad {
             name: "p".into(),
             kind: PatternKind::Get,

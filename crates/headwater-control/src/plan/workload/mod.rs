@@ -65,6 +65,8 @@ pub struct ViewLoad {
     pub document_bytes: f64,
     /// Documents that change per second.
     pub changes: f64,
+    /// Whether it is kept in other orders than by its key as well.
+    pub is_ordered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

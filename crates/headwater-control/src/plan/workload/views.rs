@@ -1,6 +1,6 @@
 //! How many documents a view has, how large they are, how often they change.
 
-use headwater_model::{Embed, EmbedKind, TableFacts, TableName, View, ViewKind};
+use headwater_model::{Embed, EmbedKind, Pattern, TableFacts, TableName, View, ViewKind};
 
 use super::{Reading, Tables, ViewLoad};
 
@@ -66,6 +66,10 @@ impl Reading<'_> {
                 documents,
                 document_bytes: bytes.unwrap_or((own + inside.bytes) * JSON_OVER_ROW),
                 changes: writes * share_of_rows + inside.changes * share_of_rows,
+                is_ordered: !view.kind.is_document()
+                    || self.file.access.iter().any(|access| {
+                        matches!(&access.pattern, Pattern::Range { view: read, .. } if *read == view.name)
+                    }),
             },
             rows_per_document: 1.0 + inside.rows,
         }

@@ -1,0 +1,15 @@
+output "vpc_id" {
+  value = aws_vpc.main.id
+}
+
+output "clients_security_group_id" {
+  description = "Give it to the application's machines."
+  value       = aws_security_group.clients.id
+}
+{%- for output in it.outputs() %}
+
+output "{{ output.id }}" {
+  description = "{{ output.about }}"
+  value       = {{ output.terraform }}
+}
+{%- endfor %}
