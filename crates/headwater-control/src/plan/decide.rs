@@ -52,7 +52,12 @@ fn upkeep(workload: &Workload, offers: &Offers, chosen: &Chosen) -> f64 {
     derived as f64 * workload.upkeep
 }
 
-fn grown(workload: &Workload, catalog: &Catalog, months: u32, limits: Limits) -> Result<Grown, Malformed> {
+pub(super) fn grown(
+    workload: &Workload,
+    catalog: &Catalog,
+    months: u32,
+    limits: Limits,
+) -> Result<Grown, Malformed> {
     let later = workload.grown(f64::from(months) / 12.0);
     let market = offers(catalog, &later)?;
     // What a budget of today allows is not asked of the future.

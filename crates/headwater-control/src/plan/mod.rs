@@ -7,6 +7,7 @@
 //!
 //! Invariant: every figure of a plan follows from the file, the source's statistics or the catalogue. Same input, same plan.
 
+mod charts;
 mod check;
 pub mod choice;
 mod conflict;
@@ -20,13 +21,14 @@ mod services;
 mod what_if;
 mod workload;
 
+pub use charts::{Cell, Charts, charts};
 pub use check::{check, conflicting};
 pub use conflict::{Conflict, Wish};
 pub use decide::{cost, plan};
 pub use emit::{Emitted, Format, emit};
 pub use report::{
     Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan, differences,
-    differences_text, markdown, text,
+    differences_text, html, markdown, text,
 };
 pub use services::{Line, Recovery, Shape};
 pub use what_if::suppose;

@@ -214,6 +214,35 @@ fn the_source_says_what_the_file_does_not() {
     assert!(alone[0].message.contains("no [plan]"), "{alone:?}");
 }
 
+/// Every point of a chart is a plan: the framed one is this plan, more rows or reads never cost less, and the page shows it all
+/// without loading anything or taking a name for markup.
+#[test]
+fn the_page_shows_what_was_solved() {
+    let text = SMALL.replace("[plan]\n", "[plan]\ngrowth = \"60%/year\"\n");
+    let file = load(&text);
+    let workload = Workload::read(&file, None).unwrap();
+    let catalog = Catalog::built_in().unwrap();
+    let mut plan = planned(&file);
+    let charts = plan::charts(&workload, &catalog, Limits::default()).unwrap();
+    assert_eq!(charts.growth[0].monthly, Some(plan.monthly));
+    assert_eq!(charts.map[4][4].monthly, Some(plan.monthly));
+    assert_eq!(charts.growth.last().map(|grown| grown.months), Some(24));
+    let costs = |cells: Vec<Option<f64>>| {
+        cells.into_iter().map(|cost| cost.unwrap_or(f64::INFINITY)).collect::<Vec<_>>()
+    };
+    let rises = |costs: &[f64]| costs.windows(2).all(|pair| pair[0] <= pair[1] + 1e-6);
+    assert!(rises(&costs(charts.growth.iter().map(|grown| grown.monthly).collect())));
+    for place in 0..charts.map.len() {
+        assert!(rises(&costs(charts.map[place].iter().map(|cell| cell.monthly).collect())));
+        assert!(rises(&costs(charts.map.iter().map(|row| row[place].monthly).collect())));
+    }
+    plan.patterns[0].name = "<script>alert(1)</script>".into();
+    let page = plan::html(&plan, &charts);
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
+    assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("url("));
+    assert_eq!(page.matches("role=\"img\"").count(), 3);
+}
+
 #[test]
 fn suppositions_change_what_they_name() {
     let mut file = read("bookshop/headwater.toml");

@@ -30,6 +30,10 @@ pub struct Args {
     /// tables.books.rows=5000000, rto=30s, p99 and stale of a pattern, budget=none. May be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     what_if: Vec<String>,
+    /// Write one page with charts: cost by access pattern, over 24 months of growth, and which engines are the cheapest at
+    /// other rates and sizes. Takes some seconds: every point is chosen for anew.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "markdown", "diff", "emit"])]
+    html: Option<PathBuf>,
     /// Write what builds the chosen engines into a folder: terraform or cloudformation, one decision record per engine,
     /// and [stores] for the file. Replaces what it wrote before, and nothing else.
     #[arg(long, num_args = 2, value_names = ["FORMAT", "DIR"], conflicts_with_all = ["json", "markdown", "diff"])]
@@ -43,6 +47,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     // Before the folder changes.
     let old = args.diff.as_deref().map(kept).transpose()?;
     let emit = args.emit.as_deref().map(emit::Order::read).transpose()?;
+    let page = args.html.as_deref().map(std::path::absolute).transpose().context("--html")?;
     let mut file = file::load(path)?;
     let facts = if args.offline { None } else { facts(&file).await };
     let catalog = Catalog::built_in().context("the catalogue of this build does not read")?;
@@ -59,13 +64,35 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
             let now = workload(&file, facts.as_ref(), path)?;
             plan::suppose(&mut file, &now, change).map_err(|what| anyhow!("--what-if {change}: {what}"))?;
         }
-        plan = Some(planned(&file, facts.as_ref(), &catalog, path)??);
+        plan = Some(match planned(&file, facts.as_ref(), &catalog, path)? {
+            Ok(plan) => plan,
+            Err(conflict) => {
+                // What it comes to is worth more than that the budget does not allow it.
+                let Some(whole) = file.plan.as_mut() else { return Err(conflict) };
+                let Some(budget) = whole.budget_usd.take() else { return Err(conflict) };
+                let Ok(over) = planned(&file, facts.as_ref(), &catalog, path)? else { return Err(conflict) };
+                eprintln!(
+                    "note: this needs {:.0} USD per month, and the budget is {budget} USD: without it, it becomes",
+                    over.monthly
+                );
+                over
+            }
+        });
     }
     let Some(plan) = plan else { return Ok(ExitCode::FAILURE) };
     if let Some(order) = emit {
         let source = file.source.url.reveal();
         let files = plan::emit(&plan, source, order.format).map_err(|what| anyhow!("--emit: {what}"))?;
         show::print(&emit::write(&order.folder, &files)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(page) = page {
+        let workload = workload(&file, facts.as_ref(), path)?;
+        let charts = plan::charts(&workload, &catalog, Limits::default())
+            .context("the catalogue of this build lacks a figure")?;
+        std::fs::write(&page, plan::html(&plan, &charts))
+            .with_context(|| format!("cannot write {}", page.display()))?;
+        show::print(&format!("wrote    {}\n", page.display()));
         return Ok(ExitCode::SUCCESS);
     }
     let compared = old.as_ref().or(before.as_ref().filter(|_| !args.what_if.is_empty()));

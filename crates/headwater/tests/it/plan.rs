@@ -24,6 +24,8 @@ fn a_plan_is_printed_kept_and_compared() {
     assert!(same.contains("nothing else is different"), "{same}");
     let other = site.run(&["plan", "--offline", "--what-if", "access.book_page.rate=0.1x"]).expect(0).stdout;
     assert!(other.contains("book_page") && other.contains("becomes"), "{other}");
+    site.run(&["plan", "--offline", "--html", "plan.html"]).expect(0);
+    assert!(site.read("plan.html").contains("Decision map"));
     assert!(site.run(&["plan", "--offline", "--markdown"]).expect(0).stdout.starts_with("# Plan"));
 }
 
@@ -33,6 +35,12 @@ fn what_stands_in_the_way_is_shown_at_its_place() {
     let site = Site::with_file("plan", &text.replace("\"4000 USD\"", "\"100 USD\"")).env("PGPASSWORD", "x");
     site.run(&["plan", "--offline"]).expect(1).says(&["at most 100 USD per month", "headwater.toml:"]);
     let site = bookshop();
+    let over = site.run(&["plan", "--offline", "--what-if", "access.book_page.rate=10x"]).expect(0);
+    assert!(
+        over.stderr.contains("and the budget is 4000 USD") && over.stdout.contains("becomes"),
+        "{}",
+        over.stderr
+    );
     site.run(&["plan", "--offline", "--what-if", "access.bok_page.rate=2x"])
         .expect(2)
         .says(&["did you mean `book_page`?"]);

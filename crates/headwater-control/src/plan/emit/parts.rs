@@ -104,11 +104,11 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub fn from_pascal(&self) -> String {
+    pub fn sender(&self) -> String {
         pascal(&self.from)
     }
 
-    pub fn to_pascal(&self) -> String {
+    pub fn receiver(&self) -> String {
         pascal(&self.to)
     }
 }

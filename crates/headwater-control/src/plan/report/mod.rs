@@ -1,6 +1,8 @@
 //! A plan as data, and how it is read: as text, as Markdown, beside another one.
 
 mod difference;
+mod drawing;
+mod html;
 mod markdown;
 mod text;
 mod words;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::services::{Line, Recovery, Shape};
 pub use difference::{Change, differences, differences_text};
+pub use html::html;
 pub use markdown::markdown;
 pub use text::text;
 pub(super) use text::{next, promises, rejected, role, standing};

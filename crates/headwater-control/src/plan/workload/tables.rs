@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::file::{PlannedTable, show_table_name, toml_key};
-use headwater_model::{Embed, TableFacts, TableName};
+use headwater_model::{Embed, TableFacts, TableName, nearest};
 
 use super::{Reading, TableLoad, listed};
 
@@ -119,6 +119,20 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// A declared name like this one, of a table that nothing reads and the source has not.
+    fn misnamed(&self, shown: &str) -> Option<&'a str> {
+        let mut read = Vec::new();
+        for view in &self.file.views {
+            read.push((view.from.clone(), String::new()));
+            embedded(&view.embeds, "", &mut read);
+        }
+        let facts = self.facts.iter().flat_map(|facts| facts.tables.iter().map(|table| &table.name));
+        let known: Vec<&TableName> = read.iter().map(|(name, _)| name).chain(facts).collect();
+        let plan = self.plan;
+        let idle = plan.tables.iter().filter(|one| known.iter().all(|name| name.name != one.table.name));
+        nearest(shown, idle.map(|declared| &*declared.path))
+    }
+
     fn table(&mut self, name: &TableName, path: &str, facts: Option<&TableFacts>) -> Option<TableLoad> {
         let declared = self.declared(name);
         let asked = facts.filter(|facts| facts.rows_estimate > 0);
@@ -145,10 +159,16 @@ impl<'a> Reading<'a> {
                 _ => "row = \"200B\"",
             };
             let section = toml_key(&shown);
+            let meant = match (declared, self.misnamed(&shown)) {
+                (None, Some(other)) => {
+                    format!("did you mean it by [plan.tables.{}], which no view reads? Or ", toml_key(other))
+                }
+                _ => String::new(),
+            };
             self.unknown(
                 path,
                 format!("table `{shown}`: it is not known {lacking} ({why})"),
-                format!("declare it: [plan.tables.{section}] with {lines}"),
+                format!("{meant}declare it: [plan.tables.{section}] with {lines}"),
             );
             return None;
         };
