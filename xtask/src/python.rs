@@ -17,33 +17,34 @@ struct Environment {
     skips: Option<Skips>,
 }
 
-/// Linters depend on exact versions of much: they would not go together with the clients.
-const ENVIRONMENTS: &[Environment] = &[
-    Environment {
-        folder: "python",
-        what: "clients that tests drive",
-        packages: &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30", "redis>=8.1,<9"],
-        skips: None,
-    },
-    Environment {
-        folder: "linters",
-        what: "what emitted infrastructure is checked with",
-        packages: &["cfn-lint>=1.58,<2", "checkov>=3.2,<4"],
-        skips: Some(Skips {
-            what: "what linters say of emitted infrastructure",
-            variable: "HEADWATER_WITHOUT_LINTERS",
-        }),
-    },
-];
+const CLIENTS: Environment = Environment {
+    folder: "python",
+    what: "clients that tests drive",
+    packages: &["schemathesis>=4.32,<5", "openapi-python-client>=0.29,<0.30", "redis>=8.1,<9"],
+    skips: None,
+};
+
+/// They depend on exact versions of much, and would not go together with the clients.
+const LINTERS: Environment = Environment {
+    folder: "linters",
+    what: "linters of infrastructure",
+    packages: &["cfn-lint>=1.58,<2", "checkov>=3.2,<4"],
+    skips: Some(Skips {
+        what: "what linters say of emitted infrastructure",
+        variable: "HEADWATER_WITHOUT_LINTERS",
+    }),
+};
+
+const ENVIRONMENTS: [&Environment; 2] = [&CLIENTS, &LINTERS];
 
 fn folder(environment: &Environment) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     target.join(environment.folder)
 }
 
-/// The Python with what is installed, wherever it is started.
+/// The Python with the clients, wherever it is started.
 pub fn program() -> PathBuf {
-    let program = folder().join("bin/python");
+    let program = folder(&CLIENTS).join("bin/python");
     std::path::absolute(&program).unwrap_or(program)
 }
 
@@ -63,7 +64,7 @@ pub fn list() {
 
 /// What tests have to do without.
 pub fn skipped() -> Vec<(&'static str, Skips)> {
-    let lacking = ENVIRONMENTS.iter().filter(|one| !is_installed(one, &folder(one)));
+    let lacking = ENVIRONMENTS.into_iter().filter(|one| !is_installed(one, &folder(one)));
     lacking.filter_map(|one| Some((one.packages[0], one.skips?))).collect()
 }
 
