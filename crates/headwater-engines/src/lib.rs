@@ -10,6 +10,7 @@ pub mod engine;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",
+    feature = "neptune",
     feature = "postgres",
     feature = "redis",
     feature = "sqlite"
@@ -17,10 +18,12 @@ pub mod engine;
 mod entries;
 #[cfg(feature = "falkordb")]
 pub mod falkordb;
-#[cfg(feature = "falkordb")]
+#[cfg(any(feature = "falkordb", feature = "neptune"))]
 mod graph;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "neptune")]
+pub mod neptune;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
@@ -31,6 +34,7 @@ mod settings;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",
+    feature = "neptune",
     feature = "postgres",
     feature = "redis",
     feature = "sqlite"
@@ -45,6 +49,7 @@ mod stored_json;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",
+    feature = "neptune",
     feature = "postgres",
     feature = "redis",
     feature = "sqlite"
@@ -58,6 +63,8 @@ mod declared_dynamodb;
 mod declared_falkordb;
 #[path = "memory/engine.rs"]
 mod declared_memory;
+#[path = "neptune/engine.rs"]
+mod declared_neptune;
 #[path = "postgres/engine.rs"]
 mod declared_postgres;
 #[path = "redis/engine.rs"]

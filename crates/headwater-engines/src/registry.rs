@@ -37,6 +37,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => crate::falkordb::store(section),
+        #[cfg(feature = "neptune")]
+        "neptune" => crate::neptune::store(section),
         other => Err(unknown(Role::Store, other)),
     }
 }
@@ -46,6 +48,8 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
     match scheme(section.url.reveal()) {
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => crate::graph::fits(&section.name, view),
+        #[cfg(feature = "neptune")]
+        "neptune" => crate::graph::fits(&section.name, view),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => crate::postgres::fits(view),
         _ => {
@@ -94,6 +98,7 @@ pub fn engines() -> Vec<Engine> {
         crate::declared_redis::ENGINE,
         crate::declared_dynamodb::ENGINE,
         crate::declared_falkordb::ENGINE,
+        crate::declared_neptune::ENGINE,
         crate::declared_memory::ENGINE,
     ]
 }

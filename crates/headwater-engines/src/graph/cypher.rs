@@ -55,6 +55,7 @@ impl Statement {
     }
 
     /// The parameters and the text as one text: `CYPHER a=1 MATCH …`.
+    #[cfg(feature = "falkordb")]
     pub(crate) fn with_literals(&self) -> String {
         let mut out = String::with_capacity(self.text.len() + 64);
         if !self.params.is_empty() {
@@ -67,6 +68,15 @@ impl Statement {
             out.push(' ');
         }
         out.push_str(&self.text);
+        out
+    }
+
+    /// The parameters as a JSON object.
+    #[cfg(feature = "neptune")]
+    pub(crate) fn json_params(&self) -> String {
+        let map = self.params.iter().map(|(name, value)| (Arc::from(name.as_str()), value.clone()));
+        let mut out = String::new();
+        json(&Param::Map(map.collect()), &mut out);
         out
     }
 }
@@ -102,12 +112,15 @@ fn literal(value: &Param, out: &mut String) {
         Param::Float(f) => drop(write!(out, "{f:?}")),
         Param::Text(text) => {
             out.push('"');
-            for c in text.chars() {
-                if c == '"' || c == '\\' {
-                    out.push('\\');
-                }
-                out.push(c);
+            // Between what must be escaped, whole pieces.
+            let mut rest = &**text;
+            while let Some(at) = rest.find(['"', '\\']) {
+                out.push_str(&rest[..at]);
+                out.push('\\');
+                out.push_str(&rest[at..=at]);
+                rest = &rest[at + 1..];
             }
+            out.push_str(rest);
             out.push('"');
         }
         Param::List(items) => {
@@ -136,6 +149,41 @@ fn literal(value: &Param, out: &mut String) {
     }
 }
 
+#[cfg(feature = "neptune")]
+fn json(value: &Param, out: &mut String) {
+    let text = |text: &str, out: &mut String| {
+        let mut bytes = Vec::with_capacity(text.len() + 2);
+        headwater_model::Value::text(text).write_json(&mut bytes);
+        out.push_str(&String::from_utf8_lossy(&bytes));
+    };
+    match value {
+        Param::Text(value) => text(value, out),
+        Param::List(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                json(item, out);
+            }
+            out.push(']');
+        }
+        Param::Map(fields) => {
+            out.push('{');
+            for (n, (name, value)) in fields.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                text(name, out);
+                out.push(':');
+                json(value, out);
+            }
+            out.push('}');
+        }
+        scalar => literal(scalar, out),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -159,5 +207,18 @@ mod tests {
         for wrong in ["", "a`b", "a\0", "a\n"] {
             assert!(quoted(wrong).unwrap_err().remedy().is_some(), "{wrong:?}");
         }
+    }
+
+    #[cfg(feature = "neptune")]
+    #[test]
+    fn parameters_as_json_keep_their_types() {
+        let map = Param::Map([("a \"b\"".into(), Param::Float(3.0))].into());
+        let statement = Statement::read("RETURN 1", &[])
+            .with("rows", Param::List(vec![map, Param::Int(i64::MAX), Param::Null]))
+            .with("t", Param::text("\"\n"));
+        assert_eq!(
+            statement.json_params(),
+            r#"{"rows":[{"a \"b\"":3.0},9223372036854775807,null],"t":"\"\n"}"#
+        );
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `cypher` | statements: quoting names, parameters as literals |
+//! | `cypher` | statements: quoting names, parameters as literals or JSON |
 //! | `element` | a document as properties of a node or an edge |
 //! | `step`, `write` | what a step gathers; the statement it becomes |
 //! | `read`, `walk` | access patterns |
@@ -38,6 +38,8 @@ mod write;
 use async_trait::async_trait;
 use headwater_model::{Result, StoreFacts};
 
+#[cfg(all(test, feature = "neptune"))]
+pub(crate) use cypher::Param;
 pub(crate) use cypher::{Cell, Row, Statement};
 pub(crate) use store::{Bounds, Store, fits};
 

@@ -13,6 +13,8 @@ mod engines;
 mod falkordb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
+#[cfg(all(feature = "falkordb", feature = "neptune"))]
+mod neptune_store;
 #[cfg(feature = "postgres")]
 mod postgres_doctor;
 #[cfg(feature = "postgres")]
