@@ -44,7 +44,13 @@ mod span;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(
+    feature = "falkordb",
+    feature = "memory",
+    feature = "neptune",
+    feature = "postgres",
+    feature = "sqlite"
+))]
 mod stored_json;
 #[cfg(any(
     feature = "dynamodb",

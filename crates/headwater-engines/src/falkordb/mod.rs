@@ -8,7 +8,7 @@
 //! append-only file and to replicas as one piece. (Several queries in a MULTI would not do: readers that wait in the module's own
 //! queue get in between.)
 //!
-//! Supports: get, ranges, rankings, series, walks. Cannot: partial puts, clusters (a graph is one key), steps larger than
+//! Supports: get, ranges, rankings, series, walks, partial puts of flat documents. Cannot: partial puts of JSON documents, clusters (a graph is one key), steps larger than
 //! `step_bytes_max`.
 //!
 //! | file | idea |

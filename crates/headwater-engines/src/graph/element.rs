@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use headwater_model::sort::Number;
-use headwater_model::{Key, Record, Result, Value, View, ViewKind};
+use headwater_model::{Error, Key, Record, Result, Value, View, ViewKind};
 
 use super::cypher::{Param, can_quote};
-use crate::entries::{self, Entry};
+use crate::stored_json::write_merged;
 
 /// What our own properties begin with. Fields of this name are in the document only.
 pub(super) const OWN: &str = "headwater_";
@@ -42,6 +42,8 @@ pub(super) struct Element {
     pub(super) ends: Option<[End; 2]>,
     /// About how much it adds to a statement.
     pub(super) bytes: usize,
+    /// What a later change of the same step finds.
+    pub(super) stored: Stored,
 }
 
 #[derive(Clone, Debug)]
@@ -59,35 +61,58 @@ pub(super) fn sort_property(index: usize) -> String {
     format!("headwater_sort_{index}")
 }
 
-/// `Err` inside: why the store does not take it.
+/// What is stored of a document that is put over in part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) document: String,
+    /// By index: part and place, as bytes.
+    pub(super) places: Vec<Option<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// `Err` inside: why the store does not take it. Fields that are `Unchanged` are taken from `stored`.
 pub(super) fn element(
     view: &View,
     key: &Key,
     document: &Record,
+    stored: Option<&Stored>,
     bytes_max: usize,
 ) -> Result<Result<Element, String>> {
-    let (text, json) = (key.to_text(), document.to_json());
-    let entries = entries::of(view, key, document, &[])?;
-    if let Some(reason) = too_large(&text, &json, &entries, bytes_max) {
+    let text = key.to_text();
+    let mut json = Vec::new();
+    write_merged(document, stored.map(|stored| stored.document.as_bytes()), &mut json)?;
+    let json =
+        String::from_utf8(json).map_err(|e| Error::corrupt("a stored document is not text").with_cause(e))?;
+    let mut places = Vec::with_capacity(view.indexes.len());
+    for (number, index) in view.indexes.iter().enumerate() {
+        let old = stored.and_then(|stored| stored.places.get(number)?.as_ref());
+        places.push(index.place_over(key, document, old.map(|(part, sort)| (&**part, &**sort)))?);
+    }
+    let part_max = places.iter().flatten().map(|place| place.part.len()).max().unwrap_or(0);
+    if let Some(reason) = too_large(&text, &json, part_max, bytes_max) {
         return Ok(Err(reason));
     }
     let mut bytes = text.len() + 2 * json.len() + 200;
-    let mut properties = Vec::with_capacity(4 + 2 * entries.len() + document.values.len());
+    let mut properties = Vec::with_capacity(4 + 2 * places.len() + document.values.len());
     let mut add = |name: &str, value: Param| properties.push((Arc::from(name), value));
     add(HASH, Param::Int(hash(&text)));
     add(KEY, Param::Text(found_by(&text)));
-    add(DOCUMENT, Param::Text(json));
-    for entry in &entries {
-        bytes += 2 * entry.bytes.len() + 48;
-        add(&part_property(entry.index.into()), Param::Text(part(entry.part())));
-        add(&sort_property(entry.index.into()), Param::Text(hex(entry.sort())));
+    for (number, place) in places.iter().enumerate() {
+        let Some(place) = place else { continue };
+        bytes += 2 * (place.part.len() + place.sort.len()) + 48;
+        add(&part_property(number), Param::Text(part(&place.part)));
+        add(&sort_property(number), Param::Text(hex(&place.sort)));
     }
+    let kept = if document.is_partial() { fields_of(&json)? } else { Default::default() };
     for (name, value) in document.fields() {
         if name.starts_with(OWN) || !can_quote(name) {
             continue;
         }
         bytes += name.len() + 8;
-        match native(value) {
+        let value = match value {
+            Value::Unchanged => kept.get(name).map_or(Param::Null, kept_native),
+            value => native(value),
+        };
+        match value {
             Param::Null => {}
             value => add(name, value),
         }
@@ -99,7 +124,29 @@ pub(super) fn element(
         }
         _ => None,
     };
-    Ok(Ok(Element { properties: Param::Map(properties), ends, bytes }))
+    let stored = Stored {
+        document: json.clone(),
+        places: places.into_iter().map(|place| place.map(|place| (place.part, place.sort))).collect(),
+    };
+    add(DOCUMENT, Param::Text(json));
+    Ok(Ok(Element { properties: Param::Map(properties), ends, bytes, stored }))
+}
+
+fn fields_of(json: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(json)
+        .map_err(|e| Error::corrupt("a stored document is not a JSON object").with_cause(e))
+}
+
+/// A field that stays as it is, by its JSON. What a source leaves out of its log are texts, bytes, JSON and decimals: a
+/// number is one with digits to keep.
+fn kept_native(json: &serde_json::Value) -> Param {
+    match json {
+        serde_json::Value::Null => Param::Null,
+        serde_json::Value::Bool(b) => Param::Bool(*b),
+        serde_json::Value::String(text) if text.contains('\0') => Param::Null,
+        serde_json::Value::String(text) => Param::text(&**text),
+        other => Param::Text(other.to_string()),
+    }
 }
 
 fn end(value: &Value) -> End {
@@ -122,8 +169,7 @@ pub(super) fn vertex(value: &Value) -> String {
     hex(&bytes)
 }
 
-fn too_large(key: &str, json: &str, entries: &[Entry], bytes_max: usize) -> Option<String> {
-    let part = entries.iter().map(|entry| entry.part().len()).max().unwrap_or(0);
+fn too_large(key: &str, json: &str, part: usize, bytes_max: usize) -> Option<String> {
     if key.len() > KEY_BYTES_MAX || found_by(key).len() > INDEXED_BYTES_MAX {
         Some(format!("the key has {} bytes, the store takes {KEY_BYTES_MAX}, and fewer of spaces", key.len()))
     } else if json.len() > bytes_max {
@@ -170,7 +216,7 @@ pub(super) fn unhex(text: &str) -> Result<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pair = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(*pair.get(1)?)?) as u8);
     let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
-    bytes.ok_or_else(|| headwater_model::Error::corrupt("a place in the graph cannot be read"))
+    bytes.ok_or_else(|| Error::corrupt("a place in the graph cannot be read"))
 }
 
 /// The same in every version of Headwater, because it lies in the store (FNV-1a).

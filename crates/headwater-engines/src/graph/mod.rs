@@ -79,7 +79,7 @@ fn facts(server: String, bounds: Bounds, risks: Vec<headwater_model::Risk>) -> S
     StoreFacts {
         server,
         promise: headwater_model::Promise::Transaction,
-        partial_hash: false,
+        partial_hash: true,
         partial_json: false,
         key_bytes_max: element::KEY_BYTES_MAX,
         document_bytes_max: bounds.document_bytes_max,

@@ -13,7 +13,7 @@ use super::element::{
 };
 use super::store::{Shared, read_held};
 use super::write::label;
-use super::{Database, walk};
+use super::{Database, element, walk};
 use crate::span::Span;
 
 pub(super) async fn answer<D: Database>(shared: &Shared<D>, read: &Read) -> Result<Answer> {
@@ -83,6 +83,42 @@ async fn documents<D: Database>(shared: &Shared<D>, view: &View, keys: &[Key]) -
         }
     }
     Ok((held, Found::Documents(texts.iter().map(|key| by_key.get(key).cloned()).collect())))
+}
+
+/// A document with its places, for what is put over it in part.
+pub(super) async fn stored<D: Database>(
+    shared: &Shared<D>,
+    view: &View,
+    key: &Key,
+) -> Result<Option<element::Stored>> {
+    let only = of_view(view);
+    let filter = only.as_ref().map_or(String::new(), |(only, _)| format!(" WHERE {only}"));
+    let found = pattern(view, &format!(" {{{KEY}: $key}}"))?;
+    let with = |statement: Statement| {
+        let statement = statement.with("key", Param::Text(found_by(&key.to_text())));
+        match &only {
+            Some((_, name)) => statement.with("view", name.clone()),
+            None => statement,
+        }
+    };
+    let whole =
+        Statement::read(format!("MATCH {found}{filter} RETURN x.{DOCUMENT} AS document"), &["document"]);
+    let Some(Cell::Text(document)) = shared.run(with(whole)).await?.into_iter().flatten().next() else {
+        return Ok(None);
+    };
+    let mut places = Vec::with_capacity(view.indexes.len());
+    for index in 0..view.indexes.len() {
+        let (part_name, sort) = (part_property(index), sort_property(index));
+        let text = format!("MATCH {found}{filter} RETURN x.{part_name} AS part, x.{sort} AS sort");
+        let rows = shared.run(with(Statement::read(text, &["part", "sort"]))).await?;
+        places.push(match rows.first().map(|row| &row[..]) {
+            Some([Cell::Text(part), Cell::Text(sort)]) => {
+                Some((unhex(part.trim_start_matches('-'))?, unhex(sort)?))
+            }
+            _ => None,
+        });
+    }
+    Ok(Some(element::Stored { document, places }))
 }
 
 async fn range<D: Database>(shared: &Shared<D>, read: &RangeRead) -> Result<(Held, Found)> {

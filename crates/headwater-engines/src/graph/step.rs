@@ -8,9 +8,9 @@ use headwater_model::{
     Apply, Epoch, Error, Held, Key, Listed, Offset, Record, Refusal, Result, View, ViewChange, ViewId,
 };
 
-use super::element::{Element, element, found_by};
+use super::element::{Element, Stored, element, found_by};
 use super::store::Shared;
-use super::{Database, write};
+use super::{Database, read, write};
 
 pub(super) struct Step<D> {
     pub(super) shared: Arc<Shared<D>>,
@@ -65,28 +65,43 @@ impl Changes {
 }
 
 impl<D: Database> Step<D> {
-    fn document(
+    async fn document(
         &mut self,
         view: &Arc<View>,
         key: &Key,
         moved_from: Option<Key>,
         document: &Record,
     ) -> Result<Option<Refusal>> {
-        if document.is_partial() {
-            return Err(Error::bug(format!("a partial document of the view \"{}\"", view.name)));
-        }
         let bytes_max = self.shared.database.bounds().document_bytes_max;
         let text = key.to_text();
-        match element(view, key, document, bytes_max)? {
+        let moved_from = moved_from.filter(|old| old.to_text() != text);
+        let stored = match document.is_partial() {
+            true => self.stored(view, moved_from.as_ref().unwrap_or(key)).await?,
+            false => None,
+        };
+        match element(view, key, document, stored.as_ref(), bytes_max)? {
             Ok(element) => {
-                if let Some(old) = moved_from.map(|old| old.to_text()).filter(|old| *old != text) {
-                    self.changes.put(view, &old, None);
+                if let Some(old) = moved_from {
+                    self.changes.put(view, &old.to_text(), None);
                 }
                 self.changes.put(view, &text, Some(element));
                 Ok(None)
             }
             Err(reason) => Ok(Some(Refusal { view: view.name.clone(), key: text, reason })),
         }
+    }
+
+    /// What is there of a document, as this step has left it so far. Nobody else writes meanwhile, or the step finds nothing to
+    /// do.
+    async fn stored(&self, view: &Arc<View>, key: &Key) -> Result<Option<Stored>> {
+        if let Some(changes) = self.changes.views.get(&view.name) {
+            match changes.keys.get(&found_by(&key.to_text())) {
+                Some(change) => return Ok(change.as_ref().map(|element| element.stored.clone())),
+                None if changes.cleared => return Ok(None),
+                None => {}
+            }
+        }
+        read::stored(&self.shared, view, key).await
     }
 }
 
@@ -97,7 +112,7 @@ impl<D: Database> Apply for Step<D> {
         for change in changes {
             match change {
                 ViewChange::Put { view, key, moved_from, document } => {
-                    refusals.extend(self.document(&view, &key, moved_from, &document)?);
+                    refusals.extend(self.document(&view, &key, moved_from, &document).await?);
                 }
                 ViewChange::Delete { view, key } => self.changes.put(&view, &key.to_text(), None),
                 ViewChange::Clear { view } => self.changes.clear(&view),

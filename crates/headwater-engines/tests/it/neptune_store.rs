@@ -187,7 +187,11 @@ impl Subject for Cluster {
     }
 
     fn layouts(&self) -> Vec<Layout> {
-        vec![Layout::Json]
+        vec![Layout::Hash]
+    }
+
+    fn believes_entries(&self) -> bool {
+        false
     }
 }
 
@@ -200,7 +204,7 @@ async fn random_steps_match_a_model_over_its_http() {
     let note = facts.risks.iter().find(|risk| risk.severity == Severity::Note).unwrap();
     assert!(note.what.contains("not against a cluster"), "{note:?}");
     let cluster = Cluster { server, bridge, port };
-    let mut bench = Bench::new(&cluster, Layout::Json).await;
+    let mut bench = Bench::new(&cluster, Layout::Hash).await;
     random_steps(&mut bench, &mut Chance::from_env(8), 40).await;
 }
 

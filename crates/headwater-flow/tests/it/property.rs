@@ -18,7 +18,7 @@ use headwater_model::{ErrorKind, Layout, Source, Store, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
-use headwater_testkit::{Chance, DynamoDb, FalkorDb, Folder, Postgres, Redis, RedisCluster};
+use headwater_testkit::{Chance, DynamoDb, Folder, Postgres, Redis, RedisCluster};
 
 use crate::cases::{self, SetOnDrop};
 use crate::support::{self, Life, block_on};
@@ -38,24 +38,18 @@ const AT_ONCE: u64 = 4;
 /// For everything to become quiet and equal, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const STORES: [&str; 4] = ["near", "local", "scratch", "reports"];
+const STORES: [&str; 5] = ["near", "local", "scratch", "reports", "catalog"];
 
-/// One case in so many has a store `catalog` too, and another one `social`: each request to them costs as much as a case's worth
-/// of the others'.
-const WITH_MORE: u64 = 4;
+/// One case in so many has the last of the stores too: each request to it costs as much as a case's worth of the others'.
+const WITH_CATALOG: u64 = 4;
 
 #[test]
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
     let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
-    let graphs = FalkorDb::start();
     cases::run(CASES, AT_ONCE, |seed, worker| {
-        let more = match (seed % WITH_MORE, &graphs) {
-            (1, _) => More::Catalog { port: dynamodb.port(), prefix: format!("case{seed}_") },
-            (3, Some(server)) => More::Social(FalkorDb::url(server, &format!("case{seed}"))),
-            _ => More::Nothing,
-        };
-        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())), more);
+        let catalog = (seed % WITH_CATALOG == 1).then(|| dynamodb.port());
+        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())), catalog);
     });
 }
 
@@ -66,37 +60,8 @@ fn a_cluster_equals_the_source_after_any_writes_and_any_crashes() {
     let (postgres, cluster) = (Postgres::start(), RedisCluster::start(3, 0));
     cases::run(CLUSTER_CASES, CLUSTER_CASES, |seed, worker| {
         // A cluster has one database: each case has its keys in it.
-        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")), More::Nothing);
+        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")), None);
     });
-}
-
-/// A store beside those of every case.
-enum More {
-    Nothing,
-    Catalog {
-        port: u16,
-        prefix: String,
-    },
-    /// The URL of a graph.
-    Social(String),
-}
-
-impl More {
-    fn store(&self) -> Option<(&'static str, Arc<dyn Store>)> {
-        match self {
-            More::Nothing => None,
-            More::Catalog { port, prefix } => Some(("catalog", support::tables(*port, prefix))),
-            More::Social(url) => Some(("social", support::store(url, &[]))),
-        }
-    }
-
-    fn copy(&self) -> Option<Copy> {
-        match self {
-            More::Nothing => None,
-            More::Catalog { port, prefix } => Some(Copy::DynamoDb { port: *port, prefix: prefix.clone() }),
-            More::Social(url) => Some(Copy::Store(support::store(url, &[]))),
-        }
-    }
 }
 
 /// What the store `near` is.
@@ -165,10 +130,11 @@ struct Case<'c> {
     scratch: Arc<dyn Store>,
     /// A database with a schema for the case; another one than the source.
     reports: String,
-    more: More,
+    /// Port and prefix.
+    catalog: Option<(u16, String)>,
 }
 
-fn case(seed: u64, postgres: &Postgres, near: Near<'_>, more: More) {
+fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
     let mut chance = Chance::new(seed);
     let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
     let folder = Folder::new("property");
@@ -182,8 +148,8 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, more: More) {
         Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
     };
     let workload = Workload::new(seed, dialect);
-    let stores: Vec<&str> = STORES.into_iter().chain(more.store().map(|(name, _)| name)).collect();
-    let views = views(&workload, &stores, dialect, &mut chance);
+    let stores = &STORES[..if catalog.is_some() { 5 } else { 4 }];
+    let views = views(&workload, stores, dialect, &mut chance);
     let mut case = Case {
         chance,
         dialect,
@@ -193,7 +159,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, more: More) {
         views,
         scratch: support::store("memory:", &[]),
         reports: postgres.url(),
-        more,
+        catalog: catalog.map(|port| (port, format!("case{seed}_"))),
         folder,
     };
     case.near.empty();
@@ -288,10 +254,11 @@ impl Case<'_> {
             Arc::clone(&self.scratch),
             support::store(&self.reports, &[("schema", &self.slot)]),
         ];
-        let (more, engine) = self.more.store().unzip();
-        engines.extend(engine);
+        if let Some((port, prefix)) = &self.catalog {
+            engines.push(support::tables(*port, prefix));
+        }
         let mut stores = Vec::new();
-        for (engine, name) in engines.into_iter().zip(STORES.into_iter().chain(more)) {
+        for (engine, name) in engines.into_iter().zip(STORES) {
             let store = if self.chance.one_in(2) {
                 FaultyStore::seeded(engine, Chance::new(self.chance.number()), 4 + self.chance.below(60))
             } else {
@@ -377,7 +344,9 @@ impl Case<'_> {
             Copy::Store(Arc::clone(&self.scratch)),
             Copy::Postgres { url: self.reports.clone(), schema: self.slot.clone() },
         ];
-        copies.extend(self.more.copy());
+        if let Some((port, prefix)) = self.catalog.clone() {
+            copies.push(Copy::DynamoDb { port, prefix });
+        }
         for copy in &copies {
             // A moment for what was written last to arrive; filling is over.
             block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));

@@ -68,7 +68,7 @@ impl Subject for Graph {
     }
 
     fn layouts(&self) -> Vec<Layout> {
-        vec![Layout::Json]
+        vec![Layout::Hash]
     }
 
     fn believes_entries(&self) -> bool {

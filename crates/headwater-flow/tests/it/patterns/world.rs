@@ -1,4 +1,4 @@
-//! A source, four or five stores that are kept in step with it, and one way to read from each of them alone.
+//! A source, four stores that are kept in step with it, and one way to read from each of them alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +19,7 @@ use crate::writer::Writer;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The last one is there where its engine is.
-const STORES: [&str; 5] = ["near", "local", "scratch", "reports", "social"];
+const STORES: [&str; 4] = ["near", "local", "scratch", "reports"];
 
 /// Files of tests refer to nothing.
 struct Nothing;
@@ -55,14 +54,7 @@ pub struct World {
 
 impl World {
     /// Everything that was written before is in all stores.
-    pub fn begin(
-        seed: u64,
-        chance: &mut Chance,
-        postgres: &Postgres,
-        redis_url: &str,
-        graph_url: Option<&str>,
-    ) -> (World, Workload) {
-        let names = &STORES[..if graph_url.is_some() { 5 } else { 4 }];
+    pub fn begin(seed: u64, chance: &mut Chance, postgres: &Postgres, redis_url: &str) -> (World, Workload) {
         let folder = Folder::new("patterns");
         let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
         let database = (dialect == Dialect::Postgres).then(|| format!("patterns_{seed}"));
@@ -101,20 +93,15 @@ impl World {
             support::store(&postgres.url(), &[("schema", &slot)]),
         ]
         .into_iter()
-        .chain(graph_url.map(|url| support::store(url, &[])))
         .map(FaultyStore::new)
         .collect();
-        let stores: Vec<NamedStore> = names
+        let stores: Vec<NamedStore> = STORES
             .iter()
             .zip(&faulty)
             .map(|(name, store)| support::named(name, Arc::new(store.clone()) as Arc<dyn Store>))
             .collect();
 
-        let near = toml_string(redis_url);
-        let graph =
-            graph_url.map_or(String::new(), |url| format!("social = {{ url = {} }}\n", toml_string(url)));
-        let stores_text = format!("near = {{ url = {near} }}\n{graph}");
-        let file = file(&source_url, &stores_text, &local, names, &workload, chance);
+        let file = file(&source_url, redis_url, &local, &workload, chance);
         let facts = block_on(source.inspect()).expect("inspect");
         let resolved = headwater_control::resolve(&file, &facts)
             .unwrap_or_else(|findings| panic!("seed {seed}: {findings:#?}"));
@@ -131,9 +118,9 @@ impl World {
             }
             Serving::new(life.handle.clone(), Arc::clone(&source), &stores, plans, generous())
         };
-        let mut each: Vec<Serving> = names.iter().map(|name| serving(&[name], false)).collect();
+        let mut each: Vec<Serving> = STORES.iter().map(|name| serving(&[name], false)).collect();
         each.push(serving(&[], true));
-        let all = serving(names, true);
+        let all = serving(&STORES, true);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let world = World {
@@ -206,20 +193,14 @@ fn generous() -> Options {
 }
 
 /// The workload's views and access patterns, as a file has them.
-fn file(
-    source: &str,
-    stores: &str,
-    local: &str,
-    names: &[&str],
-    workload: &Workload,
-    chance: &mut Chance,
-) -> File {
-    let mut views = workload.views(names);
+fn file(source: &str, redis: &str, local: &str, workload: &Workload, chance: &mut Chance) -> File {
+    let mut views = workload.views(&STORES);
     let access = workload.patterns(&mut views, chance);
     let text = format!(
-        "[source]\nurl = {}\n\n[stores]\n{stores}local = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n\
+        "[source]\nurl = {}\n\n[stores]\nnear = {{ url = {} }}\nlocal = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n\
          reports = {{ url = \"postgres://reports@localhost\" }}\n{}{}",
         toml_string(source),
+        toml_string(redis),
         toml_string(local),
         toml_views(&views),
         toml_access(&access)
