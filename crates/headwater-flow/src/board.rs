@@ -868,6 +868,7 @@ fn store_status(
         changes_total: view.changes.total,
         part: None,
         verified: view.verified,
+        consumed: None,
     });
     StoreStatus {
         name: name.to_owned(),

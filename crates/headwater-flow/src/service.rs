@@ -11,8 +11,8 @@ use std::time::Duration;
 use headwater_model::file::HealSection;
 use headwater_model::heal::Action;
 use headwater_model::{
-    ChunkRange, ColumnFacts, Embed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment, Offset, Param,
-    ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
+    ChunkRange, ColumnFacts, Consumed, Embed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment,
+    Offset, Param, ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
@@ -49,7 +49,7 @@ use crate::reshape::{Catalogue, Watch};
 use crate::retry::Backoff;
 use crate::serve::stats::HistogramSample;
 use crate::state::{Consumer, Fill, Stale, State};
-use crate::status::{Incident, MirrorStatus, QuarantinedRow, Status};
+use crate::status::{ConsumedStatus, Incident, MirrorStatus, QuarantinedRow, Status};
 use crate::trace::Tracer;
 use crate::trace::transactions::Transactions;
 use crate::upkeep::Upkeep;
@@ -139,6 +139,7 @@ pub(crate) struct Distance {
 #[derive(Clone)]
 pub struct Handle {
     source: Arc<dyn Source>,
+    stores: Arc<[NamedStore]>,
     parts: Arc<[Arc<Part>]>,
     board: Arc<Board>,
     counts: Arc<Counts>,
@@ -204,6 +205,11 @@ impl Handle {
 
     pub(crate) fn part(&self, store: &str, view: &str) -> Option<Arc<Part>> {
         self.parts.iter().find(|part| *part.store == *store && *part.view.name == *view).cloned()
+    }
+
+    fn consumed(&self, store: &str) -> Vec<Consumed> {
+        let named = self.stores.iter().find(|named| *named.name == *store);
+        named.map(|named| named.store.consumed()).unwrap_or_default()
     }
 
     pub(crate) fn frontier(&self) -> Option<Arc<Frontier>> {
@@ -353,6 +359,12 @@ impl Handle {
             for view in &mut store.views {
                 view.part = self.part(&store.name, &view.name).map(|part| part.status());
             }
+            for used in self.consumed(&store.name) {
+                if let Some(view) = store.views.iter_mut().find(|view| *view.name == *used.view) {
+                    let Consumed { read_units, write_units, .. } = used;
+                    view.consumed = Some(ConsumedStatus { read_units, write_units });
+                }
+            }
         }
         if let Some(journal) = journal {
             status.source.position = journal.last_position().map(|position| self.source.notation(&position));
@@ -462,6 +474,7 @@ impl Service {
     pub fn handle(&self) -> Handle {
         Handle {
             source: Arc::clone(&self.source),
+            stores: self.stores.as_slice().into(),
             parts: Arc::clone(&self.parts),
             board: Arc::clone(&self.board),
             counts: Arc::clone(&self.counts),

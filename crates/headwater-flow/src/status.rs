@@ -136,6 +136,16 @@ pub struct ViewStatus {
     /// If all of it was ever compared with the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedStatus>,
+    /// If the store's engine is paid by the request, and the view has used it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed: Option<ConsumedStatus>,
+}
+
+/// Capacity that was used since this instance started, in the engine's own units and as the engine counted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConsumedStatus {
+    pub read_units: f64,
+    pub write_units: f64,
 }
 
 /// What of all views in all stores was compared with the source.

@@ -1,5 +1,7 @@
 //! Figures and names as people read them, in the terminal and on the page.
 
+use headwater_flow::status::ConsumedStatus;
+
 /// `1,234,567`
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -36,6 +38,12 @@ pub fn bytes(n: u64) -> String {
     } else {
         format!("{size:.1} {}", UNITS[unit])
     }
+}
+
+/// Capacity that was used, in the engine's own units.
+pub fn units(consumed: &ConsumedStatus) -> String {
+    let whole = |units: f64| count(units.ceil() as u64);
+    format!("{} read and {} write units", whole(consumed.read_units), whole(consumed.write_units))
 }
 
 /// `250 ms`, `1.5 s`, `1 min 1 s`

@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
-use headwater_flow::status::{PartState, Status, StoreStatus, VerificationStatus, ViewStatus};
+use headwater_flow::status::{
+    ConsumedStatus, PartState, PartStatus, Status, StoreStatus, VerificationStatus, ViewStatus,
+};
 
-use crate::figures::{bytes, count, cut, duration_ms, rate, share};
+use crate::figures::{bytes, count, cut, duration_ms, rate, share, units};
 
 /// What the picture is drawn on.
 #[derive(Clone, Copy, Default)]
@@ -248,13 +250,19 @@ impl Column {
             (Rows, Some(part)) => format!("{} of {}", count(part.documents), count(part.documents_max)),
             (Rows, None) => view.rows.map_or_else(|| "-".to_owned(), count),
             (Changes, _) => rate(view.changes_per_second),
-            (Shows, Some(part)) => match share(part.hits, part.hits + part.misses) {
-                Some(share) => format!("a part, {share} hits"),
-                None => "a part".to_owned(),
-            },
-            (Lag | Behind | Position | Shows, _) => String::new(),
+            (Shows, part) => shows(part.as_ref(), view.consumed.as_ref()),
+            (Lag | Behind | Position, _) => String::new(),
         }
     }
+}
+
+/// What a store has of a view if not all of it, and what it has used of an engine that is paid by the request.
+fn shows(part: Option<&PartStatus>, consumed: Option<&ConsumedStatus>) -> String {
+    let part = part.map(|part| match share(part.hits, part.hits + part.misses) {
+        Some(share) => format!("a part, {share} hits"),
+        None => "a part".to_owned(),
+    });
+    part.into_iter().chain(consumed.map(units)).collect::<Vec<_>>().join(", ")
 }
 
 fn table(status: &Status, screen: Screen) -> String {
@@ -412,6 +420,15 @@ mod tests {
 
     fn shown(width: Option<usize>) -> String {
         picture(&status(), Screen { colours: false, width })
+    }
+
+    #[test]
+    fn what_is_paid_by_the_request_is_said_per_view() {
+        let mut status = status();
+        let consumed = ConsumedStatus { read_units: 0.5, write_units: 12_340.0 };
+        status.stores[1].views[0].consumed = Some(consumed);
+        let picture = picture(&status, Screen { colours: false, width: None });
+        assert!(picture.contains("1 read and 12,340 write units"), "{picture}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use super::history::WINDOW;
 use super::parts::{plural, short, state};
 use super::{PatternScene, QUARANTINE_SHOWN, Scene};
-use crate::figures::{bytes, count, duration_ms, rate, share, took, utc};
+use crate::figures::{bytes, count, duration_ms, rate, share, took, units, utc};
 
 /// A table; each row is its cells, the first of which names it. `id` of a row keeps its place across updates.
 fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
@@ -110,7 +110,7 @@ pub fn parts(scene: &Scene) -> Markup {
                         (None, Some(part), _) => (part_of_view(part)),
                         (None, None, Some(rows)) => { (count(rows)) " rows" }
                         (None, None, None) => "–",
-                    } },
+                    } @if let Some(consumed) = &view.consumed { ", used " (units(consumed)) } },
                 ],
             ));
         }

@@ -166,6 +166,10 @@ fn store(text: &mut Text, store: &StoreStatus) {
         let labels = [("store", &*store.name), ("view", &*view.name)];
         state(text, VIEW_STATE, &labels, view.state);
         text.set(VIEW_CHANGES, &labels, view.changes_total as f64);
+        if let Some(consumed) = &view.consumed {
+            text.set(VIEW_READ_UNITS, &labels, consumed.read_units);
+            text.set(VIEW_WRITE_UNITS, &labels, consumed.write_units);
+        }
         if let Some(verified) = &view.verified {
             text.set(VIEW_VERIFIED_SECONDS, &labels, verified.at_micros as f64 / 1e6);
             text.set(VIEW_DRIFTED_ROWS, &labels, verified.drifted as f64);

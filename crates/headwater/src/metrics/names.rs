@@ -56,6 +56,8 @@ metrics! {
     STORE_VISIBLE_SECONDS = Histogram "headwater_store_commit_to_visible_seconds": "From a commit at the source to its being seen in the store, of the newest transaction of each step.";
 
     VIEW_STATE = Gauge "headwater_view_state": "1 for the state the view in the store is in, 0 for the others.";
+    VIEW_READ_UNITS = Counter "headwater_view_read_units_total": "Read capacity that the view has used of an engine that is paid by the request, in the engine's units, since this instance started.";
+    VIEW_WRITE_UNITS = Counter "headwater_view_write_units_total": "Write capacity that the view has used of such an engine.";
     VIEW_CHANGES = Counter "headwater_view_changes_total": "Changes applied to the view in the store.";
 
     VIEW_VERIFIED_SECONDS = Gauge "headwater_view_verified_seconds": "When the newest comparison of all of the view with the source began, in seconds since 1970.";
