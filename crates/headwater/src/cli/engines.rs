@@ -83,7 +83,8 @@ fn text(engines: &[Engine]) -> String {
             built_in,
         ]);
     }
-    let mut out = table.to_string().lines().fold(String::new(), |out, line| out + line.trim_end() + "\n");
+    let line = |line: &str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned() + "\n";
+    let mut out: String = table.to_string().lines().map(line).collect();
     if !notes.is_empty() {
         out.push_str(&format!("\n* {}\n", notes.join("\n* ")));
     }

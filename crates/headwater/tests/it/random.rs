@@ -77,6 +77,11 @@ impl Source {
     }
 }
 
+/// The store's line in the file: its role is another than the source's.
+fn by_its_keeper(url: &str) -> String {
+    format!("reports = {{ url = \"{}\" }}\n", url.replace("postgres@", "keeper@"))
+}
+
 async fn converges_through_kills(seed: u64, dialect: Dialect) {
     eprintln!("HEADWATER_SEED={seed} ({dialect:?})");
     let folder = Folder::new("random");
@@ -96,7 +101,10 @@ async fn converges_through_kills(seed: u64, dialect: Dialect) {
     let near = Copy::Redis { url: redis.url(), prefix: "shop:".into() };
     // Tables beside those that are followed, in the same database.
     let reports = match &source {
-        Source::Postgres { engine, .. } => Some(engine.url()),
+        Source::Postgres { engine, .. } => {
+            engine.psql("CREATE ROLE keeper LOGIN; GRANT CREATE ON DATABASE postgres TO keeper");
+            Some(engine.url())
+        }
         Source::Sqlite { .. } => None,
     };
     let names: &[&str] = if reports.is_some() { &["near", "local", "reports"] } else { &["near", "local"] };
@@ -110,7 +118,7 @@ async fn converges_through_kills(seed: u64, dialect: Dialect) {
             source.url(),
             redis.url(),
             local.display(),
-            reports.iter().map(|url| format!("reports = {{ url = \"{url}\" }}\n")).collect::<String>(),
+            reports.iter().map(|url| by_its_keeper(url)).collect::<String>(),
             toml_views(&views)
         ),
     );
