@@ -149,7 +149,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
         Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
     };
     let workload = Workload::new(seed, dialect);
-    let reports = (seed % 2 == 0).then(|| postgres.url());
+    let reports = seed.is_multiple_of(2).then(|| postgres.url());
     let mut stores = STORES.to_vec();
     stores.extend(reports.iter().map(|_| "reports"));
     stores.extend(catalog.iter().map(|_| "catalog"));
