@@ -168,6 +168,8 @@ async fn what_drifts_is_found_and_put_right_without_being_asked_for() {
     assert!(first(&service) > before);
     service
         .eventually("nothing is left", async || {
+            // Whoever asks goes first: without a pause the asking would hold up what it waits for.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             let ran = service.command(&["verify"]);
             if ran.code == 0 { Ok(()) } else { Err(ran.stdout + &ran.stderr) }
         })
