@@ -38,6 +38,13 @@ const ENGINES: &[Engine] = &[
         skips: None,
     },
     Engine {
+        name: "MariaDB",
+        used_for: "source",
+        programs: &["mariadbd"],
+        package: "mariadb-server",
+        skips: Some(Skips { what: "MariaDB as a source", variable: "HEADWATER_WITHOUT_MARIADB" }),
+    },
+    Engine {
         name: "Redis",
         used_for: "store",
         programs: &["redis-server", "valkey-server"],
@@ -108,6 +115,8 @@ impl Engine {
         postgres_folders()
             .into_iter()
             .chain(std::env::split_paths(&path))
+            // Debian keeps MariaDB's server here, which is not in everybody's PATH.
+            .chain(std::iter::once(PathBuf::from("/usr/sbin")))
             .flat_map(|folder| self.programs.iter().map(move |program| folder.join(program)))
             .find(|program| program.is_file())
     }

@@ -22,6 +22,8 @@ pub mod falkordb;
 mod graph;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "neptune")]
 pub mod neptune;
 #[cfg(feature = "postgres")]
@@ -40,7 +42,7 @@ mod settings;
     feature = "sqlite"
 ))]
 mod span;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -69,6 +71,8 @@ mod declared_dynamodb;
 mod declared_falkordb;
 #[path = "memory/engine.rs"]
 mod declared_memory;
+#[path = "mysql/engine.rs"]
+mod declared_mysql;
 #[path = "neptune/engine.rs"]
 mod declared_neptune;
 #[path = "postgres/engine.rs"]

@@ -16,6 +16,8 @@ pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
         "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Source::new(section)?)),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(crate::sqlite::Source::new(section)?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(crate::mysql::Source::new(section)?)),
         other => Err(unknown(Role::Source, other)),
     }
 }
@@ -94,6 +96,7 @@ pub fn checks() -> Vec<&'static Check> {
 pub fn engines() -> Vec<Engine> {
     vec![
         crate::declared_postgres::ENGINE,
+        crate::declared_mysql::ENGINE,
         crate::declared_sqlite::ENGINE,
         crate::declared_redis::ENGINE,
         crate::declared_dynamodb::ENGINE,

@@ -321,9 +321,9 @@ impl Dialect for Postgres {
         }
     }
 
-    fn nulls(&self, _descending: bool) -> &'static str {
-        // It is the server's own default.
-        ""
+    fn order(&self, sortable: &str, _nullable: bool, descending: bool) -> String {
+        // Where NULL is, is the server's own default.
+        format!("{sortable} {}", if descending { "DESC" } else { "ASC" })
     }
 
     fn materialized(&self) -> &'static str {

@@ -79,8 +79,8 @@ pub(crate) trait Dialect {
     /// What groups rows by a column: to select, to group by, and what is known of the outcome.
     fn grouped(&self, column: &Column<Self::Column>, sql: &str) -> Grouped<Self::Column>;
 
-    /// What follows ASC or DESC for a column that may be NULL, to have NULL last ascending and first descending.
-    fn nulls(&self, descending: bool) -> &'static str;
+    /// A term of ORDER BY that has NULL last ascending and first descending, of what [`Dialect::sortable`] gave.
+    fn order(&self, sortable: &str, nullable: bool, descending: bool) -> String;
 
     /// A common table expression that is made once: what stands between its name and its parentheses.
     fn materialized(&self) -> &'static str;
@@ -118,9 +118,7 @@ pub(super) fn order_by<D: Dialect>(
     sql: &str,
     descending: bool,
 ) -> String {
-    let nulls = if column.nullable { dialect.nulls(descending) } else { "" };
-    let direction = if descending { "DESC" } else { "ASC" };
-    format!("{} {direction}{nulls}", dialect.sortable(column, sql))
+    dialect.order(&dialect.sortable(column, sql), column.nullable, descending)
 }
 
 /// ORDER BY of an embedded list: its order, then the key.

@@ -13,6 +13,8 @@ mod engines;
 mod falkordb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
+#[cfg(feature = "mysql")]
+mod mysql_source;
 #[cfg(all(feature = "falkordb", feature = "neptune"))]
 mod neptune_store;
 #[cfg(feature = "postgres")]

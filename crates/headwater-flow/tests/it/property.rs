@@ -18,7 +18,7 @@ use headwater_model::{ErrorKind, Layout, Source, Store, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
-use headwater_testkit::{Chance, DynamoDb, Folder, Postgres, Redis, RedisCluster};
+use headwater_testkit::{Chance, DynamoDb, Folder, MariaDb, Postgres, Redis, RedisCluster};
 
 use crate::cases::{self, SetOnDrop};
 use crate::support::{self, Life, block_on};
@@ -28,6 +28,9 @@ const CASES: u64 = 12;
 
 /// Against a cluster.
 const CLUSTER_CASES: u64 = 4;
+
+/// With MariaDB as the source.
+const MARIADB_CASES: u64 = 4;
 
 /// What a store in a cluster has if it is not said.
 const LANES: usize = 16;
@@ -50,7 +53,23 @@ fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
     cases::run(CASES, AT_ONCE, |seed, worker| {
         let catalog = (seed % WITH_CATALOG == 1).then(|| dynamodb.port());
-        case(seed, &postgres, Near::Server(format!("{}/{worker}", redis.url())), catalog);
+        let dialect = if Chance::new(seed).one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+        let near = Near::Server(format!("{}/{worker}", redis.url()));
+        case(seed, &postgres, Origin::of(dialect, &postgres), near, catalog);
+    });
+}
+
+/// The same with MariaDB as the source. What should be there is said by a twin of it in SQLite.
+#[test]
+fn every_store_equals_a_mariadb_source_after_any_writes_and_any_crashes() {
+    if MariaDb::is_left_out() {
+        return;
+    }
+    support::log();
+    let (mariadb, postgres, redis) = (MariaDb::start(), Postgres::start(), Redis::start());
+    cases::run(MARIADB_CASES, MARIADB_CASES, |seed, worker| {
+        let near = Near::Server(format!("{}/{worker}", redis.url()));
+        case(200 + seed, &postgres, Origin::MariaDb(&mariadb), near, None);
     });
 }
 
@@ -61,8 +80,40 @@ fn a_cluster_equals_the_source_after_any_writes_and_any_crashes() {
     let (postgres, cluster) = (Postgres::start(), RedisCluster::start(3, 0));
     cases::run(CLUSTER_CASES, CLUSTER_CASES, |seed, worker| {
         // A cluster has one database: each case has its keys in it.
-        case(100 + seed, &postgres, Near::Cluster(&cluster, format!("case{worker}:")), None);
+        let dialect = if Chance::new(100 + seed).one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+        case(
+            100 + seed,
+            &postgres,
+            Origin::of(dialect, &postgres),
+            Near::Cluster(&cluster, format!("case{worker}:")),
+            None,
+        );
     });
+}
+
+/// What the source is.
+#[derive(Clone, Copy)]
+enum Origin<'c> {
+    Postgres(&'c Postgres),
+    Sqlite,
+    MariaDb(&'c MariaDb),
+}
+
+impl<'c> Origin<'c> {
+    fn of(dialect: Dialect, postgres: &'c Postgres) -> Origin<'c> {
+        match dialect {
+            Dialect::Postgres => Origin::Postgres(postgres),
+            _ => Origin::Sqlite,
+        }
+    }
+
+    fn dialect(self) -> Dialect {
+        match self {
+            Origin::Postgres(_) => Dialect::Postgres,
+            Origin::Sqlite => Dialect::Sqlite,
+            Origin::MariaDb(_) => Dialect::MariaDb,
+        }
+    }
 }
 
 /// What the store `near` is.
@@ -123,6 +174,7 @@ impl Near<'_> {
 struct Case<'c> {
     chance: Chance,
     folder: Folder,
+    origin: Origin<'c>,
     dialect: Dialect,
     source_url: String,
     slot: String,
@@ -135,18 +187,24 @@ struct Case<'c> {
     catalog: Option<(u16, String)>,
 }
 
-fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
+fn case<'c>(seed: u64, postgres: &Postgres, origin: Origin<'c>, near: Near<'c>, catalog: Option<u16>) {
     let mut chance = Chance::new(seed);
-    let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+    // What decided between the dialects.
+    let _ = chance.one_in(2);
+    let dialect = origin.dialect();
     let folder = Folder::new("property");
-    let source_url = match dialect {
-        Dialect::Postgres => {
+    let source_url = match origin {
+        Origin::Postgres(postgres) => {
             postgres.psql(&format!("CREATE DATABASE case_{seed}"));
             let url = postgres.url();
             let (server, _) = url.rsplit_once('/').unwrap();
             format!("{server}/case_{seed}")
         }
-        Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
+        Origin::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
+        Origin::MariaDb(mariadb) => {
+            mariadb.sql(&format!("CREATE DATABASE case_{seed}"));
+            mariadb.url_of(&format!("case_{seed}"))
+        }
     };
     let workload = Workload::new(seed, dialect);
     let reports = seed.is_multiple_of(2).then(|| postgres.url());
@@ -156,6 +214,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
     let views = views(&workload, &stores, dialect, &mut chance);
     let mut case = Case {
         chance,
+        origin,
         dialect,
         source_url,
         slot: format!("case_{seed}"),
@@ -168,7 +227,7 @@ fn case(seed: u64, postgres: &Postgres, near: Near<'_>, catalog: Option<u16>) {
     };
     case.near.empty();
     case.run(workload);
-    if dialect == Dialect::Postgres {
+    if let Origin::Postgres(postgres) = origin {
         block_on(case.source().forget()).expect("forget");
         postgres.psql(&format!("DROP DATABASE case_{seed} WITH (FORCE)"));
     }
@@ -193,8 +252,20 @@ fn views(workload: &Workload, stores: &[&str], dialect: Dialect, chance: &mut Ch
 
 impl Case<'_> {
     fn run(&mut self, mut workload: Workload) {
-        let mut writer = Writer::connect(&self.source_url);
-        writer.execute(&workload.ddl());
+        let twin = self.folder.join("source.db");
+        let mut writer = match self.origin {
+            Origin::MariaDb(mariadb) => {
+                let (_, database) = self.source_url.rsplit_once('/').unwrap();
+                mariadb.sql_in(database, &format!("SET sql_mode = 'ANSI_QUOTES'; {}", workload.ddl()));
+                Writer::connect(&format!("sqlite:{}", twin.display())).execute(&workload.ddl());
+                Writer::twins(mariadb, database, &twin)
+            }
+            _ => {
+                let mut writer = Writer::connect(&self.source_url);
+                writer.execute(&workload.ddl());
+                writer
+            }
+        };
         for _ in 0..self.chance.below(120) {
             writer.execute(&workload.transaction().sql());
         }
@@ -241,7 +312,7 @@ impl Case<'_> {
             Dialect::Postgres => {
                 support::source(&self.source_url, &[("slot", &self.slot), ("publication", &self.slot)])
             }
-            Dialect::Sqlite => support::source(&self.source_url, &[]),
+            Dialect::Sqlite | Dialect::MariaDb => support::source(&self.source_url, &[]),
         }
     }
 
@@ -341,7 +412,7 @@ impl Case<'_> {
         life.wait_settled(PATIENCE);
         let truth = match self.dialect {
             Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
-            Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
+            Dialect::Sqlite | Dialect::MariaDb => Truth::Sqlite(self.folder.join("source.db")),
         };
         let mut copies =
             vec![self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
@@ -374,6 +445,17 @@ impl Case<'_> {
 
     /// Every connection of the service to its source ends.
     fn cut_connections(&self) {
+        if let Origin::MariaDb(mariadb) = self.origin {
+            let (_, database) = self.source_url.rsplit_once('/').unwrap();
+            let ours = mariadb.sql(&format!(
+                "SELECT id FROM information_schema.processlist WHERE db = '{database}' \
+                 AND (command LIKE 'Binlog%' OR command = 'Sleep' AND id % 2 = 0) \
+                 AND id NOT IN (SELECT owner FROM (SELECT MIN(id) AS owner FROM information_schema.processlist \
+                                WHERE db = '{database}') AS writer)"
+            ));
+            // One that has just ended is none.
+            ours.lines().for_each(|id| drop(mariadb.try_sql("", &format!("KILL {id}"))));
+        }
         if self.dialect == Dialect::Postgres {
             let mut writer = Writer::connect(&self.source_url);
             writer.execute(

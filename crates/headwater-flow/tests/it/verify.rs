@@ -63,7 +63,7 @@ impl Case {
                 let (server, _) = url.rsplit_once('/').unwrap();
                 format!("{server}/verify_{seed}")
             }
-            Dialect::Sqlite => format!("sqlite:{}", folder.join("source.db").display()),
+            _ => format!("sqlite:{}", folder.join("source.db").display()),
         };
         let workload = Workload::new(seed, dialect);
         let mut views = workload.views(&STORES);
@@ -160,7 +160,7 @@ impl Case {
     fn all_equal(&self) {
         let truth = match self.dialect {
             Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
-            Dialect::Sqlite => Truth::Sqlite(self.folder.join("source.db")),
+            _ => Truth::Sqlite(self.folder.join("source.db")),
         };
         let copies = [
             Copy::Redis { url: self.redis_url.clone(), prefix: "p:".into() },
@@ -185,7 +185,7 @@ impl Case {
             Dialect::Postgres => {
                 support::source(&self.source_url, &[("slot", &slot), ("publication", &slot)])
             }
-            Dialect::Sqlite => support::source(&self.source_url, &[]),
+            _ => support::source(&self.source_url, &[]),
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod dynamodb;
 pub mod falkordb;
 pub mod folder;
+pub mod mariadb;
 pub mod patroni;
 pub mod port;
 pub mod postgres;

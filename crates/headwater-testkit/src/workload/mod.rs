@@ -22,6 +22,9 @@ use schema::{Kind, Schema};
 pub enum Dialect {
     Postgres,
     Sqlite,
+    /// With names between double quotes and backslashes that are themselves. The statements are those of
+    /// [`Dialect::Sqlite`], so that a twin in SQLite can say what should be there.
+    MariaDb,
 }
 
 /// Statements of one transaction, with savepoints among them, but without BEGIN and its end.
@@ -152,7 +155,8 @@ impl Workload {
                 self.keys[at].clear();
                 Some(match self.dialect {
                     Dialect::Postgres => format!("TRUNCATE {table}"),
-                    Dialect::Sqlite => format!("DELETE FROM {table}"),
+                    // To MariaDB, TRUNCATE is the end of a transaction.
+                    Dialect::Sqlite | Dialect::MariaDb => format!("DELETE FROM {table}"),
                 })
             }
         }

@@ -95,8 +95,10 @@ impl Schema {
                 let kind = match (kind, dialect) {
                     (Kind::Int | Kind::Small | Kind::Reference(_), _) => "bigint",
                     (Kind::Float, _) => "double precision",
+                    (Kind::Decimal, Dialect::MariaDb) => "decimal(20, 6)",
                     (Kind::Decimal, _) => "numeric",
                     (Kind::Time, Dialect::Postgres) => "timestamp",
+                    (Kind::Time, Dialect::MariaDb) => "datetime(6)",
                     (Kind::Text | Kind::Long, _) | (Kind::Time, Dialect::Sqlite) => "text",
                 };
                 let _ = write!(sql, ", \"{name}\" {kind}");

@@ -16,7 +16,7 @@ use super::show;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The database: postgres://user:password@host/database or sqlite:path. A password does not reach the file.
+    /// The database: postgres://user:password@host/database, mysql://… or sqlite:path. A password does not reach the file.
     url: String,
 
     /// Where to write; `-` prints. Default: what --file names.

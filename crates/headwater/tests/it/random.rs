@@ -88,7 +88,7 @@ async fn converges_through_kills(seed: u64, dialect: Dialect) {
     let redis = Redis::start();
     let source = match dialect {
         Dialect::Postgres => Source::postgres().await,
-        Dialect::Sqlite => Source::sqlite(&folder),
+        _ => Source::sqlite(&folder),
     };
     let mut workload = Workload::new(seed, dialect);
     let mut chance = Chance::new(seed ^ 0xfa17);

@@ -244,8 +244,13 @@ impl Dialect for Sqlite {
         Grouped { select: sql.into(), by: format!("{sql} COLLATE BINARY"), column: column.clone() }
     }
 
-    fn nulls(&self, descending: bool) -> &'static str {
-        if descending { " NULLS FIRST" } else { " NULLS LAST" }
+    fn order(&self, sortable: &str, nullable: bool, descending: bool) -> String {
+        match (nullable, descending) {
+            (true, true) => format!("{sortable} DESC NULLS FIRST"),
+            (true, false) => format!("{sortable} ASC NULLS LAST"),
+            (false, true) => format!("{sortable} DESC"),
+            (false, false) => format!("{sortable} ASC"),
+        }
     }
 
     fn materialized(&self) -> &'static str {

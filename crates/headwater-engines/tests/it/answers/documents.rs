@@ -206,7 +206,7 @@ async fn filters_take_the_rows_that_the_data_plane_takes() {
     for database in Database::both() {
         let (moods, mood) = match database.dialect() {
             Dialect::Postgres => ("CREATE TYPE mood AS ENUM ('low', 'high');", "mood"),
-            Dialect::Sqlite => ("", "text"),
+            _ => ("", "text"),
         };
         database.run(&format!(
             "{moods} CREATE TABLE t (id bigint PRIMARY KEY, \"Na\"\"me\" text, n bigint, r real, mood {mood});

@@ -82,7 +82,7 @@ impl World {
             Dialect::Postgres => {
                 support::source(&source_url, &[("slot", &slot), ("publication", &slot), answer])
             }
-            Dialect::Sqlite => support::source(&source_url, &[answer]),
+            _ => support::source(&source_url, &[answer]),
         };
         empty(redis_url);
         let local = format!("sqlite:{}", folder.join("local.db").display());

@@ -1,0 +1,39 @@
+//! MariaDB 10.5 and MySQL 8.0, or later, as a source, followed by the row-based binary log.
+//!
+//! - `source`: the [`headwater_model::Source`]; which connection does what
+//! - `config`: the URL and the settings · `connection`: sessions, pools, which server may be spoken to
+//! - `gtid`, `course`: both notations of global transaction ids, and the history that positions are of
+//! - `event`, `log`, `ddl`: the log's events, put together · `layout`, `cell`, `json`: its rows
+//! - `codec`: kinds of columns, and values as text · `zero`: dates that are none
+//! - `catalog`: what only the database's catalog knows · `prepare`, `inspect`: what following needs, a look
+//! - `follow`: the running read · `moment`, `chunk`: a read transaction and its position, a chunk
+//! - `answer`, `dialect`: access patterns as SQL, and how these servers say it
+//! - `error`: what the server's errors ask the caller to do
+//!
+//! Not supported: XA transactions, tables without a primary key or without transactions, MariaDB's `UUID`, `INET4` and
+//! `INET6`, compressed columns, and character sets with several bytes that are not Unicode.
+
+mod answer;
+mod catalog;
+mod cell;
+mod chunk;
+mod codec;
+mod config;
+mod connection;
+mod course;
+mod ddl;
+mod dialect;
+mod error;
+mod event;
+mod follow;
+mod gtid;
+mod inspect;
+mod json;
+mod layout;
+mod log;
+mod moment;
+mod prepare;
+mod source;
+mod zero;
+
+pub use source::Source;
