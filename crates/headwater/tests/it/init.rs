@@ -1,6 +1,6 @@
 //! `headwater init` looks at real databases and writes files that fit them.
 
-use headwater_testkit::Postgres;
+use headwater_testkit::{MariaDb, Postgres};
 
 use crate::shop::TABLES;
 use crate::support::Site;
@@ -29,6 +29,39 @@ fn a_first_file_for_postgresql_fits_it() {
     let ran = site.run(&["check"]).expect(0);
     assert!(ran.stdout.contains(" views fit PostgreSQL 15"), "{}", ran.stdout);
     assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_first_file_for_mariadb_fits_it() {
+    if MariaDb::is_left_out() {
+        return;
+    }
+    let mariadb = MariaDb::start();
+    mariadb.sql(
+        "CREATE TABLE authors (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(80) NOT NULL); \
+         CREATE TABLE books (id BIGINT UNSIGNED PRIMARY KEY, author_id BIGINT UNSIGNED, title TEXT, price DECIMAL(8,2), \
+                             created_at DATETIME(6) NOT NULL, FOREIGN KEY (author_id) REFERENCES authors (id)); \
+         CREATE TABLE audit (what TEXT); \
+         CREATE USER headwater@'%' IDENTIFIED BY 'p@ss'; GRANT SELECT, CREATE, INSERT, UPDATE ON app.* TO headwater@'%'; \
+         GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO headwater@'%'",
+    );
+    let site = Site::new("init").env("SOURCE_PASSWORD", "p@ss");
+    site.run(&["init", &mariadb.url_as("headwater", "p%40ss")]).expect(0);
+    let text = site.read("headwater.toml");
+    assert!(
+        text.contains("${SOURCE_PASSWORD}") && !text.contains("p%40ss") && !text.contains("p@ss"),
+        "{text}"
+    );
+    for line in [
+        "[views.book]",
+        "embed.author = { from = \"authors\", key = \"author_id\" }",
+        "embed.books = { from = \"books\", many = \"author_id\", order = \"-created_at\", limit = 20 }",
+        "# audit: left out",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    let ran = site.run(&["check"]).expect(0);
+    assert!(ran.stdout.contains(" views fit MariaDB 1"), "{}", ran.stdout);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod http;
 mod incidents;
 mod init;
 mod leader;
+mod mysql_source;
 mod outage;
 mod plan;
 mod probe;
