@@ -52,6 +52,7 @@ fn a_primary_that_patroni_replaces_is_followed_by_its_successor_without_a_gap() 
     let source = support::source(&patroni.url(), &[]);
     let mut life = Life::begin(support::options(&folder.join("data")), source, stores, &views);
     life.wait_settled(PATIENCE);
+    patroni.wait_for_log_of(SLOT);
     let equal = || {
         let truth = Truth::Postgres(patroni.primary_url());
         for copy in [Copy::Store(Arc::clone(&near)), Copy::Sqlite(local.clone())] {

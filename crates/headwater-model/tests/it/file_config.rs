@@ -342,7 +342,7 @@ fn file() -> impl Strategy<Value = File> {
                 doctor: DoctorSection {
                     check_within: Duration::from_millis(10 + shutdown % 1000),
                     limits: [("HW1002.days".to_owned(), shutdown as f64 / 8.0)].into(),
-                    accepted: [(format!("HW1003 public.\"{data}\""), data.clone() + "x")].into(),
+                    accepted: [(format!("HW1003 public.\"{data}\""), data.replace('$', "") + "x")].into(),
                 },
                 objectives: ObjectivesSection {
                     rto: Duration::from_millis(shutdown),

@@ -122,6 +122,27 @@ impl Patroni {
         });
     }
 
+    /// Waits until the replica has all the log that the slot would read from: a copy made after the slot was begins behind it,
+    /// and is of use only once the slot has moved on. Somebody must be following it.
+    #[track_caller]
+    pub fn wait_for_log_of(&self, slot: &str) {
+        let has_log = format!(
+            "SELECT count(*) FROM pg_replication_slots s,
+               (SELECT min(('x' || substr(name, 9, 8))::bit(32)::bigint * 256 + ('x' || substr(name, 17, 8))::bit(32)::bigint) AS segment
+                FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{{24}}$') oldest
+             WHERE s.slot_name = '{slot}' AND floor(pg_wal_lsn_diff(s.restart_lsn, '0/0') / 16777216) >= oldest.segment"
+        );
+        self.wait("the replica has the log that the slot needs", || {
+            let Some(primary) = self.nodes.iter().find(|node| node.says("/primary")) else { return false };
+            let Some(replica) = self.nodes.iter().find(|node| node.name != primary.name) else {
+                return false;
+            };
+            // What runs is written to the log, which lets the slot move on.
+            let _ = self.psql_at(primary, "CHECKPOINT");
+            self.psql_at(replica, &has_log).is_ok_and(|text| text == "1")
+        });
+    }
+
     fn launch(&self, node: &Node) {
         let mut command = self.install.as_server("patroni");
         command.arg(node.folder.join("patroni.yml")).current_dir(node.folder.path());
