@@ -103,9 +103,9 @@ impl Report {
 
     /// The remedies as one script for the source, the most urgent first. Nothing in it is inside a transaction: some of the
     /// statements may not be. What ends somebody's work or removes something is commented out, for a person to decide.
-    pub fn script(&self, made_by: &str) -> String {
+    pub fn script(&self) -> String {
         let mut out = format!(
-            "-- Remedies found by {made_by}. Read before you run it: each part says what it costs and risks.\n\
+            "{SCRIPT_MARK}. Read before you run it: `headwater doctor --explain ID` says what each costs and risks.\n\
              -- Statements that end sessions, drop or rewrite something are commented out.\n"
         );
         for found in self.found() {
@@ -131,6 +131,9 @@ impl Report {
         out
     }
 }
+
+/// How every [`Report::script`] begins.
+pub const SCRIPT_MARK: &str = "-- Remedies found by headwater doctor";
 
 /// Words of statements that a person decides about.
 const DECIDE: &[&str] = &[

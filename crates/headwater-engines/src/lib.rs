@@ -4,6 +4,8 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod checks;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod engine;

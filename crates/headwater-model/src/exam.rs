@@ -83,10 +83,15 @@ impl Check {
         None
     }
 
-    /// [`Check::asks`] with its limits filled in: those of `set`, by `ID.name`, before the usual ones.
+    /// What is in force for a limit: that of `set`, by `ID.name`, before the usual one.
+    pub fn limit(&self, limit: &Limit, set: &BTreeMap<String, f64>) -> f64 {
+        set.get(&format!("{}.{}", self.id, limit.name)).copied().unwrap_or(limit.usual)
+    }
+
+    /// [`Check::asks`] with what is in force for its limits filled in.
     pub fn asks_within(&self, set: &BTreeMap<String, f64>) -> String {
         self.limits.iter().fold(self.asks.to_owned(), |asks, limit| {
-            let value = set.get(&format!("{}.{}", self.id, limit.name)).copied().unwrap_or(limit.usual);
+            let value = self.limit(limit, set);
             // With a point: a whole number would be as wide as the engine likes.
             asks.replace(&format!("{{{}}}", limit.name), &format!("{value:?}"))
         })

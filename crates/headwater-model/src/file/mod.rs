@@ -249,6 +249,18 @@ pub struct SourceSection {
     pub retained_log_bytes_max: u64,
 }
 
+impl SourceSection {
+    /// The section that names no more than a URL.
+    pub fn of_url(url: &str) -> SourceSection {
+        SourceSection {
+            url: Secret::new(url),
+            settings: Settings::default(),
+            hold_for: default::HOLD_FOR,
+            retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
+        }
+    }
+}
+
 /// One entry of `[stores]`
 #[derive(Clone, Debug)]
 pub struct StoreSection {

@@ -9,14 +9,11 @@ use anyhow::{Context, anyhow};
 use headwater_control::doctor::{self, Examined, Found, Report};
 use headwater_engines::registry;
 use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
-use headwater_model::file::{File, SourceSection, StoreSection, default};
+use headwater_model::file::{File, SourceSection, StoreSection};
 use headwater_model::{Error, Secret, nearest};
 
 use super::failure::Failure;
 use super::{file, show};
-
-/// How a script that we wrote begins: such a file may be written again.
-const SCRIPT_MARK: &str = "-- Remedies found by headwater doctor";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -117,12 +114,7 @@ type Engine = (String, Box<dyn Examine>);
 
 /// The engine of a URL: a source if there is one of that kind, otherwise a store.
 fn named(url: &str) -> Result<Engine, Failure> {
-    let source = SourceSection {
-        url: Secret::new(url),
-        settings: Default::default(),
-        hold_for: default::HOLD_FOR,
-        retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
-    };
+    let source = SourceSection::of_url(url);
     let store = StoreSection { name: "named".into(), url: Secret::new(url), settings: Default::default() };
     if let Ok(Some(examiner)) = registry::source_examiner(&source) {
         return Ok(("source".into(), examiner));
@@ -334,7 +326,7 @@ fn finding(found: &Found, evidence: bool, out: &mut String) {
 /// A script of ours is written again; anything else that is there is not.
 fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
     match std::fs::read(script) {
-        Ok(text) if !text.is_empty() && !text.starts_with(SCRIPT_MARK.as_bytes()) => Err(anyhow!(
+        Ok(text) if !text.is_empty() && !text.starts_with(doctor::SCRIPT_MARK.as_bytes()) => Err(anyhow!(
             "{} is there already and is no script of doctor's: name another file with --fix-script",
             script.display()
         )
@@ -346,7 +338,7 @@ fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
 fn write_script(script: &Path, report: &Report) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(script)?;
-        file.write_all(report.script("headwater doctor").as_bytes())?;
+        file.write_all(report.script().as_bytes())?;
         file.sync_all()
     };
     write().with_context(|| format!("cannot write {}", script.display()))?;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use headwater_control::init;
-use headwater_model::file::{SourceSection, default};
-use headwater_model::{Secret, SourceFacts};
+use headwater_model::SourceFacts;
+use headwater_model::file::SourceSection;
 
 use super::check::within;
 use super::failure::Failure;
@@ -35,12 +35,7 @@ pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
     if !prints && !args.force && out.exists() {
         return Err(taken(out).into());
     }
-    let section = SourceSection {
-        url: Secret::new(args.url.as_str()),
-        settings: Default::default(),
-        hold_for: default::HOLD_FOR,
-        retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
-    };
+    let section = SourceSection::of_url(&args.url);
     let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
     let reference = init::without_password(&from_elsewhere(&args.url, out)?);
     let text = init::write(&reference.url, &facts);

@@ -4,18 +4,27 @@ use headwater_model::exam::Check;
 
 use super::{Ask, Need, limit, page};
 
+/// What asks how checkpoints came about: the view and its columns have other names from version 17 on.
+macro_rules! checkpoints {
+    ($view:literal, $forced:literal, $timed:literal, $reset:literal) => {
+        concat!(
+            "SELECT 'max_wal_size' AS subject, 'medium' AS severity,
+       format('%s of %s checkpoints were forced because max_wal_size (%s) was full: writes come in bursts and pages are logged whole more often',
+              b.", $forced, ", b.", $forced, " + b.", $timed, ", current_setting('max_wal_size')) AS what,
+       b.", $forced, " AS forced, b.", $timed, " AS timed, b.stats_reset AS counted_since,
+       current_setting('checkpoint_timeout') AS checkpoint_timeout,
+       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();\\nSELECT pg_stat_reset_shared(''", $reset, "'');  -- count anew', 4 * s.mb) AS remedy,
+       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();', s.mb) AS undo
+FROM ", $view, " b, (SELECT setting::bigint AS mb FROM pg_settings WHERE name = 'max_wal_size') s
+WHERE b.", $forced, " > b.", $timed, " AND b.", $forced, " >= {checkpoints}"
+        )
+    };
+}
+
 const CHECKPOINTS: Check = Check {
     id: "HW1032",
     page: page!("HW1032"),
-    asks: "SELECT 'max_wal_size' AS subject, 'medium' AS severity,
-       format('%s of %s checkpoints were forced because max_wal_size (%s) was full: writes come in bursts and pages are logged whole more often',
-              b.checkpoints_req, b.checkpoints_req + b.checkpoints_timed, current_setting('max_wal_size')) AS what,
-       b.checkpoints_req AS forced, b.checkpoints_timed AS timed, b.stats_reset AS counted_since,
-       current_setting('checkpoint_timeout') AS checkpoint_timeout,
-       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();\\nSELECT pg_stat_reset_shared(''bgwriter'');  -- count anew', 4 * s.mb) AS remedy,
-       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();', s.mb) AS undo
-FROM pg_stat_bgwriter b, (SELECT setting::bigint AS mb FROM pg_settings WHERE name = 'max_wal_size') s
-WHERE b.checkpoints_req > b.checkpoints_timed AND b.checkpoints_req >= {checkpoints}",
+    asks: checkpoints!("pg_stat_bgwriter", "checkpoints_req", "checkpoints_timed", "bgwriter"),
     limits: &[limit("checkpoints", 10.0)],
 };
 
@@ -65,15 +74,7 @@ HAVING count(*) > 0",
     Ask { check: CHECKPOINTS, needs: &[Need::Before(170_000)] },
     Ask {
         check: Check {
-            asks: "SELECT 'max_wal_size' AS subject, 'medium' AS severity,
-       format('%s of %s checkpoints were forced because max_wal_size (%s) was full: writes come in bursts and pages are logged whole more often',
-              b.num_requested, b.num_requested + b.num_timed, current_setting('max_wal_size')) AS what,
-       b.num_requested AS forced, b.num_timed AS timed, b.stats_reset AS counted_since,
-       current_setting('checkpoint_timeout') AS checkpoint_timeout,
-       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();\\nSELECT pg_stat_reset_shared(''checkpointer'');  -- count anew', 4 * s.mb) AS remedy,
-       format(E'ALTER SYSTEM SET max_wal_size = ''%sMB'';\\nSELECT pg_reload_conf();', s.mb) AS undo
-FROM pg_stat_checkpointer b, (SELECT setting::bigint AS mb FROM pg_settings WHERE name = 'max_wal_size') s
-WHERE b.num_requested > b.num_timed AND b.num_requested >= {checkpoints}",
+            asks: checkpoints!("pg_stat_checkpointer", "num_requested", "num_timed", "checkpointer"),
             ..CHECKPOINTS
         },
         needs: &[Need::Since(170_000)],

@@ -13,9 +13,11 @@ mod settings;
 mod statements;
 mod tables;
 
-use headwater_model::exam::{Check, Limit};
+use headwater_model::exam::Check;
 
 pub(crate) use examine::Examiner;
+
+use crate::checks::{limit, page};
 
 /// A check, and where it can be made.
 pub(super) struct Ask {
@@ -58,15 +60,3 @@ pub(crate) fn checks() -> Vec<&'static Check> {
     checks.dedup_by_key(|check| check.id);
     checks
 }
-
-const fn limit(name: &'static str, usual: f64) -> Limit {
-    Limit { name, usual }
-}
-
-/// The page of a check.
-macro_rules! page {
-    ($id:literal) => {
-        include_str!(concat!("../../../../../docs/findings/", $id, ".md"))
-    };
-}
-use page;

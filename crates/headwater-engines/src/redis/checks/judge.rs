@@ -43,9 +43,8 @@ pub(super) struct Limits<'a> {
 
 impl Limits<'_> {
     pub fn of(&self, name: &str) -> f64 {
-        let usual =
-            self.check.limits.iter().find(|limit| limit.name == name).map_or(0.0, |limit| limit.usual);
-        self.set.get(&format!("{}.{name}", self.check.id)).copied().unwrap_or(usual)
+        let limit = self.check.limits.iter().find(|limit| limit.name == name);
+        limit.map_or(0.0, |limit| self.check.limit(limit, self.set))
     }
 }
 

@@ -5,10 +5,12 @@
 mod examine;
 mod judge;
 
-use headwater_model::exam::{Check, Limit};
+use headwater_model::exam::Check;
 
 pub(crate) use examine::Examiner;
 use judge::{Limits, Seen, Symptom};
+
+use crate::checks::{limit, page};
 
 /// A check, and what makes findings of the answers.
 struct Ask {
@@ -19,17 +21,6 @@ struct Ask {
 /// Every check, in the order of their ids.
 pub(crate) fn checks() -> Vec<&'static Check> {
     CHECKS.iter().map(|ask| &ask.check).collect()
-}
-
-const fn limit(name: &'static str, usual: f64) -> Limit {
-    Limit { name, usual }
-}
-
-/// The page of a check.
-macro_rules! page {
-    ($id:literal) => {
-        include_str!(concat!("../../../../../docs/findings/", $id, ".md"))
-    };
 }
 
 const CHECKS: &[Ask] = &[
