@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::folder::Folder;
 use super::port::free_port;
 use super::postgres::install::Install;
-use super::process::{self, Process};
+use super::process::Process;
 
 /// How long a first start, with initdb and a base backup, or a failover may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -90,11 +90,21 @@ impl Patroni {
 
     /// Kills the primary's server with all its workers. Patroni, which is left alive, promotes the replica. Returns when that
     /// takes writes.
+    ///
+    /// Patroni starts the old primary again instead if the replica's health check does not answer in time, which a busy machine
+    /// brings about: the primary is then killed again.
     #[track_caller]
     pub fn lose_primary(&self) {
         let (before, after) = self.roles();
-        before.kill_server();
-        self.wait("the replica is the primary", || after.says("/primary"));
+        let mut killed = None;
+        self.wait("the replica is the primary", || {
+            let server = before.server();
+            if server != killed && before.says("/primary") {
+                before.kill_server();
+                killed = server;
+            }
+            after.says("/primary")
+        });
     }
 
     /// A planned change of roles. Returns when the replica takes writes.
@@ -176,7 +186,7 @@ impl Patroni {
     }
 
     #[track_caller]
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+    fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let until = Instant::now() + PATIENCE;
         while !is_so() {
             assert!(Instant::now() < until, "waited in vain: {what}\n{}", self.logs());
@@ -187,7 +197,7 @@ impl Patroni {
     fn logs(&self) -> String {
         let mut text = String::new();
         for node in &self.nodes {
-            let _ = writeln!(text, "--- {}\n{}", node.name, process::log_tail(node.folder.path()));
+            let _ = writeln!(text, "--- {}\n{}", node.name, node.events());
         }
         text
     }
@@ -200,7 +210,7 @@ impl Node {
         let node = Node { name, port: free_port(), api: free_port(), process: Process::default(), folder };
         let (path, port, api) = (node.folder.path().display(), node.port, node.api);
         let bin = install.bin.display();
-        // Without a grace period: a primary that is gone is replaced at once.
+        // Without a grace period: a primary that is gone is replaced at once, and however far the replica is behind.
         let config = format!(
             "scope: headwater
 name: {name}
@@ -212,6 +222,7 @@ bootstrap:
     loop_wait: 1
     retry_timeout: 5
     primary_start_timeout: 0
+    maximum_lag_on_failover: 1073741824
     postgresql:
       use_pg_rewind: true
       use_slots: true
@@ -254,6 +265,14 @@ postgresql:
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// The end of Patroni's and the server's log without what Patroni says every second.
+    fn events(&self) -> String {
+        let log = fs::read(self.folder.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let events: Vec<&str> = log.lines().filter(|line| !line.contains("INFO: no action.")).collect();
+        events[events.len().saturating_sub(60)..].join("\n")
     }
 
     fn server(&self) -> Option<Pid> {
