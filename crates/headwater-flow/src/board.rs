@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, View, ViewId};
+use headwater_model::file::show_table_name;
+use headwater_model::{Epoch, Error, ErrorKind, Held, Offset, Position, Promise, TableName, View, ViewId};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::error;
 
+use crate::capture::Written;
 use crate::derive::Broken;
 use crate::incidents::Incidents;
 use crate::machine::Clock;
@@ -171,6 +173,7 @@ struct Inner {
     commits: VecDeque<Commits>,
     transactions: Meter,
     changes: Meter,
+    table_changes: BTreeMap<TableName, u64>,
     retained: Option<u64>,
     left_out: u64,
     stores: BTreeMap<Box<str>, StorePart>,
@@ -348,7 +351,7 @@ impl Board {
         (inner.source_state, inner.source_error) = (PartState::Healthy, None);
     }
 
-    pub fn captured(&self, offset: Offset, committed_at: i64, changes: u64) {
+    pub fn captured(&self, offset: Offset, committed_at: i64, written: &Written) {
         let mut inner = self.lock();
         match inner.commits.back_mut().filter(|commits| committed_at - commits.at <= COMMITS_APART_MICROS) {
             Some(commits) => commits.last = offset,
@@ -361,7 +364,13 @@ impl Board {
         }
         inner.committed_at = Some(committed_at);
         inner.transactions.add(1);
-        inner.changes.add(changes);
+        inner.changes.add(written.changes);
+        for (table, rows) in &written.rows {
+            match inner.table_changes.get_mut(&table.name) {
+                Some(count) => *count += rows,
+                None => _ = inner.table_changes.insert(table.name.clone(), *rows),
+            }
+        }
     }
 
     pub fn retained(&self, bytes: u64) {
@@ -819,6 +828,11 @@ impl Board {
                 changes_per_second: inner.changes.per_second(),
                 transactions_total: inner.transactions.total,
                 changes_total: inner.changes.total,
+                table_changes: inner
+                    .table_changes
+                    .iter()
+                    .map(|(table, rows)| (show_table_name(table), *rows))
+                    .collect(),
                 retained_log_bytes: inner.retained,
                 retained_log_bytes_max: 0,
                 quarantined_rows: inner.left_out,

@@ -104,7 +104,7 @@ impl Capture {
     async fn drain(&mut self, stream: &mut dyn Follow) -> Result<Infallible> {
         let mut touched = Vec::new();
         let mut transaction = None;
-        let mut changes = 0;
+        let mut written = Written::default();
         let mut seen = SeenShapes::default();
         let mut idle: Option<Position> = None;
         let mut release_at = Instant::now() + RELEASE_EVERY;
@@ -138,7 +138,7 @@ impl Capture {
                             self.watch.look_at(&table.name).await?;
                         }
                         self.writer.change(&change)?;
-                        changes += 1;
+                        written.count(&change);
                     }
                     Event::Refused(refused) => {
                         // For chunks it is a change of its key like others.
@@ -153,7 +153,7 @@ impl Capture {
                         };
                         let touches = std::mem::take(&mut touched);
                         if self.is_old(&position)? {
-                            changes = 0;
+                            written.clear();
                             self.writer.abort();
                             self.windows.transaction_dropped();
                             continue;
@@ -164,11 +164,17 @@ impl Capture {
                         if let Some(traces) = &self.traces
                             && traces.samples(offset)
                         {
-                            traces.captured(offset, self.source.notation(&position), committed_at, changes);
+                            traces.captured(
+                                offset,
+                                self.source.notation(&position),
+                                committed_at,
+                                written.changes,
+                            );
                         }
                         (self.last, self.last_offset) = (Some(position), offset);
                         self.last_committed_at = committed_at;
-                        self.board.captured(offset, committed_at, std::mem::take(&mut changes));
+                        self.board.captured(offset, committed_at, &written);
+                        written.clear();
                         (grew, idle) = (true, None);
                     }
                     Event::Mark { chunk, position } => {
@@ -300,6 +306,36 @@ impl Capture {
             Some(position) if following(&position) => self.source.release(&position).await,
             _ => Ok(()),
         }
+    }
+}
+
+/// What a transaction changed.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub changes: u64,
+    /// Rows by table.
+    pub rows: Vec<(Arc<Table>, u64)>,
+}
+
+impl Written {
+    fn count(&mut self, change: &Change) {
+        self.changes += 1;
+        let table = match change {
+            Change::Insert { table, .. } | Change::Update { table, .. } | Change::Delete { table, .. } => {
+                table
+            }
+            Change::Truncate { .. } | Change::Snapshot { .. } => return,
+        };
+        // From the end: as a rule it is the table of the row before.
+        match self.rows.iter_mut().rev().find(|(known, _)| Arc::ptr_eq(known, table)) {
+            Some((_, rows)) => *rows += 1,
+            None => self.rows.push((Arc::clone(table), 1)),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.changes = 0;
+        self.rows.clear();
     }
 }
 

@@ -76,6 +76,9 @@ pub struct SourceStatus {
     pub transactions_total: u64,
     #[serde(default)]
     pub changes_total: u64,
+    /// Of these, by table; those without any are not there.
+    #[serde(default)]
+    pub table_changes: BTreeMap<String, u64>,
     /// Log that the source keeps for us, and what it would keep at most.
     pub retained_log_bytes: Option<u64>,
     pub retained_log_bytes_max: u64,

@@ -7,6 +7,7 @@ mod drill;
 mod figures;
 mod http;
 mod metrics;
+mod observed;
 mod resp;
 mod telemetry;
 mod tls;

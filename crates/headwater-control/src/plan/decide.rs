@@ -47,6 +47,17 @@ pub fn cost(workload: &Workload, catalog: &Catalog, limits: Limits) -> Result<Op
         .map(|chosen| bill(workload, &market, &chosen) + upkeep(workload, &market, &chosen)))
 }
 
+/// What the provider bills for the cheapest plan whatever the budget; `None` if nothing carries the workload.
+pub(super) fn monthly(
+    workload: &Workload,
+    catalog: &Catalog,
+    limits: Limits,
+) -> Result<Option<f64>, Malformed> {
+    let market = offers(catalog, workload)?;
+    let chosen = best(workload, &market, &[Wish::Budget], limits);
+    Ok(chosen.map(|chosen| bill(workload, &market, &chosen)))
+}
+
 fn upkeep(workload: &Workload, offers: &Offers, chosen: &Chosen) -> f64 {
     let derived = chosen.setups.keys().filter(|place| !offers.all[**place].is_source).count();
     derived as f64 * workload.upkeep

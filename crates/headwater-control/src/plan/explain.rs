@@ -252,15 +252,18 @@ fn flips(this: &Explained<'_>, place: usize) -> Result<Vec<String>, Malformed> {
     Ok(flips)
 }
 
+/// How much work goes into one of the many choices that only explain another one.
+pub(super) fn few(patterns: usize, limits: Limits) -> Limits {
+    match patterns {
+        count if count > EXPLAINED_MAX => Limits { work_max: limits.work_max / WORK_SHARE, ..limits },
+        _ => limits,
+    }
+}
+
 /// What each engine would be replaced by, and what the database alone would cost.
 pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
     let whole = bill(this.workload, this.offers, this.chosen);
-    let limits = match this.workload.patterns.len() {
-        count if count > EXPLAINED_MAX => {
-            Limits { work_max: this.limits.work_max / WORK_SHARE, ..this.limits }
-        }
-        _ => this.limits,
-    };
+    let limits = few(this.workload.patterns.len(), this.limits);
     for place in this.chosen.setups.keys() {
         let asked = Asked { without: Some(*place), ..Asked::default() };
         let said = match solve(this.workload, this.offers, &asked, limits) {

@@ -14,6 +14,7 @@ mod conflict;
 mod decide;
 mod emit;
 mod explain;
+mod observed;
 mod problem;
 mod report;
 mod resilience;
@@ -26,9 +27,10 @@ pub use check::{check, conflicting};
 pub use conflict::{Conflict, Wish};
 pub use decide::{cost, plan};
 pub use emit::{Emitted, Format, emit};
+pub use observed::{Beside, Compared, Observed, SeenReads, observe};
 pub use report::{
-    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan, differences,
-    differences_text, html, markdown, text,
+    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan, beside_markdown,
+    beside_text, differences, differences_text, html, markdown, text,
 };
 pub use services::{Line, Recovery, Shape};
 pub use what_if::suppose;

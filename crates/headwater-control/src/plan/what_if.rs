@@ -120,7 +120,7 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
 }
 
 /// What the file declares of a table, to be changed.
-fn declared<'f>(file: &'f mut File, name: &str) -> Result<&'f mut PlannedTable, String> {
+pub(super) fn declared<'f>(file: &'f mut File, name: &str) -> Result<&'f mut PlannedTable, String> {
     let table = parse_table_name(name).map_err(|(_, what)| what)?;
     let plan = file.plan.get_or_insert_with(PlanSection::default);
     let same = |known: &PlannedTable| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headwater_control::catalog::Catalog;
 use headwater_control::plan::choice::Limits;
-use headwater_control::plan::{self, Conflict, Plan, Workload};
+use headwater_control::plan::{self, Compared, Conflict, Plan, Workload};
 use headwater_model::SourceFacts;
 use headwater_model::file::File;
 
@@ -270,4 +270,55 @@ fn suppositions_change_what_they_name() {
         let refused = plan::suppose(&mut file, &now, change).unwrap_err();
         assert!(refused.contains(said), "{refused}");
     }
+}
+
+/// What was measured replaces what was declared, figure by figure, and what was not stays.
+#[test]
+fn what_was_measured_is_priced_figure_by_figure() {
+    let file = read("bookshop/headwater.toml");
+    let catalog = Catalog::built_in().unwrap();
+    let seen = |rate, rows, document_bytes| plan::SeenReads {
+        rate,
+        rows: Some(rows),
+        document_bytes: Some(document_bytes),
+        p99_ms: Some(3.0),
+    };
+    let declared = Workload::read(&file, None).unwrap();
+    let mut observed = plan::Observed {
+        hours: 30.0,
+        from: "2026-11-21 08:00:00".into(),
+        to: "2026-11-22 14:00:00".into(),
+        average: Some(0.2),
+        ..plan::Observed::default()
+    };
+    observed.patterns.insert("book_page".into(), seen(310.0, 1.0, 5_200.0));
+    observed.patterns.insert("bestsellers".into(), seen(3_000.0, 20.0, 64.0));
+    observed.patterns.insert("of_another_file".into(), seen(3_000.0, 20.0, 64.0));
+    observed.writes.insert("public.books".into(), 40.0);
+    observed.documents.insert("book".into(), 3e6);
+    let look = |observed: &plan::Observed| {
+        plan::observe(&file, None, observed, &catalog, Limits::default()).unwrap().unwrap()
+    };
+    let Compared { declared: base, measured, beside } = look(&observed);
+    assert_eq!(base, declared);
+    let (old, new) = (planned(&file), {
+        let workload = Workload { budget: None, ..measured.clone() };
+        plan::plan(&workload, &catalog, &["redis"], Limits::default()).unwrap().unwrap()
+    });
+    insta::assert_snapshot!(format!(
+        "{}\n{}",
+        plan::beside_text(&beside),
+        plan::differences_text(&old, &new)
+    ));
+    let pattern = |workload: &Workload, name: &str| {
+        workload.patterns.iter().find(|pattern| *pattern.name == *name).unwrap().clone()
+    };
+    assert_eq!(pattern(&measured, "book_page").rate, 310.0);
+    for name in &beside.unseen {
+        assert_eq!(pattern(&measured, name).rate, pattern(&base, name).rate);
+    }
+    // Of nothing nothing follows.
+    let Compared { declared: base, measured, beside } = look(&plan::Observed::default());
+    assert_eq!(base.patterns, measured.patterns);
+    assert_eq!(beside.latencies, []);
 }

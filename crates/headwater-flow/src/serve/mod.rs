@@ -275,6 +275,7 @@ impl Serving {
         let after = ask.after.as_deref().map(|text| self.position(text)).transpose()?;
         let within = ask.within.unwrap_or(self.inner.options.within).min(WITHIN_MAX);
         let (found, shown) = self.inner.route(pattern, &asked.read, after, within).await?;
+        pattern.stats.found(&found);
         let content = render::content(&pattern.plan, &asked, found)?;
         Ok(Reply { content, shown })
     }
@@ -313,7 +314,8 @@ impl Serving {
                 _ => route.await,
             };
         match &answered {
-            Ok((_, shown)) => {
+            Ok((found, shown)) => {
+                pattern.stats.found(found);
                 pattern.stats.answered_many(shown.store.as_deref(), began.elapsed(), shown.age, reads);
             }
             Err(refused) => pattern.stats.refused_many(refused.reason(), reads),

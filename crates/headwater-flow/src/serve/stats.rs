@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use headwater_model::{Found, StoredBody};
+
 /// Upper bounds of the buckets of a [`Histogram`], in microseconds; a last bucket has none.
 pub const BUCKETS_MICROS: [u64; 19] = [
     25, 50, 100, 200, 400, 700, 1_000, 2_000, 4_000, 7_000, 10_000, 20_000, 50_000, 100_000, 250_000,
@@ -111,6 +113,8 @@ pub struct PatternStats {
     pub age: Histogram,
     by_store: BTreeMap<Box<str>, AtomicU64>,
     by_source: AtomicU64,
+    documents: AtomicU64,
+    bytes: AtomicU64,
     hedged: AtomicU64,
     bad_requests: AtomicU64,
     behind: AtomicU64,
@@ -125,6 +129,9 @@ pub struct PatternSample {
     pub age: HistogramSample,
     pub by_store: Vec<(Box<str>, u64)>,
     pub by_source: u64,
+    /// What answers were made of: documents, points or vertices; and how large those documents are together.
+    pub documents: u64,
+    pub bytes: u64,
     pub hedged: u64,
     pub bad_requests: u64,
     pub behind: u64,
@@ -139,6 +146,8 @@ impl PatternStats {
             age: Histogram::default(),
             by_store: stores.iter().map(|store| (store.clone(), AtomicU64::new(0))).collect(),
             by_source: AtomicU64::new(0),
+            documents: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             hedged: AtomicU64::new(0),
             bad_requests: AtomicU64::new(0),
             behind: AtomicU64::new(0),
@@ -160,6 +169,17 @@ impl PatternStats {
         if let Some(counter) = counter {
             counter.fetch_add(reads, Ordering::Relaxed);
         }
+    }
+
+    /// What an answer is made of.
+    pub(super) fn found(&self, found: &Found) {
+        let (documents, bytes) = match found {
+            Found::Documents(all) => weighed(all.iter().flatten()),
+            Found::Page { documents, .. } => weighed(documents.iter().map(|stored| &stored.body)),
+            Found::Reached(vertices) => (vertices.len(), 0),
+        };
+        self.documents.fetch_add(documents as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn hedged(&self) {
@@ -187,6 +207,8 @@ impl PatternStats {
             age: self.age.sample(),
             by_store: self.by_store.iter().map(|(store, n)| (store.clone(), read(n))).collect(),
             by_source: read(&self.by_source),
+            documents: read(&self.documents),
+            bytes: read(&self.bytes),
             hedged: read(&self.hedged),
             bad_requests: read(&self.bad_requests),
             behind: read(&self.behind),
@@ -194,6 +216,17 @@ impl PatternStats {
             unavailable: read(&self.unavailable),
         }
     }
+}
+
+/// How many bodies, and how large they are together.
+fn weighed<'b>(bodies: impl Iterator<Item = &'b StoredBody>) -> (usize, usize) {
+    bodies.fold((0, 0), |(count, bytes), body| {
+        let size = match body {
+            StoredBody::Json(text) => text.len(),
+            StoredBody::Fields(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        };
+        (count + 1, bytes + size)
+    })
 }
 
 #[cfg(test)]

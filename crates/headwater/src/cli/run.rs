@@ -19,8 +19,8 @@ use tracing_subscriber::EnvFilter;
 use super::failure::Failure;
 use super::file;
 use super::readers::{Answers, Readers};
-use crate::control_socket;
 use crate::telemetry::Telemetry;
+use crate::{control_socket, observed};
 
 /// How often the source is tried while it cannot be looked at yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -47,10 +47,14 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let readers = Readers::start(&file, telemetry.as_ref(), &cancel).await?;
     let Some(facts) = look(&*source, &readers, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
     let (service, answers) = build(&file, source, &facts, stores, telemetry.as_ref(), path)?;
+    let recording =
+        observed::record(file.data.clone(), service.handle(), answers.serving.clone(), cancel.clone());
+    let recording = tokio::spawn(recording);
     readers.open(answers, service.handle()).await?;
     let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
     cancel.cancel();
     readers.end().await;
+    let _ = recording.await;
     if let Some(telemetry) = telemetry {
         telemetry.end().await;
     }

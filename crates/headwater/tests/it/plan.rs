@@ -1,5 +1,9 @@
 //! `headwater plan`: the program on the bookshop's file, without its database.
 
+use headwater_testkit::{Postgres, Redis};
+
+use crate::http::client::Client;
+use crate::service::Service;
 use crate::support::Site;
 
 fn bookshop() -> Site {
@@ -90,4 +94,114 @@ fn infrastructure_is_written_and_nobody_elses_file_is_touched() {
         .says(&["no format `ansible`", "cloudformation"]);
     site.run(&["plan", "--offline", "--emit", "cloudformation", "stack"]).expect(0);
     assert!(site.read("stack/template.yaml").contains("AWS::ElastiCache::ReplicationGroup"));
+}
+
+const OBSERVED: &str = r#"
+[views.item]
+from = "item"
+store = ["near"]
+embed.parts = { from = "part", many = "item_id", order = "id" }
+[views.part]
+from = "part"
+store = ["near"]
+[access.item_page]
+get = "item"
+rate = "90000/s"
+p99 = "30s"
+[access.parts_of]
+range = "part"
+by = "item_id"
+limit = 50
+[access.never]
+get = "part"
+rate = "10/s"
+[plan.tables]
+item = { rows = 90_000_000, row = "1kB", writes = "900/s" }
+"#;
+
+fn figure<'j>(plan: &'j serde_json::Value, what: &str) -> &'j serde_json::Value {
+    let figures = plan["observed"]["figures"].as_array().unwrap();
+    figures.iter().find(|figure| figure["what"] == what).unwrap_or_else(|| panic!("no {what} in {plan:#}"))
+}
+
+/// PostgreSQL to Redis with readers and writers: what was measured is planned for, while it runs and when it does no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_run_measured_stands_beside_what_is_declared() {
+    let (postgres, redis) = (Postgres::start(), Redis::start());
+    postgres.psql(
+        "CREATE TABLE item (id int PRIMARY KEY, name text, note text);
+         CREATE TABLE part (id int PRIMARY KEY, item_id int, name text);
+         INSERT INTO item SELECT i, repeat('x', 100), NULL FROM generate_series(1, 50) i;
+         INSERT INTO part SELECT i, i % 50, 'p' || i FROM generate_series(1, 200) i;
+         ANALYZE",
+    );
+    let text = format!(
+        "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\" }}\n{OBSERVED}",
+        postgres.url(),
+        redis.url()
+    );
+    let service = Service::new("observed", &text);
+    service.command(&["plan", "--observed"]).expect(1).says(&["nothing was observed yet", "headwater run"]);
+    service.start();
+    let client = Client::of(&service).await;
+    service.healthy().await;
+    for id in 0..200 {
+        client.get(&format!("/v1/item_page?id={}", 1 + id % 50)).expect(200);
+        client.get(&format!("/v1/parts_of?item_id={}", id % 50)).expect(200);
+    }
+    postgres.psql("UPDATE part SET name = 'q' || id WHERE id <= 150");
+
+    let seen = async |least: f64| {
+        service
+            .eventually("all of it is counted", async || {
+                let ran = service.command(&["plan", "--observed", "--json"]);
+                let Ok(plan) = serde_json::from_str::<serde_json::Value>(&ran.stdout) else {
+                    return Err(format!("{}{}", ran.stdout, ran.stderr));
+                };
+                let seconds = plan["observed"]["hours"].as_f64().unwrap() * 3600.0;
+                let counted = |what: &str| figure(&plan, what)["observed"].as_f64().unwrap() * seconds;
+                let all = plan["observed"]["unseen"] == serde_json::json!(["never"])
+                    && counted("access.item_page.rate") > least - 1.0
+                    && counted("plan.tables.public.part.writes") > 149.0;
+                if all { Ok(plan) } else { Err(format!("{plan:#}")) }
+            })
+            .await
+    };
+    let plan = seen(200.0).await;
+    let page = figure(&plan, "access.item_page.rate");
+    assert_eq!(page["planned"], 90_000.0);
+    assert!(page["difference"].as_f64().unwrap() < 0.0, "fewer reads cost less: {plan:#}");
+    assert_eq!(figure(&plan, "access.parts_of.rate")["planned"], serde_json::Value::Null);
+    assert_eq!(figure(&plan, "plan.access.parts_of.rows")["observed"], 4.0);
+    assert_eq!(figure(&plan, "plan.tables.public.item.rows")["observed"], 50.0);
+    assert_eq!(figure(&plan, "plan.tables.public.item.writes")["observed"], 0.0);
+    let bytes = figure(&plan, "plan.views.item.document")["observed"].as_f64().unwrap();
+    assert!((150.0..400.0).contains(&bytes), "{bytes}");
+    let (before, after) = (plan["before"].as_f64().unwrap(), plan["after"].as_f64().unwrap());
+    assert!(after < before && plan["plan"]["monthly"] == plan["after"], "{before} {after}");
+    let latency = &plan["observed"]["latencies"][0];
+    assert!(latency["pattern"] == "item_page" && latency["p99_ms"].as_f64().unwrap() > 0.0, "{latency}");
+    // Documents are counted by the store, which may take it a moment.
+    service
+        .eventually("documents are counted", async || {
+            let text = service.command(&["plan", "--observed"]).expect(0).stdout;
+            let line = text.lines().find(|line| line.contains("plan.views.part.documents"));
+            match line {
+                Some(line) if line.contains("as planned") && text.contains("becomes") => Ok(()),
+                _ => Err(text),
+            }
+        })
+        .await;
+
+    // Nothing runs: what was counted is on disk, and the next instance goes on from there.
+    service.stop();
+    let text = service.command(&["plan", "--observed", "--markdown"]).expect(0).stdout;
+    assert!(text.starts_with("# Observed") && text.contains("`access.item_page.rate` | 90,000/s"), "{text}");
+    service.start();
+    let client = Client::of(&service).await;
+    service.healthy().await;
+    for id in 1..=50 {
+        client.get(&format!("/v1/item_page?id={id}")).expect(200);
+    }
+    seen(250.0).await;
 }

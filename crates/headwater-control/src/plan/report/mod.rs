@@ -1,5 +1,6 @@
 //! A plan as data, and how it is read: as text, as Markdown, beside another one.
 
+mod beside;
 mod difference;
 mod drawing;
 mod html;
@@ -10,6 +11,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 use super::services::{Line, Recovery, Shape};
+pub use beside::{beside_markdown, beside_text};
 pub use difference::{Change, differences, differences_text};
 pub use html::html;
 pub use markdown::markdown;
