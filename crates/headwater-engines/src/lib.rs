@@ -30,6 +30,7 @@ pub mod mysql;
 pub mod neptune;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod reach;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;

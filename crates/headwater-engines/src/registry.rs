@@ -7,6 +7,7 @@ use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Source, Store, View};
 
 use crate::engine::Engine;
+use crate::reach::Reach;
 use crate::sandbox::{Folder, SandboxSource, SandboxStore};
 
 /// The source that `section.url` names. Parses settings, does not connect.
@@ -59,6 +60,27 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// How documents get to the store that `section.url` names; `None` if its engine does not say. Does not connect.
+pub fn store_reach(section: &StoreSection) -> Result<Option<Reach>> {
+    Ok(match scheme(section.url.reveal()) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Some(Reach::default()),
+        #[cfg(feature = "memory")]
+        "memory" => Some(Reach::default()),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => Some(crate::redis::reach(section)?),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Some(crate::postgres::store_reach(section)?),
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => Some(crate::dynamodb::reach(section)?),
+        #[cfg(feature = "falkordb")]
+        "falkordb" | "falkordbs" => Some(crate::falkordb::reach(section)?),
+        #[cfg(feature = "neptune")]
+        "neptune" => Some(crate::neptune::reach(section)?),
+        _ => None,
+    })
 }
 
 /// What examines the source that `section.url` names; `None` if there is nothing to examine in its kind. Does not connect.

@@ -15,6 +15,19 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// `no rows`, `1 row`, `1,234 rows`
+pub fn counted(n: usize, one: &str) -> String {
+    counted_64(u64::try_from(n).unwrap_or(u64::MAX), one)
+}
+
+pub fn counted_64(n: u64, one: &str) -> String {
+    match n {
+        0 => format!("no {one}s"),
+        1 => format!("1 {one}"),
+        n => format!("{} {one}s", count(n)),
+    }
+}
+
 /// `0.5`, `1,234`: per second.
 pub fn rate(per_second: f64) -> String {
     if per_second > 0.0 && per_second < 10.0 {
@@ -99,6 +112,7 @@ mod tests {
     #[test]
     fn figures_read_well() {
         assert_eq!(count(0), "0");
+        assert_eq!([0, 1, 1234].map(|n| counted(n, "row")), ["no rows", "1 row", "1,234 rows"]);
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(10 << 30), "10.0 GiB");

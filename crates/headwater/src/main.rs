@@ -4,6 +4,7 @@ mod cli;
 mod control_socket;
 mod dashboard;
 mod drill;
+mod examine;
 mod figures;
 mod http;
 mod metrics;
@@ -11,6 +12,7 @@ mod observed;
 mod resp;
 mod telemetry;
 mod tls;
+mod whole_files;
 
 use std::process::ExitCode;
 

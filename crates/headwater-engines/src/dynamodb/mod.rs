@@ -42,4 +42,21 @@ mod sweep;
 mod tables;
 mod version;
 
+use headwater_model::Result;
+use headwater_model::file::StoreSection;
+
+use crate::reach::Reach;
 pub use store::Store;
+
+/// The provider's own endpoints speak TLS alone; an endpoint of the settings may not.
+pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
+    let config = config::Config::new(section)?;
+    let (encrypted, host) = match config.endpoint.as_deref().and_then(|endpoint| endpoint.split_once("://")) {
+        Some((scheme, rest)) => {
+            let host = rest.split(['/', '?']).next().unwrap_or_default();
+            (scheme == "https", host.rsplit_once(':').map_or(host, |(host, _)| host))
+        }
+        None => (true, "dynamodb.amazonaws.com"),
+    };
+    Ok(Reach::new(vec![host.to_owned()], encrypted, config.region.as_deref()))
+}

@@ -26,6 +26,12 @@ use std::sync::Arc;
 use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
+use crate::reach::Reach;
+
+pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
+    Ok(config::Config::new(section)?.redis.reach())
+}
+
 /// The graph that `section.url` names. Reads settings, does not connect.
 pub fn store(section: &StoreSection) -> Result<Arc<dyn headwater_model::Store>> {
     let config = config::Config::new(section)?;

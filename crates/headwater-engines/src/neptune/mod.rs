@@ -29,6 +29,13 @@ use std::sync::Arc;
 use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
+use crate::reach::Reach;
+
+pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
+    let config = config::Config::new(section)?;
+    Ok(Reach::new(vec![config.host], config.tls, config.region.as_deref()))
+}
+
 /// The cluster that `section.url` names. Reads settings, does not connect.
 pub fn store(section: &StoreSection) -> Result<Arc<dyn headwater_model::Store>> {
     let config = config::Config::new(section)?;

@@ -9,6 +9,7 @@ use headwater_model::{Error, Result, Secret};
 use percent_encoding::percent_decode_str;
 
 use super::line::Line;
+use crate::reach::Reach;
 use crate::settings::Reader;
 
 /// Everything needed to connect and to name what is ours in the database.
@@ -114,6 +115,19 @@ const PARAMETERS: &[&str] = &[
 ];
 
 impl Config {
+    /// `prefer` is not counted on: whoever is in between may prefer otherwise.
+    pub fn reach(&self) -> Reach {
+        let mut hosts = Vec::new();
+        let mut encrypted = true;
+        for host in &self.hosts {
+            if let Host::Tcp { name, .. } = host {
+                hosts.push(name.clone());
+                encrypted &= !matches!(self.tls.mode_for(host), TlsMode::Disable | TlsMode::Prefer);
+            }
+        }
+        Reach::new(hosts, encrypted, None)
+    }
+
     pub fn new(section: &SourceSection) -> Result<Config> {
         let mut config = parse_url(section.url.reveal()).map_err(|e| e.while_doing("the source"))?;
         config.read_settings(&section.settings)?;

@@ -44,6 +44,14 @@ mod tls;
 mod wanted;
 mod wire;
 
+use headwater_model::Result;
+use headwater_model::file::StoreSection;
+
+use crate::reach::Reach;
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
 pub use store::{Store, fits};
+
+pub(crate) fn store_reach(section: &StoreSection) -> Result<Reach> {
+    Ok(config::Config::of_store(section)?.0.reach())
+}

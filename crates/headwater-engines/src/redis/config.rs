@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::slot;
+use crate::reach::Reach;
 
 /// `user` and `password` are for what a URL cannot say: a Unix socket with a password.
 const SETTINGS: &[&str] =
@@ -61,6 +62,15 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    pub(crate) fn reach(&self) -> Reach {
+        let hosts = match &self.address {
+            Address::Tcp { host, .. } => vec![host.clone()],
+            #[cfg(unix)]
+            Address::Unix(_) => Vec::new(),
+        };
+        Reach::new(hosts, self.tls.is_some(), None)
+    }
+
     pub(crate) fn new(section: &StoreSection) -> Result<Config> {
         let wrong = |what: String| {
             Error::misconfigured(format!("store {:?}: {what}", section.name))

@@ -49,5 +49,13 @@ mod store;
 mod tape;
 mod writer;
 
+use headwater_model::Result;
+use headwater_model::file::StoreSection;
+
+use crate::reach::Reach;
 pub(crate) use checks::{Examiner, checks};
 pub use store::Store;
+
+pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
+    Ok(config::Config::new(section)?.reach())
+}

@@ -5,7 +5,6 @@
 mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod contract;
-mod doctor_pages;
 #[cfg(feature = "dynamodb")]
 mod dynamodb_store;
 mod engines;

@@ -7,6 +7,7 @@ mod plan;
 use std::fmt::Write as _;
 
 use super::holders::show as show_hold;
+use super::serve::OFF;
 use super::unit::{show_duration, show_rate, show_share, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
 use crate::{Embed, EmbedKind, Layout, Order, View, ViewKind};
@@ -69,7 +70,13 @@ impl File {
         let rto = string(&show_duration(self.objectives.rto));
         let _ = writeln!(out, "\n[objectives]\nrto = {rto}\nrpo = {}", self.objectives.rpo_transactions);
         let doctor = &self.doctor;
-        let _ = writeln!(out, "\n[doctor]\ncheck_within = {}", string(&show_duration(doctor.check_within)));
+        let every = doctor.every.map_or(OFF.to_owned(), show_duration);
+        let _ = writeln!(out, "\n[doctor]\nevery = {}", string(&every));
+        let _ = writeln!(out, "check_within = {}", string(&show_duration(doctor.check_within)));
+        if !doctor.pii_regions.is_empty() {
+            let regions: Vec<String> = doctor.pii_regions.iter().map(|region| string(region)).collect();
+            let _ = writeln!(out, "pii_regions = [{}]", regions.join(", "));
+        }
         if !doctor.limits.is_empty() {
             out.push_str("\n[doctor.limits]\n");
             for (name, limit) in &doctor.limits {
@@ -84,7 +91,9 @@ impl File {
         }
         self.serve_config(&mut out);
         self.telemetry_config(&mut out);
-        out.push_str(&views(&self.views));
+        for view in &self.views {
+            self::view(view, self.pii.contains(&view.name), &mut out);
+        }
         out.push_str(&access(&self.access));
         if let Some(plan) = &self.plan {
             plan::plan(plan, &mut out);
@@ -149,22 +158,29 @@ impl File {
 pub fn views(views: &[View]) -> String {
     let mut out = String::new();
     for view in views {
-        let path = format!("views.{}", view.name);
-        let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
-        access::kind(&view.kind, &mut out);
-        // What a ranking or a series shows is said there.
-        let said = matches!(view.kind, ViewKind::Document | ViewKind::Edge(_));
-        shape(said.then_some(&view.columns), &view.filter, &mut out);
-        let layout = match view.layout() {
-            Layout::Hash => "hash",
-            Layout::Json => "json",
-        };
-        let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", holders(view));
-        for inner in &view.embeds {
-            embed(&path, inner, &mut out);
-        }
+        self::view(view, false, &mut out);
     }
     out
+}
+
+fn view(view: &View, pii: bool, out: &mut String) {
+    let path = format!("views.{}", view.name);
+    let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
+    access::kind(&view.kind, out);
+    // What a ranking or a series shows is said there.
+    let said = matches!(view.kind, ViewKind::Document | ViewKind::Edge(_));
+    shape(said.then_some(&view.columns), &view.filter, out);
+    let layout = match view.layout() {
+        Layout::Hash => "hash",
+        Layout::Json => "json",
+    };
+    let _ = writeln!(out, "store = {}\nlayout = \"{layout}\"", holders(view));
+    if pii {
+        out.push_str("pii = true\n");
+    }
+    for inner in &view.embeds {
+        embed(&path, inner, out);
+    }
 }
 
 fn holders(view: &View) -> String {

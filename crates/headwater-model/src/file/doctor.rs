@@ -6,7 +6,8 @@ use toml::de::DeValue;
 
 use super::DoctorSection;
 use super::read::{Entry, Reader, Section};
-use super::sections::duration;
+use super::sections::{duration, duration_between};
+use super::serve::OFF;
 
 const ACCEPTED_REMEDY: &str = "name a finding, with or without its subject, as in \"HW1003 public.book_n\" = \"dropped with the next release\"";
 const LIMIT_REMEDY: &str = "name a check and its limit, as in \"HW1002.days\" = 90";
@@ -14,6 +15,15 @@ const LIMIT_REMEDY: &str = "name a check and its limit, as in \"HW1002.days\" = 
 pub(super) fn doctor(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> DoctorSection {
     let mut doctor = DoctorSection::default();
     let Some(mut section) = section else { return doctor };
+    let (min, max) = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 3600));
+    if let Some(value) = section.take(reader, "every") {
+        let off = matches!(value.get_ref(), DeValue::String(text) if text == OFF);
+        doctor.every = if off { None } else { duration_between(reader, value, "every", min, max) };
+    }
+    if let Some(value) = section.take(reader, "pii_regions") {
+        let names = reader.strings(value, "pii_regions").unwrap_or_default();
+        doctor.pii_regions = names.into_iter().map(|(name, _)| name.into()).collect();
+    }
     let (min, max) = (Duration::from_millis(10), Duration::from_secs(600));
     if let Some(within) = duration(reader, &mut section, "check_within", min, max) {
         doctor.check_within = within;

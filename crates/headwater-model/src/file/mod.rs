@@ -24,7 +24,7 @@ mod telemetry;
 mod unit;
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -92,6 +92,8 @@ pub struct File {
     pub source: SourceSection,
     pub stores: Vec<StoreSection>,
     pub views: Vec<View>,
+    /// The views that hold data about people: `pii = true`.
+    pub pii: BTreeSet<ViewId>,
     pub access: Vec<Access>,
     pub serve: ServeSection,
     pub journal: JournalSection,
@@ -141,7 +143,7 @@ impl File {
         sections::apart(&mut reader, source.as_ref(), &stores);
         let names: Vec<&str> = stores.iter().map(|(name, _)| &**name).collect();
         let section = root.take_section(&mut reader, "views");
-        let views = views::views(&mut reader, section, &names);
+        let (views, pii) = views::views(&mut reader, section, &names);
         if !views.is_empty() && stores.is_empty() && !root.has("stores") {
             reader.missing(
                 0..0,
@@ -179,6 +181,7 @@ impl File {
                 source,
                 stores: stores.into_iter().filter_map(|(_, store)| store).collect(),
                 views: views.into_iter().filter_map(|(_, view)| view).collect(),
+                pii,
                 access,
                 serve,
                 journal,
@@ -400,8 +403,12 @@ impl Default for VerifySection {
 /// `[doctor]`: what an examination of the engines may cost, and what of its findings is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoctorSection {
+    /// How often a running instance examines its engines and itself; `None`: only who asks is told.
+    pub every: Option<Duration>,
     /// How long an engine may work on one check.
     pub check_within: Duration,
+    /// Where data about people may be kept; empty: anywhere.
+    pub pii_regions: Vec<Box<str>>,
     /// Limits of checks that are set otherwise, by `ID.name`.
     pub limits: BTreeMap<String, f64>,
     /// Findings that somebody has decided to live with, by check (`HW1031`) or by check and subject (`HW1003 public.book_n`),
@@ -412,7 +419,9 @@ pub struct DoctorSection {
 impl Default for DoctorSection {
     fn default() -> DoctorSection {
         DoctorSection {
+            every: Some(Duration::from_secs(3600)),
             check_within: Duration::from_secs(3),
+            pii_regions: Vec::new(),
             limits: BTreeMap::new(),
             accepted: BTreeMap::new(),
         }

@@ -329,6 +329,16 @@ pub(super) fn duration(
     max: Duration,
 ) -> Option<Duration> {
     let value = section.take(reader, name)?;
+    duration_between(reader, value, name, min, max)
+}
+
+pub(super) fn duration_between(
+    reader: &mut Reader<'_>,
+    value: &Value<'_>,
+    name: &str,
+    min: Duration,
+    max: Duration,
+) -> Option<Duration> {
     let duration = amount(reader, value, name, unit::parse_duration, DURATION_REMEDY)?;
     if duration < min || duration > max {
         reader.wrong(

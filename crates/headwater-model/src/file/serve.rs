@@ -12,7 +12,7 @@ use super::sections::{check_name, duration};
 use super::{Role, ServeSection, TlsFiles, Token};
 use crate::Secret;
 
-const OFF: &str = "off";
+pub(super) const OFF: &str = "off";
 /// A token that can be guessed protects nothing.
 const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_REMEDY: &str = "refer to it: token = \"${API_TOKEN}\", or use token_file";

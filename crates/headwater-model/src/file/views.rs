@@ -1,16 +1,18 @@
 //! `[views.NAME]` and the rows embedded in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
+use super::Named;
+use super::access::boolean;
 use super::holders::Holders;
 use super::kinds;
 use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
 use crate::filter::{Filter, FilterError};
-use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewKind};
+use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewId, ViewKind};
 
 /// Rows nest at most this deep in a document.
 const DEPTH_MAX: usize = 16;
@@ -19,14 +21,14 @@ const DEPTH_MAX: usize = 16;
 pub(super) type Columns = Vec<(Box<str>, Box<str>)>;
 
 /// Every view that has a name, in the order of the file, and what it is if that can be read: who names a view that is
-/// wrong is not wrong for that. `stores`: the names of all stores.
+/// wrong is not wrong for that. And those that hold data about people. `stores`: the names of all stores.
 pub(super) fn views(
     reader: &mut Reader<'_>,
     section: Option<Section<'_>>,
     stores: &[&str],
-) -> Vec<(Box<str>, Option<View>)> {
-    let Some(mut section) = section else { return Vec::new() };
-    let mut views = Vec::new();
+) -> (Vec<Named<View>>, BTreeSet<ViewId>) {
+    let (mut views, mut pii) = (Vec::new(), BTreeSet::new());
+    let Some(mut section) = section else { return (views, pii) };
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for Entry { name, key, value, .. } in section.rest() {
         check_name(reader, key.span(), "view", name);
@@ -37,11 +39,15 @@ pub(super) fn views(
                 "rename one of them: some engines keep names in one case",
             );
         }
-        let view = Section::of(reader, join("views", name), key.span(), value)
-            .and_then(|section| view(reader, section, name, stores));
+        let view = Section::of(reader, join("views", name), key.span(), value).and_then(|mut section| {
+            if section.take(reader, "pii").and_then(|value| boolean(reader, value, "pii")) == Some(true) {
+                pii.insert(name.into());
+            }
+            view(reader, section, name, stores)
+        });
         views.push((name.into(), view));
     }
-    views
+    (views, pii)
 }
 
 fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &[&str]) -> Option<View> {

@@ -316,6 +316,11 @@ fn file() -> impl Strategy<Value = File> {
                     store("local", "sqlite:derived.db"),
                     store("cache", "memory:"),
                 ],
+                pii: views
+                    .iter()
+                    .filter(|view| view.name.len() % 2 == 0)
+                    .map(|view| view.name.clone())
+                    .collect(),
                 views,
                 access,
                 serve,
@@ -340,6 +345,9 @@ fn file() -> impl Strategy<Value = File> {
                     repair: Level::ALL[(shutdown / 9 % 3) as usize],
                 },
                 doctor: DoctorSection {
+                    every: (shutdown % 4 > 0).then(|| Duration::from_secs(1 + shutdown % 100_000)),
+                    pii_regions: ["eu-north-1".into(), "eu-west-1".into()][..(shutdown % 3) as usize]
+                        .to_vec(),
                     check_within: Duration::from_millis(10 + shutdown % 1000),
                     limits: [("HW1002.days".to_owned(), shutdown as f64 / 8.0)].into(),
                     accepted: [(format!("HW1003 public.\"{data}\""), data.replace('$', "") + "x")].into(),
@@ -432,5 +440,6 @@ proptest! {
         prop_assert_eq!(again.heal, file.heal);
         prop_assert_eq!(again.objectives, file.objectives);
         prop_assert_eq!(again.doctor, file.doctor);
+        prop_assert_eq!(again.pii, file.pii);
     }
 }

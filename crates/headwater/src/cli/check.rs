@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::{file, show};
+use crate::figures;
 
 /// An engine that has not answered by then counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -97,7 +98,7 @@ pub(super) async fn within<T>(look: impl Future<Output = Result<T>>) -> Result<T
 fn summary(file: &File, facts: Option<&SourceFacts>) -> String {
     let (views, fit) = match file.views.len() {
         1 => ("1 view".to_owned(), "fits"),
-        n => (show::counted(n, "view"), "fit"),
+        n => (figures::counted(n, "view"), "fit"),
     };
     let server = facts.map_or("the source", |facts| facts.server.as_str());
     format!("{views} {fit} {server}. Next: headwater run")

@@ -4,16 +4,20 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use headwater_control::doctor::{self, Examined, Found, Report};
+use headwater_control::doctor::{self, Examined, Found, Ledger, Report};
 use headwater_engines::registry;
 use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
-use headwater_model::file::{File, SourceSection, StoreSection};
+use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Secret, nearest};
 
 use super::failure::Failure;
 use super::{file, show};
+use crate::examine::own::Seen;
+use crate::examine::{self, Engine, watch};
+use crate::{control_socket, figures};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,7 +25,7 @@ pub struct Args {
     /// file's source and stores.
     url: Option<String>,
 
-    /// Only this store of the file; `source` for the source alone.
+    /// Only this store of the file; `source` for the source alone, `headwater` for what the instance knows of itself.
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     store: Option<String>,
 
@@ -74,7 +78,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
         Some(url) => (None, vec![named(url)?]),
         None => {
             let file = file::load(path)?;
-            let wrong = doctor::unknown(&file, &registry::checks());
+            let wrong = examine::unknown(&file);
             if !wrong.is_empty() {
                 return Err(Failure::Findings {
                     path: path.into(),
@@ -82,20 +86,27 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
                     findings: wrong,
                 });
             }
-            let engines = engines(&file, args.store.as_deref())?;
+            let engines = examine::engines(&file, args.store.as_deref())?;
             (Some(file), engines)
         }
     };
+    let known = file.as_ref().map(|file| watch::kept(&file.data)).transpose()?.unwrap_or_default();
     let mut report = Report::default();
-    let budget = budget(only, file.as_ref());
+    let budget = examine::budget(only, file.as_ref());
     for (name, examiner) in engines {
-        report.add(file.as_ref(), name, examine(&*examiner, &budget).await);
+        report.add(file.as_ref(), name, look(&*examiner, &budget).await);
+    }
+    if let Some(file) = &file
+        && args.store.as_deref().is_none_or(|store| store == examine::OWN)
+    {
+        let found = examine::own(file, &seen(&file.data).await, &budget);
+        report.add(Some(file), examine::OWN.to_owned(), Ok(found));
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
         show::print(&format!("{text}\n"));
     } else {
-        show::print(&text(&report, args.evidence));
+        show::print(&text(&report, &known, args.evidence));
     }
     if let Some(script) = &args.fix_script {
         write_script(script, &report)?;
@@ -109,65 +120,34 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     })
 }
 
-/// What is to be examined, as the report calls it.
-type Engine = (String, Box<dyn Examine>);
-
 /// The engine of a URL: a source if there is one of that kind, otherwise a store.
 fn named(url: &str) -> Result<Engine, Failure> {
     let source = SourceSection::of_url(url);
     let store = StoreSection { name: "named".into(), url: Secret::new(url), settings: Default::default() };
     if let Ok(Some(examiner)) = registry::source_examiner(&source) {
-        return Ok(("source".into(), examiner));
+        return Ok((examine::SOURCE.into(), examiner));
     }
     match registry::store_examiner(&store)? {
         Some(examiner) => Ok(("store".into(), examiner)),
-        None => Err(nothing_to_examine().into()),
+        None => Err(examine::nothing_to_examine().into()),
     }
 }
 
-fn nothing_to_examine() -> Error {
-    Error::unsupported("there is nothing to examine in this kind of engine")
-        .with_remedy("name a database or a store: headwater doctor postgres://user@host/database")
-}
-
-/// The engines of the file that there is something to look for in, or the one that was asked for.
-fn engines(file: &File, only: Option<&str>) -> Result<Vec<Engine>, Failure> {
-    let mut engines: Vec<Engine> = Vec::new();
-    if only.is_none_or(|only| only == "source")
-        && let Some(examiner) = registry::source_examiner(&file.source)?
-    {
-        engines.push(("source".into(), examiner));
-    }
-    for section in file.stores.iter().filter(|section| only.is_none_or(|only| only == &*section.name)) {
-        if let Some(examiner) = registry::store_examiner(section)? {
-            engines.push((format!("store {}", section.name), examiner));
+/// What is known of the instance whose data folder this is, if it runs.
+async fn seen(data: &Path) -> Seen {
+    let status = match control_socket::ask(data).await {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("the running instance cannot be asked: {error}");
+            None
         }
-    }
-    let known = || file.stores.iter().map(|section| &*section.name).chain(["source"]);
-    match only {
-        Some(only) if !known().any(|name| name == only) => {
-            let remedy = match nearest(only, known()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("the file has {}", known().collect::<Vec<_>>().join(", ")),
-            };
-            Err(Error::misconfigured(format!("the file has no store `{only}`")).with_remedy(remedy).into())
-        }
-        _ if engines.is_empty() => Err(nothing_to_examine().into()),
-        _ => Ok(engines),
-    }
-}
-
-fn budget(only: Vec<String>, file: Option<&File>) -> ExamBudget {
-    let mut budget = ExamBudget { only, ..ExamBudget::default() };
-    if let Some(file) = file {
-        budget.each = file.doctor.check_within;
-        budget.limits = file.doctor.limits.clone();
-    }
-    budget
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Seen::new(data, status, now.as_secs())
 }
 
 /// Ctrl-C ends it: what the engine works on then ends by its own timeout.
-async fn examine(examiner: &dyn Examine, budget: &ExamBudget) -> Result<Examination, Error> {
+async fn look(examiner: &dyn Examine, budget: &ExamBudget) -> Result<Examination, Error> {
     tokio::select! {
         biased;
         outcome = examiner.examine(budget) => outcome,
@@ -176,7 +156,7 @@ async fn examine(examiner: &dyn Examine, budget: &ExamBudget) -> Result<Examinat
 }
 
 fn find(id: &str) -> Result<&'static Check, Failure> {
-    let checks = registry::checks();
+    let checks = examine::checks();
     checks.iter().copied().find(|check| check.id.eq_ignore_ascii_case(id)).ok_or_else(|| {
         let meant = nearest(id, checks.iter().map(|check| check.id));
         let remedy = match meant {
@@ -201,7 +181,7 @@ fn explain(check: &Check) -> Result<ExitCode, Failure> {
 }
 
 fn list(json: bool) -> Result<ExitCode, Failure> {
-    let checks = registry::checks();
+    let checks = examine::checks();
     if json {
         let all: Vec<_> = checks
             .iter()
@@ -216,10 +196,10 @@ fn list(json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(report: &Report, evidence: bool) -> String {
+fn text(report: &Report, known: &Ledger, evidence: bool) -> String {
     let mut out = String::new();
     for examined in &report.engines {
-        engine(examined, evidence, &mut out);
+        engine(examined, known, evidence, &mut out);
     }
     let counts: Vec<String> = Urgency::ALL
         .into_iter()
@@ -235,7 +215,7 @@ fn text(report: &Report, evidence: bool) -> String {
     let _ = write!(
         out,
         "{}: {}",
-        show::counted(made, "check"),
+        figures::counted(made, "check"),
         if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") }
     );
     for (n, what) in [(accepted, "accepted"), (skipped, "skipped")] {
@@ -250,7 +230,7 @@ fn text(report: &Report, evidence: bool) -> String {
     out
 }
 
-fn engine(examined: &Examined, evidence: bool, out: &mut String) {
+fn engine(examined: &Examined, known: &Ledger, evidence: bool, out: &mut String) {
     let server = if examined.server.is_empty() { String::new() } else { format!(": {}", examined.server) };
     let _ = writeln!(out, "{}{server}\n", examined.engine);
     if let Some(failed) = &examined.failed {
@@ -261,7 +241,7 @@ fn engine(examined: &Examined, evidence: bool, out: &mut String) {
         out.push('\n');
     }
     for found in &examined.found {
-        finding(found, evidence, out);
+        finding(found, known.first_seen(&examined.engine, found), evidence, out);
     }
     for found in &examined.accepted {
         let _ = writeln!(
@@ -292,7 +272,7 @@ fn engine(examined: &Examined, evidence: bool, out: &mut String) {
     }
 }
 
-fn finding(found: &Found, evidence: bool, out: &mut String) {
+fn finding(found: &Found, since: Option<i64>, evidence: bool, out: &mut String) {
     let diagnosis = &found.diagnosis;
     let _ = writeln!(
         out,
@@ -303,6 +283,9 @@ fn finding(found: &Found, evidence: bool, out: &mut String) {
         diagnosis.subject,
         diagnosis.what
     );
+    if let Some(since) = since {
+        let _ = writeln!(out, "          since:    {} UTC", figures::utc(since));
+    }
     if let Some(concerns) = &found.concerns {
         let _ = writeln!(out, "          concerns: {concerns}");
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
+use crate::whole_files::replace;
 
 /// What was written into a folder.
 const NOTES: &str = ".headwater-emitted.json";
@@ -125,7 +126,8 @@ fn noted(folder: &Path) -> Result<Notes, Failure> {
 
 fn note(folder: &Path, notes: &Notes) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(notes).context("cannot write down what was written")?;
-    replace(&folder.join(NOTES), &format!("{text}\n"))
+    replace(&folder.join(NOTES), &format!("{text}\n"))?;
+    Ok(())
 }
 
 fn there(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
@@ -134,20 +136,6 @@ fn there(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(anyhow!(error).context(format!("cannot read {}", path.display())).into()),
     }
-}
-
-/// Whole or not at all.
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let doing = || format!("cannot write {}", path.display());
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(doing)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".headwater-new");
-    let new = path.with_file_name(name);
-    fs::write(&new, text).with_context(doing)?;
-    fs::rename(&new, path).with_context(doing)?;
-    Ok(())
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -13,8 +13,8 @@ use headwater_flow::status::{Incident, IncidentKind};
 
 use super::failure::Failure;
 use super::file;
-use super::show::{counted, print};
-use crate::figures::{took, utc};
+use super::show::print;
+use crate::figures::{counted, took, utc};
 
 /// How often `--follow` looks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);

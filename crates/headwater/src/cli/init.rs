@@ -13,6 +13,7 @@ use headwater_model::file::SourceSection;
 use super::check::within;
 use super::failure::Failure;
 use super::show;
+use crate::figures;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -82,7 +83,7 @@ fn write(out: &Path, text: &str, force: bool) -> anyhow::Result<()> {
 }
 
 fn say(out: &Path, facts: &SourceFacts, variable: Option<&str>) {
-    let tables = show::counted(facts.tables.len(), "table");
+    let tables = figures::counted(facts.tables.len(), "table");
     let mut text = format!("Looked at {}: {tables}. Wrote {}.\n", facts.server, out.display());
     if let Some(variable) = variable
         && std::env::var_os(variable).is_none()

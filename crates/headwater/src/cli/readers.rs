@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use headwater_flow::Handle;
 use headwater_flow::serve::Serving;
 use headwater_model::file::{File, ServeSection};
@@ -15,9 +14,11 @@ use tracing::{info, warn};
 
 use super::failure::Failure;
 use crate::control_socket;
+use crate::examine::watch::Findings;
 use crate::http::{self, Server, Site};
 use crate::resp;
 use crate::telemetry::Telemetry;
+use crate::whole_files::replace;
 
 /// Where a program on this machine finds the address, also if the file leaves the port open: in the data folder.
 const URL_FILE: &str = "http.url";
@@ -87,8 +88,8 @@ impl Readers {
     }
 
     /// From now on there are answers. The Redis protocol, which has no word for waiting, is listened to only now.
-    pub async fn open(&self, answers: Answers, handle: Handle) -> Result<(), Failure> {
-        self.site.open(answers.serving.clone(), handle.clone());
+    pub async fn open(&self, answers: Answers, handle: Handle, findings: Findings) -> Result<(), Failure> {
+        self.site.open(answers.serving.clone(), handle.clone(), findings);
         let Some(address) = self.serve.resp else { return Ok(()) };
         http::raise_descriptor_limit();
         let options = resp::Options {
@@ -129,12 +130,7 @@ impl Readers {
 fn announce(server: &Server, data: &Path) -> Result<String, Failure> {
     let url = server.url()?;
     info!(%url, "readers are answered");
-    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
-    let (path, written) = (data.join(URL_FILE), data.join("http.url.new"));
-    // Whoever reads it while it is written finds the whole of it, or the one before.
-    std::fs::write(&written, format!("{url}\n"))
-        .and_then(|()| std::fs::rename(&written, &path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&data.join(URL_FILE), &format!("{url}\n"))?;
     Ok(url)
 }
 

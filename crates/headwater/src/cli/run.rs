@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 use super::failure::Failure;
 use super::file;
 use super::readers::{Answers, Readers};
+use crate::examine::watch::{Findings, keep_looking};
 use crate::telemetry::Telemetry;
 use crate::{control_socket, observed};
 
@@ -50,9 +51,12 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let recording =
         observed::record(file.data.clone(), service.handle(), answers.serving.clone(), cancel.clone());
     let recording = tokio::spawn(recording);
-    readers.open(answers, service.handle()).await?;
+    let findings = Findings::default();
+    let looking = tokio::spawn(keep_looking(file.clone(), service.handle(), findings.clone()));
+    readers.open(answers, service.handle(), findings).await?;
     let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
     cancel.cancel();
+    looking.abort();
     readers.end().await;
     let _ = recording.await;
     if let Some(telemetry) = telemetry {

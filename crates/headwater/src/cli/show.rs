@@ -10,6 +10,8 @@ use headwater_model::Severity;
 use headwater_model::file::FileErrors;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
+use crate::figures::counted;
+
 pub fn file_errors(path: &Path, errors: &FileErrors) {
     let found: Vec<Finding> = errors.errors.iter().cloned().map(Finding::from).collect();
     findings(path, &errors.text, &found);
@@ -58,14 +60,6 @@ pub fn findings(path: &Path, text: &str, findings: &[Finding]) {
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-pub fn counted(count: usize, what: &str) -> String {
-    match count {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
 }
 
 /// The part of a span on its first line: what goes over many lines is not shown whole.

@@ -11,8 +11,9 @@ use headwater_model::Error;
 
 use super::failure::Failure;
 use super::file;
-use super::show::{counted, print};
+use super::show::print;
 use crate::control_socket::{Told, Verifying};
+use crate::figures::{counted, counted_64};
 
 /// Keys that are printed per view and store; JSON has more.
 const KEYS_SHOWN: usize = 20;
@@ -141,10 +142,6 @@ fn text(report: &Report) -> String {
     };
     out.push_str(&format!("\n{verdict} ({:.1} s)\n", took.as_secs_f64()));
     out
-}
-
-fn counted_64(count: u64, what: &str) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
 fn one(comparison: &Comparison, title: &str) -> String {

@@ -9,9 +9,9 @@ use headwater_model::Error;
 
 use super::failure::Failure;
 use super::file;
-use super::show::{counted, print};
+use super::show::print;
 use crate::control_socket;
-use crate::figures::{count, cut, utc};
+use crate::figures::{count, counted, cut, utc};
 
 /// A value is cut here, in characters.
 const VALUE_CHARS_MAX: usize = 60;

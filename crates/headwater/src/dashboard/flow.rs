@@ -4,9 +4,9 @@
 use headwater_flow::status::{PartState, StoreStatus, ViewStatus};
 use maud::{Markup, html};
 
-use super::parts::{class, lag, plural, symbol};
+use super::parts::{class, lag, symbol};
 use super::{PatternScene, Scene};
-use crate::figures::{bytes, count, cut, rate};
+use crate::figures::{bytes, count, counted, counted_64, cut, rate};
 
 /// A box of the picture.
 struct Part {
@@ -81,8 +81,8 @@ fn store(store: &StoreStatus, x: f64, width: f64) -> Part {
     let held_of = |view: &ViewStatus| view.part.map(|part| part.documents).or(view.rows);
     let rows: Option<u64> = store.views.iter().map(held_of).sum();
     let held = match rows {
-        Some(rows) => format!("{}, {} rows", plural(store.views.len(), "view"), count(rows)),
-        None => plural(store.views.len(), "view"),
+        Some(rows) => format!("{}, {} rows", counted(store.views.len(), "view"), count(rows)),
+        None => counted(store.views.len(), "view"),
     };
     let mut lines = vec![cut(&store.name, 20), state_line(store.state), held];
     if store.quarantined_rows > 0 {
@@ -90,7 +90,7 @@ fn store(store: &StoreStatus, x: f64, width: f64) -> Part {
     }
     let drifted: u64 = store.views.iter().filter_map(|view| view.verified).map(|v| v.drifted).sum();
     if drifted > 0 {
-        lines.push(format!("{} drifted", plural(usize::try_from(drifted).unwrap_or(usize::MAX), "row")));
+        lines.push(format!("{} drifted", counted_64(drifted, "row")));
     }
     Part { x, y: 0.0, width, height: height(lines.len()), class: class(store.state), lines }
 }

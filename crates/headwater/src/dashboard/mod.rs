@@ -6,14 +6,17 @@
 //!
 //! Invariant: nothing is loaded from elsewhere, and every text of others is escaped.
 
+mod findings;
 mod flow;
 pub mod history;
 mod page;
 mod parts;
 mod tables;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_control::doctor::Ledger;
 use headwater_control::drill::Report;
 use headwater_flow::status::{Incident, QuarantinedRow, Status};
 use history::Lately;
@@ -32,6 +35,9 @@ pub const QUARANTINE_SHOWN: usize = 100;
 /// Drills that the page lists.
 pub const DRILLS_SHOWN: usize = 10;
 
+/// Findings that the page lists.
+pub const FINDINGS_SHOWN: usize = 50;
+
 /// Everything that the page shows, at one moment.
 #[derive(Default)]
 pub struct Scene {
@@ -45,6 +51,7 @@ pub struct Scene {
     pub incidents: Vec<Incident>,
     /// Newest first.
     pub drills: Vec<Report>,
+    pub findings: Arc<Ledger>,
     /// Whether who looks may act.
     pub operator: bool,
 }

@@ -3,8 +3,9 @@
 use headwater_flow::status::PartState;
 use maud::{DOCTYPE, Markup, html};
 
-use super::parts::{plural, state};
-use super::{Scene, flow, tables};
+use super::parts::state;
+use super::{Scene, findings, flow, tables};
+use crate::figures::counted;
 
 /// The whole page.
 pub fn page(scene: &Scene) -> String {
@@ -29,7 +30,7 @@ pub fn page(scene: &Scene) -> String {
                         a href="#flow" { "Flow" } a href="#patterns" { "Access patterns" }
                         a href="#backfill" { "Backfill" } a href="#verification" { "Verification" }
                         a href="#quarantine" { "Quarantine" }
-                        a href="#incidents" { "Incidents" } a href="#drills" { "Drills" }
+                        a href="#incidents" { "Incidents" } a href="#drills" { "Drills" } a href="#findings" { "Findings" }
                     }
                 }
                 p #lost role="alert" hidden { "This page has lost its instance: what it shows is old. It tries again." }
@@ -86,6 +87,10 @@ fn inside(scene: &Scene) -> Markup {
             h2 #drills-heading { "Drills" }
             (tables::drills(scene))
         }
+        section #findings aria-labelledby="findings-heading" {
+            h2 #findings-heading { "Findings" }
+            (findings::findings(scene))
+        }
     }
 }
 
@@ -104,7 +109,7 @@ fn summary(scene: &Scene) -> Markup {
         .collect();
     html! {
         @if unwell.is_empty() {
-            (state(PartState::Healthy)) " The source and " (plural(status.stores.len(), "store")) " are in step."
+            (state(PartState::Healthy)) " The source and " (counted(status.stores.len(), "store")) " are in step."
         } @else {
             @for (part, is) in &unwell {
                 " " (part) " is " (state(*is)) "."

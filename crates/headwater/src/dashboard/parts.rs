@@ -54,11 +54,6 @@ pub fn lag(store: &StoreStatus) -> String {
     }
 }
 
-/// `1 row`, `2 rows`
-pub fn plural(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,12 +8,12 @@ use headwater_flow::status::{Incident, PartState, PartStatus};
 use maud::{Markup, html};
 
 use super::history::WINDOW;
-use super::parts::{plural, short, state};
+use super::parts::{short, state};
 use super::{PatternScene, QUARANTINE_SHOWN, Scene};
-use crate::figures::{bytes, count, duration_ms, rate, share, took, units, utc};
+use crate::figures::{bytes, count, counted, counted_64, duration_ms, rate, share, took, units, utc};
 
 /// A table; each row is its cells, the first of which names it. `id` of a row keeps its place across updates.
-fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
+pub(super) fn table(caption: &str, columns: &[&str], rows: Vec<(Option<String>, Vec<Markup>)>) -> Markup {
     html! {
         table role="table" {
             caption { (caption) }
@@ -283,7 +283,7 @@ pub fn verification(scene: &Scene) -> Markup {
                 Some(oldest) => { "Every document was compared with the source, none longer ago than " (duration_ms(oldest)) "." }
                 None => {
                     (format!("{:.0} %", verification.covered * 100.0)) " of the documents were compared with the source; "
-                    (plural(usize::try_from(verification.never_compared).unwrap_or(usize::MAX), "view")) " never."
+                    (counted_64(verification.never_compared, "view")) " never."
                 }
             }
             @if let Some(running) = &verification.running {
@@ -354,7 +354,7 @@ pub fn quarantine(scene: &Scene) -> Markup {
         }
         (table("Rows in quarantine, the newest first", &columns, rows.collect()))
         @if scene.quarantine.len() >= QUARANTINE_SHOWN && total > QUARANTINE_SHOWN as u64 {
-            p { "The newest " (QUARANTINE_SHOWN) " of " (plural(usize::try_from(total).unwrap_or(usize::MAX), "row")) "." }
+            p { "The newest " (QUARANTINE_SHOWN) " of " (counted_64(total, "row")) "." }
         }
     }
 }
@@ -374,7 +374,7 @@ pub fn healing(scene: &Scene) -> Markup {
         @for held in &heal.held {
             div.held id={ "held-" (held.id) } {
                 p { strong { (held.part) } " " (held.cause) ". To " (held.action.what()) " waits for "
-                    @if held.missing() == 0 { "the end of a pause" } @else { (plural(held.missing(), "approval")) } "." }
+                    @if held.missing() == 0 { "the end of a pause" } @else { (counted(held.missing(), "approval")) } "." }
                 @if let Some(evidence) = &held.evidence { p.cause { (evidence) } }
                 @for approval in &held.approvals { p { "Approved by " (approval.name) "." } }
                 @if scene.operator && held.missing() > 0 {

@@ -114,6 +114,7 @@ async fn of(open: &Open, who: Who) -> Scene {
         quarantine: open.handle.quarantined_rows(dashboard::QUARANTINE_SHOWN).unwrap_or_default(),
         incidents: open.handle.incidents(),
         drills: history::newest(open.handle.data(), dashboard::DRILLS_SHOWN),
+        findings: open.findings.now(),
         operator: who == Who::Role(Role::Operator),
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::openapi;
 use super::problem::{Kind, Problem};
 use crate::dashboard::history::{History, SAMPLE_EVERY};
+use crate::examine::watch::Findings;
 use crate::telemetry::Telemetry;
 
 /// Shared by all connections.
@@ -29,6 +30,8 @@ pub struct Open {
     pub openapi: Bytes,
     /// What went on during the last minute.
     pub history: Arc<History>,
+    /// What was found to erode the engines.
+    pub findings: Findings,
 }
 
 impl Site {
@@ -37,13 +40,13 @@ impl Site {
     }
 
     /// From now on there is something to read.
-    pub fn open(&self, serving: Serving, handle: Handle) {
+    pub fn open(&self, serving: Serving, handle: Handle, findings: Findings) {
         let plans = serving.patterns().map(|pattern| &pattern.plan);
         let openapi = Bytes::from(openapi::document(plans, self.tokens).to_string());
         // A second call would be of the same data plane.
         let history = Arc::new(History::default());
         tokio::spawn(sample(Arc::downgrade(&history), serving.clone()));
-        let _ = self.open.set(Open { serving, handle, openapi, history });
+        let _ = self.open.set(Open { serving, handle, openapi, history, findings });
     }
 
     /// Why there is nothing to read yet.

@@ -6,11 +6,14 @@ pub mod names;
 mod process;
 mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_control::doctor::Ledger;
 use headwater_flow::Handle;
 use headwater_flow::serve::stats::{HistogramSample, PatternSample};
 use headwater_flow::status::{PartState, PartStatus, Status, StoreStatus};
+use headwater_model::exam::Urgency;
 use names::*;
 
 use crate::telemetry::{Spans, Telemetry};
@@ -41,6 +44,8 @@ pub struct Look {
     pub incidents: Vec<(&'static str, u64)>,
     /// If traces are sent.
     pub spans: Option<Spans>,
+    /// What was found to erode the engines.
+    pub findings: Arc<Ledger>,
 }
 
 /// An access pattern, its objectives and its counters.
@@ -58,6 +63,7 @@ impl Look {
         handle: &Handle,
         serving: &headwater_flow::serve::Serving,
         telemetry: Option<&Telemetry>,
+        findings: Arc<Ledger>,
     ) -> Look {
         let patterns = serving.patterns().map(|pattern| {
             let access = &pattern.plan.access;
@@ -77,6 +83,7 @@ impl Look {
             patterns: patterns.collect(),
             incidents: handle.incident_counts(),
             spans: telemetry.map(Telemetry::spans),
+            findings,
         }
     }
 }
@@ -117,12 +124,23 @@ pub fn text(look: Option<&Look>) -> String {
         text.set(VERIFYING, &[], f64::from(u8::from(verification.running.is_some())));
         text.set(HEAL_HELD, &[], look.status.heal.held.len() as f64);
         look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
+        findings(&mut text, &look.findings);
         if let Some(spans) = look.spans {
             text.set(TRACE_SPANS_EXPORTED, &[], spans.exported as f64);
             text.set(TRACE_SPANS_DROPPED, &[], spans.dropped as f64);
         }
     }
     text.finish()
+}
+
+fn findings(text: &mut Text, ledger: &Ledger) {
+    let Some(at) = ledger.at_micros else { return };
+    text.set(EXAMINED_SECONDS, &[], at as f64 / 1e6);
+    text.set(EXAMINED_FAILED, &[], ledger.failed.len() as f64);
+    for urgency in Urgency::ALL {
+        let count = ledger.open().filter(|standing| standing.urgency == urgency).count();
+        text.set(FINDINGS, &[("severity", urgency.name())], count as f64);
+    }
 }
 
 fn flow(text: &mut Text, look: &Look) {

@@ -100,6 +100,10 @@ metrics! {
     TRACE_SPANS_DROPPED = Counter "headwater_trace_spans_dropped_total": "Spans that the collector did not take in time.";
     HEAL_HELD = Gauge "headwater_heal_held": "Steps of healing that wait for somebody's approval.";
 
+    FINDINGS = Gauge "headwater_findings": "What erodes engines, by severity, as the newest examination found it; `headwater doctor` tells of each. What is accepted does not count.";
+    EXAMINED_SECONDS = Gauge "headwater_examined_timestamp_seconds": "When the engines were last examined, seconds since 1970.";
+    EXAMINED_FAILED = Gauge "headwater_examined_failed_engines": "Engines that could not be examined then.";
+
     PROCESS_CPU = Counter "process_cpu_seconds_total": "User and system time.";
     PROCESS_RESIDENT = Gauge "process_resident_memory_bytes": "Memory held.";
     PROCESS_FDS = Gauge "process_open_fds": "Open file descriptors.";

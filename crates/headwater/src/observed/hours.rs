@@ -10,6 +10,8 @@ use headwater_flow::serve::stats::{BUCKETS_MICROS, HistogramSample, PatternSampl
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::whole_files::replace;
+
 /// Five weeks; the oldest go.
 const KEPT_MAX: usize = 35 * 24;
 
@@ -118,14 +120,9 @@ fn load<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     }
 }
 
-/// Whoever reads it meanwhile finds the whole of it, or the one before.
 fn save(folder: &Path, name: &str, what: &impl Serialize) -> anyhow::Result<()> {
-    let (path, new) = (folder.join(name), folder.join(format!("{name}.new")));
-    let bytes = serde_json::to_vec(what).context("cannot write what was observed as JSON")?;
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&new, bytes))
-        .and_then(|()| fs::rename(&new, &path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let text = serde_json::to_string(what).context("cannot write what was observed as JSON")?;
+    replace(&folder.join(name), &text)
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 
 use headwater_control::plan::{Observed, SeenReads};
 
-pub use hours::read;
-use hours::{Hour, Reads};
+pub use hours::{Hour, Reads, read};
 pub use recorder::record;
 
 use crate::figures::utc;

@@ -1,7 +1,10 @@
 //! `headwater doctor`: the program against a PostgreSQL with something wrong.
 
-use headwater_testkit::{Postgres, Redis};
+use headwater_testkit::{Postgres, Redis, eventually};
+use serde_json::Value as Json;
 
+use crate::http::client::Client;
+use crate::service::{PATIENCE, Service};
 use crate::support::Site;
 
 fn sick() -> Postgres {
@@ -150,4 +153,50 @@ fn checks_are_explained_listed_and_accepted() {
         self::site(&postgres, "[doctor.limits]\nHW1002 = \"many\"\n[doctor.accepted]\n\"HW1003\" = \"\"\n");
     site.run(&["doctor"]).expect(1).says(&["names no limit"]);
     site.run(&["doctor"]).expect(1).says(&["accepted for a reason"]);
+}
+
+/// What a running instance finds by itself is on its page, in its metrics and in its folder, with since when; and gone once it
+/// is put right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_instance_looks_by_itself() {
+    let postgres = Postgres::start();
+    postgres.psql(
+        "CREATE TABLE books (id int PRIMARY KEY, title text); CREATE INDEX twin ON books (title);
+         CREATE INDEX twin_again ON books (title); INSERT INTO books VALUES (1, 'one')",
+    );
+    let service = Service::new(
+        "doctor-inside",
+        &format!(
+            "[source]\nurl = \"{}\"\n[stores]\nlocal = {{ url = \"sqlite:derived.db\" }}\n\
+             [views.book]\nfrom = \"books\"\nstore = \"local\"\n[serve]\nlisten = \"127.0.0.1:0\"\n\
+             [doctor]\nevery = \"1s\"\n[doctor.accepted]\nHW1040 = \"a scratch database\"\n",
+            postgres.url()
+        ),
+    );
+    service.start();
+    let path = service.path("headwater-data/findings.json");
+    let holds = async |part: &str, check: &str| {
+        eventually(PATIENCE, &format!("{check} is {part}"), async || {
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            let kept: Json = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            let there = kept[part].as_array().unwrap().iter().any(|finding| finding["check"] == check);
+            if there { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    holds("standing", "HW1003").await;
+    holds("standing", "HW3001").await;
+    let client = Client::of(&service).await;
+    let page = client.get("/").expect(200).text().to_owned();
+    for part in ["HW1003", "public.twin_again", "HW3001", " accepted."] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let metrics = client.get("/metrics").expect(200).text().to_owned();
+    assert!(metrics.contains("headwater_findings{severity=\"low\"}"), "{metrics}");
+    assert!(!page.contains("HW1040"), "what is accepted is not listed: {page}");
+    let told = service.command(&["doctor", "--check", "HW1003"]).expect(0).stdout;
+    assert!(told.contains("since:    20"), "{told}");
+    postgres.psql("DROP INDEX twin_again");
+    holds("gone", "HW1003").await;
+    service.stop();
 }

@@ -22,6 +22,7 @@ use super::failure::Failure;
 use super::picture::{Screen, picture};
 use super::readers::Readers;
 use super::{file, run as data_plane};
+use crate::examine::watch::Findings;
 use crate::figures::count;
 use crate::telemetry::Telemetry;
 
@@ -95,7 +96,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let (service, answering) =
         data_plane::build(&file, source, &facts, stores.clone(), telemetry.as_ref(), &toml)?;
     let handle = service.handle();
-    readers.open(answering, handle.clone()).await?;
+    readers.open(answering, handle.clone(), Findings::default()).await?;
     let serving = {
         let (data, deadline, cancel) = (file.data.clone(), file.run.shutdown_within, cancel.clone());
         tokio::spawn(async move { data_plane::keep_in_step(service, data, deadline, cancel).await })

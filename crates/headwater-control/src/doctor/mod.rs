@@ -1,12 +1,15 @@
 //! What examinations of the engines found, as one report: the worst first, with whom it concerns in this file and what somebody
 //! has accepted. Engines look and say what to do (`headwater_model::exam`); nothing here asks one.
 
+mod ledger;
+
 use headwater_model::exam::{Check, Diagnosis, Examination, Skipped, Urgency};
 use headwater_model::file::File;
 use headwater_model::{Embed, Error, TableName, View, nearest};
 use serde::Serialize;
 
 use crate::Finding;
+pub use ledger::{Ledger, Noticed, Standing};
 
 /// Everything that was looked at.
 #[derive(Debug, Default, Serialize)]
