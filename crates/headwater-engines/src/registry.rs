@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_model::exam::{Check, Examine};
 use headwater_model::file::{SourceSection, StoreSection};
-use headwater_model::{Error, Result, Source, Store, View};
+use headwater_model::{Error, Result, Source, SourceUsage, Store, View};
 
 use crate::engine::Engine;
 use crate::reach::Reach;
@@ -81,6 +81,15 @@ pub fn store_reach(section: &StoreSection) -> Result<Option<Reach>> {
         "neptune" => Some(crate::neptune::reach(section)?),
         _ => None,
     })
+}
+
+/// How the source that `section.url` names is used, as far as it counts that; `None` if its kind does not.
+pub async fn usage(section: &SourceSection) -> Result<Option<SourceUsage>> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => crate::postgres::usage(section).await.map(Some),
+        _ => source(section).map(|_| None),
+    }
 }
 
 /// What examines the source that `section.url` names; `None` if there is nothing to examine in its kind. Does not connect.

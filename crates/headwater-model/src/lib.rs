@@ -29,6 +29,7 @@ mod source;
 mod store;
 mod sum;
 mod table;
+mod usage;
 mod value;
 mod view;
 pub mod wire;
@@ -60,6 +61,7 @@ pub use sum::Sum;
 pub use table::{
     Catalogued, Column, ColumnRevision, ColumnType, Reshaped, Revision, Table, TableId, TableName,
 };
+pub use usage::{SourceUsage, StatementUsage, TableUsage};
 pub use value::Value;
 pub use view::{
     Aggregate, Edge, Embed, EmbedKind, Hold, Index, IndexPlace, Layout, Order, Part, Ranking, Series, View,

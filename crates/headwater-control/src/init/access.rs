@@ -47,7 +47,7 @@ pub(super) fn write(out: &mut String, choices: &[Choice<'_>]) -> std::fmt::Resul
     Ok(())
 }
 
-fn viewed<'c, 'f>(choices: &'c [Choice<'f>]) -> impl Iterator<Item = (&'c Choice<'f>, &'c str)> {
+pub(super) fn viewed<'c, 'f>(choices: &'c [Choice<'f>]) -> impl Iterator<Item = (&'c Choice<'f>, &'c str)> {
     choices.iter().filter_map(|choice| match &choice.what {
         What::View { name, .. } => Some((choice, name.as_str())),
         _ => None,
@@ -71,13 +71,13 @@ fn range(table: &TableFacts, view: &str, key: &ForeignKey, taken: &mut BTreeSet<
 }
 
 /// Whether the column holds one value that can be asked for.
-fn is_plain(table: &TableFacts, name: &str) -> bool {
+pub(super) fn is_plain(table: &TableFacts, name: &str) -> bool {
     let asked = |column: &&ColumnFacts| *column.name == *name && !column.absent_from_log;
     let column = table.columns.iter().find(asked);
     column.is_some_and(|column| !matches!(column.kind, ColumnType::Json | ColumnType::List(_)))
 }
 
 /// Whether every pattern has a parameter of that name.
-fn is_param(name: &str) -> bool {
+pub(super) fn is_param(name: &str) -> bool {
     crate::check::OWN_PARAMS.contains(&name)
 }

@@ -7,11 +7,17 @@ use headwater_model::{Severity, SourceFacts, TableName};
 
 use super::access;
 use super::choose::{Choice, Proposal, What};
+use super::measured::{self, Measured};
 
-pub(super) fn file(url: &str, facts: &SourceFacts, choices: &[Choice<'_>]) -> String {
+pub(super) fn file(
+    url: &str,
+    facts: &SourceFacts,
+    choices: &[Choice<'_>],
+    measured: Option<&Measured<'_>>,
+) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = write_head(&mut out, url, facts);
+    let _ = write_head(&mut out, url, facts, if measured.is_some() { "import" } else { "init" });
     for choice in choices {
         match &choice.what {
             What::View { name, embeds } => {
@@ -35,11 +41,14 @@ pub(super) fn file(url: &str, facts: &SourceFacts, choices: &[Choice<'_>]) -> St
             }
         }
     }
-    let _ = access::write(&mut out, choices);
+    let _ = match measured {
+        Some(measured) => measured::section(&mut out, facts, choices, measured),
+        None => access::write(&mut out, choices),
+    };
     out
 }
 
-fn write_head(out: &mut String, url: &str, facts: &SourceFacts) -> std::fmt::Result {
+fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> std::fmt::Result {
     writeln!(
         out,
         "# What Headwater follows, and the shapes it keeps in step with it.\n\
@@ -48,7 +57,7 @@ fn write_head(out: &mut String, url: &str, facts: &SourceFacts) -> std::fmt::Res
          #   headwater config   prints it with every default filled in\n\
          #   headwater run      backfills, then follows\n\
          #\n\
-         # Written by `headwater init` after a look at {}. It is yours to change.\n",
+         # Written by `headwater {verb}` after a look at {}. It is yours to change.\n",
         comment(&facts.server)
     )?;
     writeln!(out, "[source]\nurl = {}", toml_string(url))?;
@@ -122,12 +131,12 @@ fn proposal(embed: &Proposal<'_>) -> String {
 }
 
 /// A table as a view names it: without `public`, which goes without saying.
-fn from(name: &TableName) -> String {
+pub(super) fn from(name: &TableName) -> String {
     let schema = name.schema.clone().filter(|schema| &**schema != "public");
     toml_string(&show_table_name(&TableName { schema, name: name.name.clone() }))
 }
 
-fn list(names: &[Box<str>]) -> String {
+pub(super) fn list(names: &[Box<str>]) -> String {
     match names {
         [one] => toml_string(one),
         names => {
@@ -138,11 +147,11 @@ fn list(names: &[Box<str>]) -> String {
 }
 
 /// Text that stays on its line.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     text.split(['\n', '\r']).collect::<Vec<_>>().join(" ").replace(|c: char| c.is_control(), " ")
 }
 
-fn thousands(n: u64) -> String {
+pub(super) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

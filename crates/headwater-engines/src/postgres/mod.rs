@@ -9,6 +9,7 @@
 //! - `line`: which server may be spoken to after a failover
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
+//! - `usage`: what its statistics counted
 //! - `checks`: what erodes such a database, and how to see it
 //! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
 //! - `error`: what the server's errors ask the caller to do
@@ -41,6 +42,7 @@ mod store;
 mod tables;
 mod time;
 mod tls;
+mod usage;
 mod wanted;
 mod wire;
 
@@ -51,6 +53,7 @@ use crate::reach::Reach;
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
 pub use store::{Store, fits};
+pub(crate) use usage::usage;
 
 pub(crate) fn store_reach(section: &StoreSection) -> Result<Reach> {
     Ok(config::Config::of_store(section)?.0.reach())

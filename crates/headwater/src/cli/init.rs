@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use headwater_control::init;
-use headwater_model::SourceFacts;
+use headwater_control::init::{self, Reference};
 use headwater_model::file::SourceSection;
 
 use super::check::within;
@@ -20,6 +19,13 @@ pub struct Args {
     /// The database: postgres://user:password@host/database, mysql://… or sqlite:path. A password does not reach the file.
     url: String,
 
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Where a first file goes.
+#[derive(clap::Args)]
+pub struct Target {
     /// Where to write; `-` prints. Default: what --file names.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -30,23 +36,43 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
-    let out = args.out.as_deref().unwrap_or(file);
-    let prints = out == Path::new("-");
-    // Refused before the database is asked anything.
-    if !prints && !args.force && out.exists() {
-        return Err(taken(out).into());
-    }
+    let out = args.target.free(file)?;
     let section = SourceSection::of_url(&args.url);
     let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
-    let reference = init::without_password(&from_elsewhere(&args.url, out)?);
+    let reference = args.target.reference(&args.url, &out)?;
     let text = init::write(&reference.url, &facts);
-    if prints {
-        show::print(&text);
-        return Ok(ExitCode::SUCCESS);
+    if args.target.write(&out, &text)? {
+        let tables = figures::counted(facts.tables.len(), "table");
+        show::print(&format!("Looked at {}: {tables}. Wrote {}.\n", facts.server, out.display()));
+        show::print(&after(&out, reference.variable, "check"));
     }
-    write(out, &text, args.force)?;
-    say(out, &facts, reference.variable);
     Ok(ExitCode::SUCCESS)
+}
+
+impl Target {
+    /// Where to write. Refused before the database is asked anything, if a file is there.
+    pub fn free(&self, file: &Path) -> anyhow::Result<PathBuf> {
+        let out = self.out.as_deref().unwrap_or(file);
+        if out != Path::new("-") && !self.force && out.exists() {
+            return Err(taken(out));
+        }
+        Ok(out.to_owned())
+    }
+
+    /// The URL as the file may have it.
+    pub fn reference(&self, url: &str, out: &Path) -> anyhow::Result<Reference> {
+        Ok(init::without_password(&from_elsewhere(url, out)?))
+    }
+
+    /// Writes or prints it; whether it was written.
+    pub fn write(&self, out: &Path, text: &str) -> anyhow::Result<bool> {
+        if out == Path::new("-") {
+            show::print(text);
+            return Ok(false);
+        }
+        write(out, text, self.force)?;
+        Ok(true)
+    }
 }
 
 /// A relative path in a URL (`sqlite:shop.db`) is relative to here, but to the file once it stands in it: a file in
@@ -82,9 +108,9 @@ fn write(out: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", out.display()))
 }
 
-fn say(out: &Path, facts: &SourceFacts, variable: Option<&str>) {
-    let tables = figures::counted(facts.tables.len(), "table");
-    let mut text = format!("Looked at {}: {tables}. Wrote {}.\n", facts.server, out.display());
+/// What to do next with a file that was written.
+pub fn after(out: &Path, variable: Option<&str>, next: &str) -> String {
+    let mut text = String::new();
     if let Some(variable) = variable
         && std::env::var_os(variable).is_none()
     {
@@ -95,6 +121,5 @@ fn say(out: &Path, facts: &SourceFacts, variable: Option<&str>) {
         true => String::new(),
         false => format!(" --file {}", out.display()),
     };
-    text += &format!("Next: headwater check{named}\n");
-    show::print(&text);
+    text + &format!("Next: headwater {next}{named}\n")
 }

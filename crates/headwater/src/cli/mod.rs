@@ -13,6 +13,7 @@ mod engines;
 mod failure;
 mod file;
 mod heal;
+mod import;
 mod incidents;
 mod init;
 mod picture;
@@ -47,6 +48,8 @@ struct Args {
 enum Command {
     /// Look at a database and write a commented file for it.
     Init(init::Args),
+    /// Look at a database and at how it is used, and write a first file with access patterns, rates and sizes for `plan`.
+    Import(import::Args),
     /// Compare the file with the live source and stores; every mistake in one run.
     Check(check::Args),
     /// Print the effective file: defaults filled in, secrets hidden.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
 async fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Init(init) => init::run(init, &args.file).await,
+        Command::Import(import) => import::run(import, &args.file).await,
         Command::Check(check) => check::run(check, &args.file).await,
         Command::Config => config::run(&args.file),
         Command::Engines(list) => engines::run(&list),

@@ -1,7 +1,8 @@
 //! `headwater init` looks at real databases and writes files that fit them.
 
-use headwater_testkit::{MariaDb, Postgres};
+use headwater_testkit::{MariaDb, Postgres, eventually};
 
+use crate::service::PATIENCE;
 use crate::shop::TABLES;
 use crate::support::Site;
 
@@ -108,4 +109,92 @@ fn a_database_that_cannot_be_reached_is_said_and_no_file_is_written() {
     let ran = site.run(&["init", "mongodb://h/d"]).expect(1);
     assert!(ran.stderr.contains("mongodb") && ran.stderr.contains("postgres:"), "{}", ran.stderr);
     assert!(!site.path("headwater.toml").exists());
+}
+
+/// What PostgreSQL itself counts, from a workload that was run: a file that `check` and `plan` take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_is_imported_from_what_the_database_counted() {
+    let postgres = Postgres::builder()
+        .setting("max_slot_wal_keep_size", "1GB")
+        .setting("shared_preload_libraries", "pg_stat_statements")
+        .start();
+    postgres.psql(TABLES);
+    postgres.psql(
+        "INSERT INTO authors SELECT i, 'a' || i FROM generate_series(1, 20) i;
+         INSERT INTO customers SELECT i, 'c' || i, 'c' || i FROM generate_series(1, 50) i;
+         INSERT INTO books SELECT i, 'isbn' || i, 'title', 1 + i % 20, 9 FROM generate_series(1, 400) i;
+         INSERT INTO reviews SELECT i, 1 + i % 400, 1 + i % 50, 3, repeat('x', 50), now() FROM generate_series(1, 2000) i;
+         ANALYZE",
+    );
+    postgres.psql("CREATE ROLE headwater LOGIN REPLICATION PASSWORD 'p@ss'; GRANT pg_read_all_data TO headwater; GRANT CREATE ON DATABASE postgres TO headwater");
+    let site = Site::new("import").env("PGPASSWORD", "p@ss");
+    let url = postgres.url_as("headwater", "p%40ss");
+
+    // Without the extension: what is missing is said, and there is a file to start from all the same.
+    let blind = site.run(&["import", &url, "--out", "blind.toml"]).expect(0);
+    blind.says(&["no extension pg_stat_statements", "CREATE EXTENSION"]);
+    let text = site.read("blind.toml");
+    assert!(
+        text.contains("How applications read is not known") && text.contains("# [access.book]"),
+        "{text}"
+    );
+    site.run(&["-f", "blind.toml", "check"]).expect(0);
+
+    postgres.psql("CREATE EXTENSION pg_stat_statements");
+    let hidden = site.run(&["import", &url, "--out", "-"]).expect(0);
+    assert!(
+        hidden.stderr.is_empty() || hidden.stderr.contains("GRANT pg_read_all_stats"),
+        "{}",
+        hidden.stderr
+    );
+    postgres.psql(
+        "GRANT pg_read_all_stats TO headwater; SELECT pg_stat_statements_reset(); SELECT pg_stat_reset()",
+    );
+    let work = "SELECT * FROM books WHERE id = 7; SELECT b.title FROM books b WHERE b.id = 9;
+         SELECT * FROM reviews WHERE book_id = 3 ORDER BY created_at DESC LIMIT 4;
+         SELECT stars, count(*) FROM reviews GROUP BY stars;
+         UPDATE books SET title = 'secret' WHERE id = 5;";
+    for _ in 0..10 {
+        postgres.psql(work);
+    }
+    let found = async || {
+        let ran = site.run(&["import", &url, "--force"]).expect(0);
+        let text = site.read("headwater.toml");
+        // Counters of rows come to the others' eyes a moment later.
+        let books = text.lines().find(|line| line.starts_with("books = {")).unwrap_or_default().to_owned();
+        if books.contains("writes = \"0") { Err(text) } else { Ok((ran, text)) }
+    };
+    let (ran, text) = eventually(PATIENCE, "rows are counted", found).await;
+    assert!(
+        ran.stdout.contains("2 access patterns with rates, 1 statement left as comments"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("Next: headwater plan") && ran.stderr.is_empty(),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    for part in [
+        "20 calls, 1.0 rows and ",
+        "[access.book]\nget = \"book\"\nrate = ",
+        "[access.reviews_by_book_id]\nrange = \"review\"\nby = \"book_id\"\norder = \"-created_at\"\nlimit = 4",
+        "adds rows up: SELECT stars, count(*) FROM reviews GROUP BY stars",
+        "books = { rows = 400, row = ",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("secret") && !text.contains("p@ss"), "{text}");
+    let checked = site.run(&["check"]).expect(0);
+    assert_eq!(checked.stderr, "", "{text}");
+    let plan = site.run(&["plan"]).expect(0).stdout;
+    assert!(plan.contains("reviews_by_book_id") && plan.contains("per month in us-east-1"), "{plan}");
+
+    // What goes on while it watches, and nothing of before.
+    let before = site.read("headwater.toml");
+    site.run(&["import", &url, "--watch", "1s"]).expect(2).says(&["is there already"]);
+    assert_eq!(site.read("headwater.toml"), before);
+    let watched = site.run(&["import", &url, "--watch", "1s", "--out", "-"]).expect(0).stdout;
+    assert!(watched.contains("in 1 s") && !watched.contains("[access.book]\nget"), "{watched}");
 }
