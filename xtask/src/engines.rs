@@ -52,6 +52,13 @@ const ENGINES: &[Engine] = &[
         skips: None,
     },
     Engine {
+        name: "InfluxDB",
+        used_for: "store of series",
+        programs: &["influxd"],
+        package: "influxdb",
+        skips: Some(Skips { what: "InfluxDB as a store", variable: "HEADWATER_WITHOUT_INFLUXDB" }),
+    },
+    Engine {
         name: "OpenSSL",
         used_for: "certificates of TLS tests",
         programs: &["openssl"],
@@ -133,7 +140,7 @@ fn postgres_folders() -> Vec<PathBuf> {
 }
 
 fn version(program: &Path) -> String {
-    let flag = if program.ends_with("openssl") { "version" } else { "--version" };
+    let flag = if program.ends_with("openssl") || program.ends_with("influxd") { "version" } else { "--version" };
     let output = Command::new(program).arg(flag).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()

@@ -80,7 +80,7 @@ pub(crate) fn read_cursor(text: &str) -> Result<(u16, Vec<u8>)> {
 }
 
 /// Bytes that were written as two digits each.
-#[cfg(any(feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "influxdb", feature = "memory", feature = "redis", feature = "sqlite"))]
 pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let pairs = text.as_bytes().chunks(2);
@@ -88,7 +88,13 @@ pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The entries of a document that is put over one with the entries `stored`.
-#[cfg(any(feature = "dynamodb", feature = "memory", feature = "redis", feature = "sqlite"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "influxdb",
+    feature = "memory",
+    feature = "redis",
+    feature = "sqlite"
+))]
 pub(crate) fn of(view: &View, key: &Key, document: &Record, stored: &[Entry]) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(view.indexes.len());
     for (number, index) in view.indexes.iter().enumerate() {
@@ -111,7 +117,7 @@ pub(crate) fn without<'a>(these: &'a [Entry], others: &'a [Entry]) -> impl Itera
 }
 
 /// Entries as bytes, for stores that remember them so. Read back by [`unpack`].
-#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.iter().map(|entry| HEAD + entry.bytes.len()).sum());
     for entry in entries {
@@ -124,11 +130,11 @@ pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The number of the index, the length of the part, the length of all bytes.
-#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 const HEAD: usize = 2 + 4 + 4;
 
 /// `Corrupt` if these are not bytes of [`pack`].
-#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     while !packed.is_empty() {
@@ -140,7 +146,7 @@ pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-#[cfg(any(feature = "dynamodb", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 fn unpack_one(packed: &[u8]) -> Option<(Entry, &[u8])> {
     let (index, rest) = packed.split_first_chunk()?;
     let (part_len, rest) = rest.split_first_chunk()?;

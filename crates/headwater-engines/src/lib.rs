@@ -11,6 +11,7 @@ pub mod dynamodb;
 pub mod engine;
 #[cfg(any(
     feature = "dynamodb",
+    feature = "influxdb",
     feature = "memory",
     feature = "neptune",
     feature = "postgres",
@@ -22,6 +23,10 @@ mod entries;
 pub mod falkordb;
 #[cfg(any(feature = "falkordb", feature = "neptune"))]
 mod graph;
+#[cfg(any(feature = "influxdb", feature = "neptune"))]
+mod http;
+#[cfg(feature = "influxdb")]
+pub mod influxdb;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "mysql")]
@@ -38,6 +43,7 @@ pub mod sandbox;
 mod settings;
 #[cfg(any(
     feature = "dynamodb",
+    feature = "influxdb",
     feature = "memory",
     feature = "neptune",
     feature = "postgres",
@@ -51,6 +57,7 @@ mod sql;
 pub mod sqlite;
 #[cfg(any(
     feature = "falkordb",
+    feature = "influxdb",
     feature = "memory",
     feature = "neptune",
     feature = "postgres",
@@ -72,6 +79,8 @@ mod walk;
 mod declared_dynamodb;
 #[path = "falkordb/engine.rs"]
 mod declared_falkordb;
+#[path = "influxdb/engine.rs"]
+mod declared_influxdb;
 #[path = "memory/engine.rs"]
 mod declared_memory;
 #[path = "mysql/engine.rs"]

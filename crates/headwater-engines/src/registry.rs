@@ -42,6 +42,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "falkordb" | "falkordbs" => crate::falkordb::store(section),
         #[cfg(feature = "neptune")]
         "neptune" => crate::neptune::store(section),
+        #[cfg(feature = "influxdb")]
+        "influx" | "influxs" => Ok(Arc::new(crate::influxdb::Store::new(section)?)),
         other => Err(unknown(Role::Store, other)),
     }
 }
@@ -55,6 +57,8 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
         "neptune" => crate::graph::fits(&section.name, view),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => crate::postgres::fits(view),
+        #[cfg(feature = "influxdb")]
+        "influx" | "influxs" => crate::influxdb::fits(&section.name, view),
         _ => {
             let _ = view;
             Ok(())
@@ -133,6 +137,7 @@ pub fn engines() -> Vec<Engine> {
         crate::declared_dynamodb::ENGINE,
         crate::declared_falkordb::ENGINE,
         crate::declared_neptune::ENGINE,
+        crate::declared_influxdb::ENGINE,
         crate::declared_memory::ENGINE,
     ]
 }

@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Any text.
-    #[cfg(any(feature = "dynamodb", feature = "neptune", feature = "postgres"))]
+    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune", feature = "postgres"))]
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>> {
         match self.take(name) {
             None => Ok(None),
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    #[cfg(any(feature = "dynamodb", feature = "neptune"))]
+    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune"))]
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within bounds.
-    #[cfg(any(feature = "dynamodb", feature = "neptune"))]
+    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune"))]
     pub(crate) fn number(
         &mut self,
         name: &'static str,

@@ -23,6 +23,7 @@ pub use chance::Chance;
 pub use engines::dynamodb::DynamoDb;
 pub use engines::falkordb::FalkorDb;
 pub use engines::folder::Folder;
+pub use engines::influxdb::InfluxDb;
 pub use engines::mariadb::{MariaDb, MariaDbBuilder};
 pub use engines::patroni::Patroni;
 pub use engines::port::free_port;

@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 
 use super::config::Config;
 use super::failure;
-use super::http::Connections;
 use super::sign::{Signer, Unsigned};
+use crate::http::{Connections, Server};
 use crate::graph::{self, Bounds, Cell, Indexed, Row, Statement};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -25,7 +25,14 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn new(config: Config) -> Database {
-        Database { config, connections: Connections::default(), signer: Signer::default() }
+        let server = Server {
+            host: config.host.clone(),
+            port: config.port,
+            tls: config.tls,
+            tls_ca: config.tls_ca.clone(),
+            request_within: config.request_within,
+        };
+        Database { config, connections: Connections::new(server), signer: Signer::default() }
     }
 
     async fn ask(&self, method: Method, path: &str, body: String) -> Result<Json> {
@@ -43,7 +50,7 @@ impl Database {
             headers.extend(signed);
         }
         let body = Bytes::from(body);
-        let (status, answer) = self.connections.send(&self.config, method, path, &headers, body).await?;
+        let (status, answer) = self.connections.send(method, path, &headers, body).await?;
         let json = serde_json::from_slice(&answer);
         match status {
             200 => json.map_err(|e| {

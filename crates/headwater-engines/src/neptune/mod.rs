@@ -14,14 +14,12 @@
 //! |---|---|
 //! | `config` | URL and settings |
 //! | `database` | requests and replies |
-//! | `http` | connections |
 //! | `sign` | SigV4, and whose credentials |
 //! | `failure` | what the service says |
 
 mod config;
 mod database;
 mod failure;
-mod http;
 mod sign;
 
 use std::sync::Arc;

@@ -31,6 +31,10 @@ impl Subject for Memory {
     fn believes_entries(&self) -> bool {
         true
     }
+
+    fn keeps_any_order(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(feature = "memory")]
@@ -84,6 +88,10 @@ impl Subject for Sqlite {
     }
 
     fn believes_entries(&self) -> bool {
+        true
+    }
+
+    fn keeps_any_order(&self) -> bool {
         true
     }
 }

@@ -10,6 +10,8 @@ mod dynamodb_store;
 mod engines;
 #[cfg(feature = "falkordb")]
 mod falkordb_store;
+#[cfg(feature = "influxdb")]
+mod influxdb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "mysql")]

@@ -75,6 +75,10 @@ impl contract::store::Subject for Subject {
     fn believes_entries(&self) -> bool {
         true
     }
+
+    fn keeps_any_order(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

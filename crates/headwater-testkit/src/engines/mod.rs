@@ -4,6 +4,7 @@
 pub mod dynamodb;
 pub mod falkordb;
 pub mod folder;
+pub mod influxdb;
 pub mod mariadb;
 pub mod patroni;
 pub mod port;

@@ -42,6 +42,10 @@ impl Subject for DynamoDbTables {
     fn believes_entries(&self) -> bool {
         false
     }
+
+    fn keeps_any_order(&self) -> bool {
+        true
+    }
 }
 
 /// Past the store.

@@ -74,6 +74,10 @@ impl Subject for Graph {
     fn believes_entries(&self) -> bool {
         false
     }
+
+    fn keeps_any_order(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

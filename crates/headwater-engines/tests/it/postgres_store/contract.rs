@@ -37,6 +37,10 @@ impl Subject for Schema {
     fn believes_entries(&self) -> bool {
         false
     }
+
+    fn keeps_any_order(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

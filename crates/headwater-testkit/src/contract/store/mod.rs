@@ -10,6 +10,7 @@ mod fencing;
 mod random;
 mod ranges;
 mod reading;
+mod series;
 mod setup;
 mod values;
 mod walks;
@@ -40,6 +41,9 @@ pub trait Subject: Send + Sync {
 
     /// Whether an entry of an index changes answers without its document: so a stray is listed, and can be taken out.
     fn believes_entries(&self) -> bool;
+
+    /// Whether views may be read in any order, and walked. Otherwise only a series has one, by time.
+    fn keeps_any_order(&self) -> bool;
 }
 
 macro_rules! checks {
@@ -77,15 +81,21 @@ pub async fn run(subject: &dyn Subject) {
             fencing::a_restart_keeps_documents_and_position,
             fencing::a_replay_after_a_lost_reply_changes_nothing,
             random::random_steps_match_a_model,
-            ranges::an_empty_store_answers_nothing,
-            ranges::random_ranges_match_a_model,
-            ranges::a_replayed_step_leaves_indexes_as_they_are,
-            ranges::other_indexes_after_a_clear,
-            entries::what_lies_in_indexes_is_listed_and_told,
-            entries::what_an_index_lost_is_told_and_put_again_with_its_document,
             walks::a_get_of_many_keys_keeps_their_order,
-            walks::random_walks_match_a_join,
+            series::random_windows_match_a_model,
         );
+        if subject.keeps_any_order() {
+            checks!(
+                bench,
+                ranges::an_empty_store_answers_nothing,
+                ranges::random_ranges_match_a_model,
+                ranges::a_replayed_step_leaves_indexes_as_they_are,
+                ranges::other_indexes_after_a_clear,
+                entries::what_lies_in_indexes_is_listed_and_told,
+                entries::what_an_index_lost_is_told_and_put_again_with_its_document,
+                walks::random_walks_match_a_join,
+            );
+        }
         if bench.facts.promise == Promise::Transaction {
             checks!(
                 bench,

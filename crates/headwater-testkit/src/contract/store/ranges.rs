@@ -14,7 +14,7 @@ use super::setup::{Bench, clear, delete, document, held, key, put, record};
 use crate::Chance;
 
 /// Key text to key and document.
-type Model = BTreeMap<String, (Key, Record)>;
+pub(super) type Model = BTreeMap<String, (Key, Record)>;
 
 pub(super) async fn random_ranges_match_a_model(bench: &mut Bench<'_>) {
     let mut chance = Chance::from_env(3);
@@ -157,7 +157,7 @@ fn random_document(bench: &Bench<'_>, chance: &mut Chance, base: Option<&Record>
     ))
 }
 
-fn merged(base: Option<&Record>, news: &Record) -> Record {
+pub(super) fn merged(base: Option<&Record>, news: &Record) -> Record {
     let kept = |name: &str| base.and_then(|base| base.get(name)).cloned().unwrap_or(Value::Null);
     let fields: Vec<(&str, Value)> = news
         .fields()
@@ -183,7 +183,12 @@ async fn compare(bench: &Bench<'_>, chance: &mut Chance, view: &Arc<View>, model
     let (from, to) = (bound(chance), bound(chance));
     let (reverse, limit) = (chance.one_in(2), 1 + chance.below(6) as usize);
     let read = RangeRead { view: view.clone(), index: number, by, from, to, after: None, reverse, limit };
-    let expected = expected(&read, model);
+    same_pages(bench, &read, model).await;
+}
+
+/// All pages of a range, and what the model has there.
+pub(super) async fn same_pages(bench: &Bench<'_>, read: &RangeRead, model: &Model) {
+    let (expected, limit) = (expected(read, model), read.limit);
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let (page, next) = range(bench, RangeRead { after, ..read.clone() }).await;
