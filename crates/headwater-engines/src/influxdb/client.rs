@@ -24,6 +24,9 @@ use crate::http::Connections;
 const WRITE_BYTES_MAX: usize = 4 << 20;
 const WRITE_POINTS_MAX: usize = 5_000;
 
+/// What is said of statements behind one that failed.
+const NOT_EXECUTED: &str = "not executed";
+
 /// Statements in one request.
 const STATEMENTS_MAX: usize = 500;
 
@@ -136,7 +139,17 @@ impl Client {
     pub(super) async fn ask(&self, statements: &[String]) -> Result<Vec<Rows>> {
         let mut all = Vec::with_capacity(statements.len());
         for part in statements.chunks(STATEMENTS_MAX) {
-            let rows = self.ask_once(&part.join(";")).await?;
+            let rows = match self.ask_once(&part.join(";")).await {
+                // InfluxDB says this in place of what was wrong with an earlier one.
+                Err(error) if part.len() > 1 && error.to_string().contains(NOT_EXECUTED) => {
+                    let mut rows = Vec::with_capacity(part.len());
+                    for statement in part {
+                        rows.extend(self.ask_once(statement).await?);
+                    }
+                    rows
+                }
+                rows => rows?,
+            };
             if rows.len() != part.len() {
                 return Err(Error::bug(format!(
                     "{} statements were answered with {} results",

@@ -53,7 +53,7 @@ pub(super) fn from_text(said: String, status: u16) -> Error {
         413 => is(ErrorKind::Unsupported, "raise max-body-size of the server to its default of 25000000"),
         429 => is(ErrorKind::Throttled, "give the server more capacity"),
         500.. => Error::transient(&*said),
-        200 if has("timeout") => Error::transient(&*said),
+        200 if has("timeout") || has("engine is closed") || has("shard is disabled") => Error::transient(&*said),
         _ => Error::unsupported(&*said),
     }
 }
@@ -81,6 +81,7 @@ mod tests {
             (400, r#"{"error":"partial write: field type conflict: input field \"v\" … dropped=1"}"#, ErrorKind::Unsupported),
             (500, r#"{"error":"engine: cache-max-memory-size exceeded: (1/1)"}"#, ErrorKind::Throttled),
             (500, r#"{"error":"timeout"}"#, ErrorKind::Transient),
+            (200, r#"{"error":"engine is closed"}"#, ErrorKind::Transient),
             (503, "overloaded", ErrorKind::Transient),
             (429, "", ErrorKind::Throttled),
         ] {

@@ -34,6 +34,10 @@ async fn what_engines_declare_is_what_they_say() {
     urls.push(redis.url());
     #[cfg(feature = "postgres")]
     urls.push(crate::postgres_store::server().url());
+    #[cfg(feature = "influxdb")]
+    let influxdb = headwater_testkit::InfluxDb::start();
+    #[cfg(feature = "influxdb")]
+    urls.extend(influxdb.as_ref().map(|server| server.url("shop")));
     for url in urls {
         let engine = named(url.split(':').next().unwrap_or_default());
         let section = StoreSection { name: "s".into(), url: Secret::new(url), settings: Default::default() };

@@ -109,8 +109,19 @@ impl InfluxDb {
     /// A statement past the store: the answer's JSON.
     #[track_caller]
     pub fn ask(&self, database: &str, statement: &str) -> serde_json::Value {
+        self.query(&format!("db={database}"), statement)
+    }
+
+    /// As [`InfluxDb::ask`], of a server that asks who is there.
+    #[track_caller]
+    pub fn ask_as(&self, user: &str, password: &str, statement: &str) -> serde_json::Value {
+        self.query(&format!("u={user}&p={password}"), statement)
+    }
+
+    #[track_caller]
+    fn query(&self, with: &str, statement: &str) -> serde_json::Value {
         let encoded: String = statement.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/query?db={database}&epoch=ns&q={encoded}");
+        let path = format!("/query?{with}&epoch=ns&q={encoded}");
         let answer = self.request("POST", &path, "").expect("ask InfluxDB");
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         serde_json::from_str(body.trim()).unwrap_or_else(|e| panic!("ask {statement}: {e}: {answer}"))
