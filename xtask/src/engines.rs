@@ -140,7 +140,8 @@ fn postgres_folders() -> Vec<PathBuf> {
 }
 
 fn version(program: &Path) -> String {
-    let flag = if program.ends_with("openssl") || program.ends_with("influxd") { "version" } else { "--version" };
+    let flag =
+        if program.ends_with("openssl") || program.ends_with("influxd") { "version" } else { "--version" };
     let output = Command::new(program).arg(flag).output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()

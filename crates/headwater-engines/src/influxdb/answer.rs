@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep};
 
 use super::client::Client;
 use super::directory::{self, Bucket};
+use super::line;
 use super::place::{self, FIELD, SLOTS, series_of};
 use super::record::Record;
 use super::scan::{self, Pages};
 use super::state::{self, State};
-use super::line;
 use crate::entries::{self, Entry};
 use crate::span::Span;
 
@@ -82,7 +82,9 @@ async fn range(client: &Client, read: &RangeRead) -> Result<(Held, Found)> {
 /// Until points are gone, perhaps.
 async fn wait(until: Instant) -> Result<()> {
     if Instant::now() > until {
-        return Err(Error::transient("points of series are taken away all the time, and an answer could miss some"));
+        return Err(Error::transient(
+            "points of series are taken away all the time, and an answer could miss some",
+        ));
     }
     sleep(PAUSE).await;
     Ok(())
@@ -118,7 +120,8 @@ impl<'r> Stretch<'r> {
         loop {
             let size = limit.saturating_add(1).min(POINTS_MAX);
             let question = self.pages.question(size);
-            let mut answers = client.ask(&[state::question(), question, state::question()]).await?.into_iter();
+            let mut answers =
+                client.ask(&[state::question(), question, state::question()]).await?.into_iter();
             let mut next = || answers.next().unwrap_or_default();
             let (before, rows, after) = (next(), next(), next());
             let (Some(before), Some(after)) = (state::answered(&before)?, state::answered(&after)?) else {
@@ -148,8 +151,7 @@ impl<'r> Stretch<'r> {
             let edge = edge.div_euclid(SLOTS);
             let (is_done, reverse) = (self.pages.is_done(), self.read.reverse);
             // Rows of one microsecond are sorted by key, and lie in the order in which they came.
-            let is_passed =
-                |micros: i64| is_done || if reverse { micros > edge } else { micros < edge };
+            let is_passed = |micros: i64| is_done || if reverse { micros > edge } else { micros < edge };
             let passed = self.found.values().filter(|(micros, _)| is_passed(*micros)).count();
             if passed > limit || is_done {
                 self.found.retain(|_, (micros, _)| is_passed(*micros));
@@ -187,7 +189,8 @@ impl<'r> Stretch<'r> {
 /// The nanoseconds that a read is about: no fewer than its bounds say, which the bytes then say exactly.
 fn within(read: &RangeRead) -> Result<(i64, i64)> {
     let (mut from, mut to) = (i64::MIN, i64::MAX);
-    let bounds = [read.from.as_ref(), read.to.as_ref()].map(|bound| bound.and_then(|b| place::micros_of(&b.value)));
+    let bounds =
+        [read.from.as_ref(), read.to.as_ref()].map(|bound| bound.and_then(|b| place::micros_of(&b.value)));
     if let Some(micros) = bounds[0] {
         from = micros;
     }
@@ -229,7 +232,12 @@ pub(super) async fn astray(
     }
 }
 
-async fn compare(client: &Client, view: &View, standing: &Standing, record: Option<Record>) -> Result<Astray> {
+async fn compare(
+    client: &Client,
+    view: &View,
+    standing: &Standing,
+    record: Option<Record>,
+) -> Result<Astray> {
     let Some(series) = series_of(view) else { return Ok(Astray::default()) };
     let remembered: Vec<Entry> =
         record.iter().filter_map(|record| Some(record.place.as_ref()?.entry.clone())).collect();
@@ -250,10 +258,13 @@ async fn compare(client: &Client, view: &View, standing: &Standing, record: Opti
     for (entry, rows) in wanted().zip(client.ask(&questions).await?) {
         let found = rows.iter().map(|row| Record::of_row(row)).collect::<Result<Vec<_>>>()?;
         let own = Entry::from(entry);
-        there.push((entry, found.into_iter().find(|(time, found)| {
-            found.key == *entry.key
-                && found.place.as_ref().is_some_and(|place| place.entry == own && place.time == *time)
-        })));
+        there.push((
+            entry,
+            found.into_iter().find(|(time, found)| {
+                found.key == *entry.key
+                    && found.place.as_ref().is_some_and(|place| place.entry == own && place.time == *time)
+            }),
+        ));
     }
     let has = |entry: &headwater_model::IndexEntry| {
         let found = there.iter().find(|(known, _)| *known == entry).and_then(|(_, found)| found.as_ref());

@@ -192,7 +192,10 @@ impl Client {
             let mut rows = Vec::new();
             for series in outcome.series {
                 if series.partial {
-                    return Err(failure::from_text("the answer was cut at the server's max-row-limit".into(), 200));
+                    return Err(failure::from_text(
+                        "the answer was cut at the server's max-row-limit".into(),
+                        200,
+                    ));
                 }
                 rows.extend(series.values);
             }

@@ -27,7 +27,10 @@ pub(super) fn from_text(said: String, status: u16) -> Error {
         );
     }
     if has("cache-max-memory-size") || has("cache maximum memory size") {
-        return is(ErrorKind::Throttled, "raise cache-max-memory-size of the server, or give it faster disks");
+        return is(
+            ErrorKind::Throttled,
+            "raise cache-max-memory-size of the server, or give it faster disks",
+        );
     }
     if has("max-series-per-database") || has("max-values-per-tag") {
         return is(
@@ -36,7 +39,10 @@ pub(super) fn from_text(said: String, status: u16) -> Error {
         );
     }
     if has("max-select") || has("max-row-limit") {
-        return is(ErrorKind::Misconfigured, "set the server's max-select-* and max-row-limit to 0, which is their default");
+        return is(
+            ErrorKind::Misconfigured,
+            "set the server's max-select-* and max-row-limit to 0, which is their default",
+        );
     }
     match status {
         401 | 403 => is(
@@ -53,7 +59,9 @@ pub(super) fn from_text(said: String, status: u16) -> Error {
         413 => is(ErrorKind::Unsupported, "raise max-body-size of the server to its default of 25000000"),
         429 => is(ErrorKind::Throttled, "give the server more capacity"),
         500.. => Error::transient(&*said),
-        200 if has("timeout") || has("engine is closed") || has("shard is disabled") => Error::transient(&*said),
+        200 if has("timeout") || has("engine is closed") || has("shard is disabled") => {
+            Error::transient(&*said)
+        }
         _ => Error::unsupported(&*said),
     }
 }
@@ -78,7 +86,11 @@ mod tests {
             (401, r#"{"error":"authorization failed"}"#, ErrorKind::Denied),
             (404, r#"{"error":"database not found: \"x\""}"#, ErrorKind::Misconfigured),
             (404, r#"{"code":"not found","message":"bucket \"x\" not found"}"#, ErrorKind::Misconfigured),
-            (400, r#"{"error":"partial write: field type conflict: input field \"v\" … dropped=1"}"#, ErrorKind::Unsupported),
+            (
+                400,
+                r#"{"error":"partial write: field type conflict: input field \"v\" … dropped=1"}"#,
+                ErrorKind::Unsupported,
+            ),
             (500, r#"{"error":"engine: cache-max-memory-size exceeded: (1/1)"}"#, ErrorKind::Throttled),
             (500, r#"{"error":"timeout"}"#, ErrorKind::Transient),
             (200, r#"{"error":"engine is closed"}"#, ErrorKind::Transient),

@@ -50,7 +50,8 @@ pub(super) async fn write(step: &mut Step, views: Vec<Changes>, version: Version
     }
     for plan in plans {
         if plan.cleared {
-            for measurement in [directory::measurement(&plan.view.name), place::measurement(&plan.view.name)] {
+            for measurement in [directory::measurement(&plan.view.name), place::measurement(&plan.view.name)]
+            {
                 drop_measurement(client, &measurement).await?;
             }
         }
@@ -68,7 +69,9 @@ fn plan(changes: Changes, version: Version) -> Result<Plan> {
     let mut directory = Vec::with_capacity(rows.len());
     for (key, row) in rows {
         let (is_gone, stored) = (row.document.is_none(), row.stored);
-        if stored.as_ref().is_some_and(|stored| version.yields_to(stored.version)) || (is_gone && stored.is_none()) {
+        if stored.as_ref().is_some_and(|stored| version.yields_to(stored.version))
+            || (is_gone && stored.is_none())
+        {
             continue;
         }
         let (json, spot) = row.document.map_or((None, None), |document| (Some(document.json), document.spot));
@@ -141,7 +144,8 @@ async fn remove(client: &Client, view: &View, removals: Vec<Place>) -> Result<()
         let tags = place::tags(&series.tags, old.entry.part())?;
         by_tags.entry(place::tagged(&tags)).or_default().push(old.time);
     }
-    let within = |tags: &str, from: i64, to: i64| format!("FROM {name} WHERE {tags}time >= {from} AND time <= {to}");
+    let within =
+        |tags: &str, from: i64, to: i64| format!("FROM {name} WHERE {tags}time >= {from} AND time <= {to}");
     let mut counts = Vec::new();
     for (tags, times) in &mut by_tags {
         times.sort_unstable();
@@ -207,7 +211,8 @@ async fn tidy(
     for (((time, record), row), bucket) in found.into_iter().zip(buckets) {
         let known = bucket.of(&record.key);
         if forward {
-            let is_newer = |than: Option<&(i64, Record)>| than.is_none_or(|(_, than)| record.version > than.version);
+            let is_newer =
+                |than: Option<&(i64, Record)>| than.is_none_or(|(_, than)| record.version > than.version);
             if is_newer(known) && is_newer(newer.get(&record.key)) {
                 let first = directory::time(&record.key);
                 let free = || (first..first + PROBES).find(|time| !bucket.is_taken(*time));

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn names_stay_apart_and_end_nothing() {
-        let texts = ["", "%", "%25", "a\\", "a", "a\n", "a\\n", "#a", "%23a", "a b", "a,b=c", "é\0", "\u{7f}"];
+        let texts =
+            ["", "%", "%25", "a\\", "a", "a\n", "a\\n", "#a", "%23a", "a b", "a,b=c", "é\0", "\u{7f}"];
         let mut names: Vec<String> = texts.iter().map(|text| name(text)).collect();
         assert!(names.iter().all(|name| !name.contains('\\') && !name.contains(char::is_control)));
         names.sort();

@@ -43,7 +43,10 @@ pub(crate) fn fits(store: &str, view: &View) -> Result<()> {
         Err(Error::misconfigured(what).with_remedy(remedy))
     };
     if view.name.starts_with(OURS) {
-        return wrong(format!("has a name that begins with {OURS:?}, as Headwater's own do there"), "rename the view");
+        return wrong(
+            format!("has a name that begins with {OURS:?}, as Headwater's own do there"),
+            "rename the view",
+        );
     }
     match &view.kind {
         ViewKind::Document if view.indexes.is_empty() => Ok(()),
@@ -183,7 +186,9 @@ pub(super) fn natives(
     for field in &series.fields {
         let native = match document.get(field) {
             None | Some(Value::Null) => None,
-            Some(Value::Unchanged) => kept(whole, field, guard.and_then(|guard| guard.kind(&line::name(field)))),
+            Some(Value::Unchanged) => {
+                kept(whole, field, guard.and_then(|guard| guard.kind(&line::name(field))))
+            }
             Some(Value::Int(n)) => Some(Native::Integer(*n)),
             Some(Value::Bool(b)) => Some(Native::Boolean(*b)),
             Some(value @ (Value::Float(_) | Value::Decimal(_))) => float(&value.to_text()),
@@ -209,8 +214,13 @@ fn kept(whole: &str, name: &str, kind: Option<&str>) -> Option<Native> {
         serde_json::Value::Number(number) if kind == Some("integer") => number.as_i64().map(Native::Integer),
         serde_json::Value::Number(number) => float(&number.to_string()),
         serde_json::Value::Bool(b) => Some(Native::Boolean(b)),
-        // What JSON has no number for.
-        serde_json::Value::String(text) if kind == Some("float") => float(&text),
+        // What JSON has no number for, if it is one.
+        serde_json::Value::String(text)
+            if kind == Some("float")
+                || (kind.is_none() && matches!(&*text, "NaN" | "Infinity" | "-Infinity")) =>
+        {
+            float(&text)
+        }
         serde_json::Value::String(text) => Some(Native::Text(text)),
         _ => Some(Native::Text(String::from_utf8_lossy(value).into_owned())),
     }
@@ -252,7 +262,14 @@ mod tests {
 
     #[test]
     fn floats_are_what_line_protocol_reads() {
-        for (text, written) in [("1.50", Some("1.5")), ("5", Some("5.0")), ("1e300", Some("1e300")), ("NaN", None), ("-Infinity", None), ("1e999", None)] {
+        for (text, written) in [
+            ("1.50", Some("1.5")),
+            ("5", Some("5.0")),
+            ("1e300", Some("1e300")),
+            ("NaN", None),
+            ("-Infinity", None),
+            ("1e999", None),
+        ] {
             assert_eq!(float(text), written.map(|text| Native::Float(text.to_owned())), "{text}");
         }
     }

@@ -68,7 +68,8 @@ impl Record {
             p: place.map(|place| hex(&entries::pack(std::slice::from_ref(&place.entry)))),
             gone: self.document.is_none(),
         };
-        let mut text = serde_json::to_string(&head).map_err(|e| Error::bug("write a record").with_cause(e))?;
+        let mut text =
+            serde_json::to_string(&head).map_err(|e| Error::bug("write a record").with_cause(e))?;
         text.push('\n');
         text.push_str(self.document.as_deref().unwrap_or_default());
         Ok(text)

@@ -168,7 +168,11 @@ pub(super) async fn entries(
             let tags = place::tags(&series.tags, place.entry.part()).ok()?;
             let is_there = tags == tags_of(&series.tags, row);
             let (part, sort) = (place.entry.part().to_vec(), place.entry.sort().to_vec());
-            is_there.then(|| IndexEntry { index: 0, place: IndexPlace { part, sort }, key: record.key.into() })
+            is_there.then(|| IndexEntry {
+                index: 0,
+                place: IndexPlace { part, sort },
+                key: record.key.into(),
+            })
         });
         match own {
             Some(entry) => Listed::Entry(entry),

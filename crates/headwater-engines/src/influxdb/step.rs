@@ -11,7 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{Error, Held, Key, Listed, Record as Fields, Refusal, Result, View, ViewChange, ViewId};
+use headwater_model::{
+    Error, Held, Key, Listed, Record as Fields, Refusal, Result, View, ViewChange, ViewId,
+};
 
 use super::directory::{self, Bucket, PROBES};
 use super::guard::Guard;
@@ -216,7 +218,8 @@ impl Step {
         }
         let mut json = Vec::with_capacity(256);
         stored_json::write_merged(fields, base.map(|(json, _)| json.as_bytes()), &mut json)?;
-        let json = String::from_utf8(json).map_err(|e| Error::bug("a document is not UTF-8").with_cause(e))?;
+        let json =
+            String::from_utf8(json).map_err(|e| Error::bug("a document is not UTF-8").with_cause(e))?;
         let entry = match series_of(view) {
             Some(_) => {
                 let stored: Vec<Entry> = base.and_then(|(_, entry)| entry.cloned()).into_iter().collect();
@@ -265,7 +268,9 @@ impl Step {
         if self.set(view, text.clone(), Some(Document { json: json.into(), spot }), moved, known) {
             return Ok(None);
         }
-        refused(format!("{PROBES} other keys have the same hash, and a place in the directory has no room for more"))
+        refused(format!(
+            "{PROBES} other keys have the same hash, and a place in the directory has no room for more"
+        ))
     }
 
     /// Where the document is to lie, but for the nanosecond; or why it cannot.
@@ -315,8 +320,9 @@ impl Step {
             return true;
         }
         let first = directory::time(&key);
-        let is_free =
-            |time: &i64| !changes.times.contains(time) && !bucket.is_some_and(|bucket| bucket.is_taken(*time));
+        let is_free = |time: &i64| {
+            !changes.times.contains(time) && !bucket.is_some_and(|bucket| bucket.is_taken(*time))
+        };
         let time = found.as_ref().map(|(time, _)| *time);
         let Some(time) = time.or_else(|| (first..first + PROBES).find(is_free)) else { return false };
         changes.times.insert(time);
@@ -337,7 +343,9 @@ impl Step {
             let Some(changes) = self.views.get_mut(&name) else { continue };
             let Some(row) = changes.rows.get_mut(&key) else { continue };
             let Some(series) = series_of(&changes.view) else { continue };
-            let Some(spot) = row.document.as_mut().and_then(|document| document.spot.as_mut()) else { continue };
+            let Some(spot) = row.document.as_mut().and_then(|document| document.spot.as_mut()) else {
+                continue;
+            };
             let stored = row.stored.as_ref().and_then(|stored| Some((stored, stored.place.as_ref()?)));
             let fits = |time: i64| {
                 stored.is_none_or(|(stored, place)| {
@@ -347,7 +355,8 @@ impl Step {
                 })
             };
             let micro = (spot.series.clone(), spot.micros);
-            let planned = row.planned.as_ref().filter(|(planned, _)| *planned == micro).map(|(_, time)| *time);
+            let planned =
+                row.planned.as_ref().filter(|(planned, _)| *planned == micro).map(|(_, time)| *time);
             let own = stored.filter(|(_, place)| {
                 place.entry.part() == spot.entry.part() && place.time.div_euclid(SLOTS) == spot.micros
             });
@@ -358,7 +367,8 @@ impl Step {
                 continue;
             }
             let fresh = self.memory.views.get(&name).and_then(|known| known.fresh.as_ref());
-            let is_empty = changes.cleared || fresh.is_some_and(|fresh| !fresh.micros.contains(&hash(&micro)));
+            let is_empty =
+                changes.cleared || fresh.is_some_and(|fresh| !fresh.micros.contains(&hash(&micro)));
             if !is_empty && !wanted.iter().any(|(wanted, _)| *wanted == micro) {
                 let first = spot.micros * SLOTS;
                 let question = format!(
@@ -498,5 +508,6 @@ fn refuse(key: &str, json: &str, entry: Option<&Entry>) -> Option<String> {
     }
     // Beside the document: the key as JSON, the place as digits, and some numbers.
     let bytes = json.len() + 2 * key.len() + entry.map_or(0, |entry| 2 * entry.bytes.len()) + 200;
-    (bytes > RECORD_BYTES_MAX).then(|| format!("document, key and tags take {bytes} bytes, of {RECORD_BYTES_MAX} at most"))
+    (bytes > RECORD_BYTES_MAX)
+        .then(|| format!("document, key and tags take {bytes} bytes, of {RECORD_BYTES_MAX} at most"))
 }

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 use super::config::Config;
 use super::failure;
 use super::sign::{Signer, Unsigned};
-use crate::http::{Connections, Server};
 use crate::graph::{self, Bounds, Cell, Indexed, Row, Statement};
+use crate::http::{Connections, Server};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

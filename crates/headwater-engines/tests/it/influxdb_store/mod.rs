@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 use headwater_engines::influxdb::Store;
 use headwater_model::file::{Setting, StoreSection};
 use headwater_model::{
-    Epoch, Found, Layout, Offset, RangeRead, Read, Record, Refusal, Result, Secret, Series, Store as _, Value,
-    View, ViewChange, ViewKind,
+    Epoch, Found, Layout, Offset, RangeRead, Read, Record, Refusal, Result, Secret, Series, Store as _,
+    Value, View, ViewChange, ViewKind,
 };
 use headwater_testkit::InfluxDb;
 use headwater_testkit::contract::store::{held, key, record, view};

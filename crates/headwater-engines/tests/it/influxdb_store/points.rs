@@ -85,7 +85,8 @@ async fn what_influxdb_cannot_hold_is_refused_by_key_with_the_reason() {
         document.values[1] = time;
         put(&view, id, document)
     };
-    let retyped = record(&[("at", Value::TimestampTz(T0)), ("book", Value::text("a")), ("sold", Value::text("7"))]);
+    let retyped =
+        record(&[("at", Value::TimestampTz(T0)), ("book", Value::text("a")), ("sold", Value::text("7"))]);
     let mut long = point(10, 0, "a", "1");
     long.values[5] = Value::text("x".repeat(49_200));
     let changes = vec![
@@ -128,7 +129,8 @@ async fn what_influxdb_cannot_hold_is_refused_by_key_with_the_reason() {
     assert_eq!(window(&again, &view, "b").await.unwrap().len(), 1001);
     // An emptied view forgets tags and types.
     let clear = ViewChange::Clear { view: view.clone() };
-    let text = record(&[("at", Value::TimestampTz(T0)), ("book", Value::text("d")), ("sold", Value::text("7"))]);
+    let text =
+        record(&[("at", Value::TimestampTz(T0)), ("book", Value::text("d")), ("sold", Value::text("7"))]);
     assert_eq!(step(&again, 1, 4, vec![clear, put(&view, 6, text)]).await.unwrap(), []);
     assert_eq!(rows(&server.ask(&database, "SELECT sold FROM price")), [json!([T0 * 1000, "7"])]);
 }
@@ -140,7 +142,9 @@ async fn points_of_nobody_and_points_that_are_gone_are_told_and_put_right() {
     let view = prices();
     let changes = (0..5).map(|id| put(&view, id, point(id, id, "a", "1"))).collect();
     step(&store, 1, 0, changes).await.unwrap();
-    let text = rows(&server.ask(&database, "SELECT hw FROM price WHERE book = 'a' ORDER BY time LIMIT 1"))[0][1].clone();
+    let text = rows(&server.ask(&database, "SELECT hw FROM price WHERE book = 'a' ORDER BY time LIMIT 1"))[0]
+        [1]
+    .clone();
     let text = text.as_str().unwrap().replace('\\', "\\\\").replace('"', "\\\"");
     // A copy elsewhere, one point that is lost, and one that says something else.
     server.write(&database, &format!("price,book=it's\\ b price=9,hw=\"{text}\" {}", T0 * 1000));
@@ -149,7 +153,11 @@ async fn points_of_nobody_and_points_that_are_gone_are_told_and_put_right() {
     assert_ne!(text, other);
     server.write(&database, &format!("price,book=a hw=\"{other}\" {}", T0 * 1000));
     let (listed, _) = store.entries(&view, None, 100).await.unwrap();
-    let foreign: Vec<_> = listed.iter().filter(|listed| matches!(listed, headwater_model::Listed::Foreign(_))).cloned().collect();
+    let foreign: Vec<_> = listed
+        .iter()
+        .filter(|listed| matches!(listed, headwater_model::Listed::Foreign(_)))
+        .cloned()
+        .collect();
     assert_eq!((listed.len(), foreign.len()), (5, 1), "{listed:?}");
     let asked: Vec<headwater_model::Standing> = (0..5)
         .map(|id| headwater_model::Standing {
@@ -163,7 +171,8 @@ async fn points_of_nobody_and_points_that_are_gone_are_told_and_put_right() {
     assert_eq!(lacking, [0, 2], "{told:?}");
     let mut apply = store.begin(Epoch(1), Offset(1)).await.unwrap();
     apply.unplace(&view, &foreign).await.unwrap();
-    let again = [0, 2].into_iter().flat_map(|id| [delete(&view, id), put(&view, id, point(id, id, "a", "1"))]);
+    let again =
+        [0, 2].into_iter().flat_map(|id| [delete(&view, id), put(&view, id, point(id, id, "a", "1"))]);
     apply.write(again.collect()).await.unwrap();
     apply.commit(&held(1, 2)).await.unwrap();
     assert_eq!(store.entries(&view, None, 100).await.unwrap().0.len(), 5);

@@ -42,8 +42,7 @@ async fn with_an_organization_points_go_by_version_2() {
     let database = database(server);
     let proxy = Unwilling::to(server.port()).await;
     let text = |text: &str| Setting::Text(Secret::new(text));
-    let settings =
-        [("org", text("shop")), ("token", text("hush")), ("gzip", Setting::Bool(true))];
+    let settings = [("org", text("shop")), ("token", text("hush")), ("gzip", Setting::Bool(true))];
     let url = format!("influx://127.0.0.1:{}/{database}", proxy.port);
     let store = Store::new(&section(&url, &settings)).unwrap();
     store.claim(Epoch(1)).await.unwrap();

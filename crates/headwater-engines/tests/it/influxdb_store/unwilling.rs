@@ -82,9 +82,11 @@ async fn serve(
         return None;
     }
     // As version 1 calls it; the reply ends with the connection.
-    let head = head
-        .replacen("/api/v2/write?org=shop&bucket=", "/write?db=", 1)
-        .replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let head = head.replacen("/api/v2/write?org=shop&bucket=", "/write?db=", 1).replacen(
+        "\r\n",
+        "\r\nConnection: close\r\n",
+        1,
+    );
     let mut server = TcpStream::connect(("127.0.0.1", to)).await.ok()?;
     server.write_all(&[head.as_bytes(), &request[end..]].concat()).await.ok()?;
     let mut reply = Vec::new();

@@ -66,7 +66,8 @@ fn change(bench: &Bench<'_>, chance: &mut Chance, view: &Arc<View>, model: &mut 
         9..=14 if !model.is_empty() => {
             let nth = chance.below(model.len() as u64) as usize;
             let old = model.values().nth(nth).map(|(old, _)| old.clone());
-            let base = old.as_ref().and_then(|old| model.remove(&old.to_text())).map(|(_, document)| document);
+            let base =
+                old.as_ref().and_then(|old| model.remove(&old.to_text())).map(|(_, document)| document);
             let document = random_point(bench, chance, base.as_ref());
             model.insert(id.to_text(), (id.clone(), merged(base.as_ref(), &document)));
             ViewChange::Put { view: view.clone(), key: id, moved_from: old, document }
