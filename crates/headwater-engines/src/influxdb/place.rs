@@ -51,16 +51,18 @@ pub(crate) fn fits(store: &str, view: &View) -> Result<()> {
     match &view.kind {
         ViewKind::Document if view.indexes.is_empty() => Ok(()),
         ViewKind::Series(series) if view.indexes.len() == 1 => {
-            let names = series.tags.iter().chain(&series.fields);
-            for name in names.filter(|name| matches!(&***name, "time" | FIELD)) {
-                return wrong(
+            let mut names = series.tags.iter().chain(&series.fields);
+            let reserved = names.find(|name| matches!(&***name, "time" | FIELD));
+            let both = series.tags.iter().find(|tag| series.fields.contains(tag));
+            match (reserved, both) {
+                (Some(name), _) => wrong(
                     format!("has a tag or field {name:?}, a name that a series of InfluxDB keeps for itself"),
                     "give the column another name in the source, or leave it out of tags and fields",
-                );
-            }
-            match series.tags.iter().find(|tag| series.fields.contains(tag)) {
-                Some(both) => wrong(format!("has {both:?} as a tag and as a field"), "leave it in one of them"),
-                None => Ok(()),
+                ),
+                (None, Some(both)) => {
+                    wrong(format!("has {both:?} as a tag and as a field"), "leave it in one of them")
+                }
+                (None, None) => Ok(()),
             }
         }
         _ => wrong(
