@@ -1,6 +1,13 @@
 //! What the definitions of checks share, whatever the engine.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use std::collections::BTreeMap;
+
 use headwater_model::exam::Limit;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use headwater_model::exam::{Check, Diagnosis, Urgency};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use headwater_model::{Error, Result, TableName};
 
 pub(crate) const fn limit(name: &'static str, usual: f64) -> Limit {
     Limit { name, usual }
@@ -13,3 +20,38 @@ macro_rules! page {
     };
 }
 pub(crate) use page;
+
+/// The finding that a row of a check's query is: cells by the names of their columns, without those that are NULL. Columns with a
+/// meaning of their own are `subject`, `severity`, `what`, `remedy` and `undo` (statements, one per line), `table_schema` and
+/// `table_name`; every other one is evidence.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn diagnosis(
+    check: &Check,
+    asked: &str,
+    mut answered: BTreeMap<String, String>,
+) -> Result<Diagnosis> {
+    let lacks = |what: &str| Error::bug(format!("check {}: a row without {what}", check.id));
+    let mut lines = |name: &str| -> Vec<String> {
+        let text = answered.remove(name).unwrap_or_default();
+        text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
+    };
+    let (remedy, undo) = (lines("remedy"), lines("undo"));
+    let table = answered
+        .remove("table_name")
+        .map(|name| TableName::new(answered.remove("table_schema").as_deref(), &name));
+    Ok(Diagnosis {
+        check: check.id,
+        title: check.title(),
+        subject: answered.remove("subject").ok_or_else(|| lacks("a subject"))?,
+        urgency: answered
+            .remove("severity")
+            .and_then(|name| Urgency::named(&name))
+            .ok_or_else(|| lacks("a severity"))?,
+        what: answered.remove("what").ok_or_else(|| lacks("words"))?,
+        table,
+        asked: asked.to_owned(),
+        answered,
+        remedy,
+        undo,
+    })
+}

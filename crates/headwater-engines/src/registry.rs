@@ -101,6 +101,8 @@ pub fn source_examiner(section: &SourceSection) -> Result<Option<Box<dyn Examine
     match scheme(section.url.reveal()) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Some(Box::new(crate::postgres::Examiner::of_source(section)?))),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Some(Box::new(crate::mysql::Examiner::of_source(section)?))),
         _ => source(section).map(|_| None),
     }
 }
@@ -112,6 +114,8 @@ pub fn store_examiner(section: &StoreSection) -> Result<Option<Box<dyn Examine>>
         "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => {
             Ok(Some(Box::new(crate::redis::Examiner::of_store(section)?)))
         }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Some(Box::new(crate::postgres::Examiner::of_store(section)?))),
         _ => store(section).map(|_| None),
     }
 }
@@ -123,6 +127,8 @@ pub fn checks() -> Vec<&'static Check> {
     checks.extend(crate::postgres::checks());
     #[cfg(feature = "redis")]
     checks.extend(crate::redis::checks());
+    #[cfg(feature = "mysql")]
+    checks.extend(crate::mysql::checks());
     checks.sort_by_key(|check| check.id);
     checks
 }

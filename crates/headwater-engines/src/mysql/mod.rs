@@ -8,6 +8,7 @@
 //! - `catalog`: what only the database's catalog knows · `prepare`, `inspect`: what following needs, a look
 //! - `follow`: the running read · `moment`, `chunk`: a read transaction and its position, a chunk
 //! - `answer`, `dialect`: access patterns as SQL, and how these servers say it
+//! - `checks`: what erodes such a server, and how to see it
 //! - `error`: what the server's errors ask the caller to do
 //!
 //! Not supported: XA transactions, tables without a primary key or without transactions, MariaDB's `UUID`, `INET4` and
@@ -16,6 +17,7 @@
 mod answer;
 mod catalog;
 mod cell;
+mod checks;
 mod chunk;
 mod codec;
 mod config;
@@ -36,4 +38,5 @@ mod prepare;
 mod source;
 mod zero;
 
+pub(crate) use checks::{Examiner, checks};
 pub use source::Source;

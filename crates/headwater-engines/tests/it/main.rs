@@ -15,6 +15,8 @@ mod influxdb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
 #[cfg(feature = "mysql")]
+mod mysql_doctor;
+#[cfg(feature = "mysql")]
 mod mysql_source;
 #[cfg(all(feature = "falkordb", feature = "neptune"))]
 mod neptune_store;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::exam::{Check, Diagnosis, ExamBudget, Examination, Examine, Skipped, Urgency};
-use headwater_model::file::SourceSection;
-use headwater_model::{Error, ErrorKind, Result, TableName};
+use headwater_model::exam::{Check, Diagnosis, ExamBudget, Examination, Examine, Skipped};
+use headwater_model::file::{SourceSection, StoreSection};
+use headwater_model::{Error, ErrorKind, Result};
 
 use super::{Ask, Need, all};
 use crate::postgres::config::Config;
@@ -21,6 +21,10 @@ pub(crate) struct Examiner {
 impl Examiner {
     pub(crate) fn of_source(section: &SourceSection) -> Result<Examiner> {
         Ok(Examiner { config: Arc::new(Config::new(section)?) })
+    }
+
+    pub(crate) fn of_store(section: &StoreSection) -> Result<Examiner> {
+        Ok(Examiner { config: Arc::new(Config::of_store(section)?.0) })
     }
 }
 
@@ -172,10 +176,9 @@ async fn look(
 
 /// The finding that a row of a check's query is.
 fn diagnosis(check: &Check, asked: &str, row: &str) -> Result<Diagnosis> {
-    let wrong = |what: &str| Error::bug(format!("check {}: {what} in {row}", check.id));
-    let row: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(row).map_err(|error| wrong(&error.to_string()))?;
-    let mut answered: BTreeMap<String, String> = row
+    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row)
+        .map_err(|error| Error::bug(format!("check {}: {error} in {row}", check.id)))?;
+    let answered: BTreeMap<String, String> = row
         .into_iter()
         .filter_map(|(name, value)| match value {
             serde_json::Value::Null => None,
@@ -183,27 +186,5 @@ fn diagnosis(check: &Check, asked: &str, row: &str) -> Result<Diagnosis> {
             other => Some((name, other.to_string())),
         })
         .collect();
-    let mut lines = |name: &str| -> Vec<String> {
-        let text = answered.remove(name).unwrap_or_default();
-        text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
-    };
-    let (remedy, undo) = (lines("remedy"), lines("undo"));
-    let table = answered
-        .remove("table_name")
-        .map(|name| TableName::new(answered.remove("table_schema").as_deref(), &name));
-    Ok(Diagnosis {
-        check: check.id,
-        title: check.title(),
-        subject: answered.remove("subject").ok_or_else(|| wrong("no subject"))?,
-        urgency: answered
-            .remove("severity")
-            .and_then(|name| Urgency::named(&name))
-            .ok_or_else(|| wrong("no severity"))?,
-        what: answered.remove("what").ok_or_else(|| wrong("no words"))?,
-        table,
-        asked: asked.to_owned(),
-        answered,
-        remedy,
-        undo,
-    })
+    crate::checks::diagnosis(check, asked, answered)
 }
