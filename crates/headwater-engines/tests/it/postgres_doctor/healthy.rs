@@ -88,3 +88,18 @@ async fn an_examination_waits_for_nobody_and_writes_nothing() {
     assert!(examination.made > 25, "{}", examination.made);
     drop(locker);
 }
+
+#[tokio::test]
+async fn a_database_that_is_a_store_is_examined_alike() {
+    let postgres = Postgres::start();
+    let patient = Patient::new(&postgres, "derived");
+    patient.psql("CREATE TABLE t (n int); CREATE INDEX one ON t (n); CREATE INDEX two ON t (n)");
+    let section = StoreSection {
+        name: "tables".into(),
+        url: Secret::new(format!("postgres://postgres@127.0.0.1:{}/derived", postgres.port())),
+        settings: Default::default(),
+    };
+    let budget = ExamBudget { only: vec!["HW1003".into()], ..ExamBudget::default() };
+    let seen = registry::store_examiner(&section).unwrap().unwrap().examine(&budget).await.unwrap();
+    assert_eq!(seen.found.iter().map(|found| &*found.subject).collect::<Vec<_>>(), ["public.two"]);
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 use headwater_engines::registry;
 use headwater_model::Secret;
 use headwater_model::exam::{Diagnosis, ExamBudget, Examination, Examine};
-use headwater_model::file::SourceSection;
+use headwater_model::file::{SourceSection, StoreSection};
 use headwater_testkit::{Postgres, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
