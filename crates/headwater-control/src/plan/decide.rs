@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alternatives::alternatives;
 use super::choice::{Choice, LOAD_NONE, Limits, Load, RESOURCES, UNLIMITED};
 use super::conflict::{Conflict, Wish, conflict};
 use super::explain::{self, Explained};
@@ -31,6 +32,7 @@ pub fn plan(
     let explained = Explained { workload, catalog, offers: &market, chosen: &chosen, limits };
     explain::patterns(&explained, &mut plan)?;
     explain::engines(&explained, &mut plan);
+    plan.alternatives = alternatives(&explained)?;
     plan.warnings = explain::warnings(&explained, &plan, keepable);
     if workload.growth > 0.0 {
         for months in MONTHS {

@@ -396,7 +396,7 @@ pub(super) fn warnings(this: &Explained<'_>, plan: &Plan, keepable: &[&str]) -> 
         if offer.scheme == "dynamodb"
             && let Some(hottest) = pattern.hottest
         {
-            let units = pattern.rate * hottest * (pattern.bytes / 4096.0).ceil().max(1.0) * 0.5;
+            let units = pattern.rate * hottest * (pattern.bytes / 4096.0).ceil().max(1.0);
             let most = super::services::PARTITION_READS;
             if units > most {
                 warnings.push(format!(
@@ -404,6 +404,19 @@ pub(super) fn warnings(this: &Explained<'_>, plan: &Plan, keepable: &[&str]) -> 
                     pattern.name
                 ));
             }
+        }
+    }
+    for offer in this.chosen.setups.keys().filter(|offer| this.offer(**offer).scheme == "dynamodb") {
+        let mine = (0..workload.patterns.len()).filter(|place| this.chosen.answered_by[*place] == *offer);
+        let rate: f64 = mine.map(|place| workload.patterns[place].rate).sum();
+        let most = super::services::PARTITION_READS;
+        if rate > most {
+            warnings.push(format!(
+                "{}: each answer through Headwater also reads the store's position, one item, and one item gives {} per second: {} have to be read from the tables by the application itself",
+                this.offer(*offer).title,
+                super::report::figure(most),
+                per_second(rate)
+            ));
         }
     }
     for view in &workload.views {

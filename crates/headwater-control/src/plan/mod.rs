@@ -7,6 +7,7 @@
 //!
 //! Invariant: every figure of a plan follows from the file, the source's statistics or the catalogue. Same input, same plan.
 
+mod alternatives;
 mod charts;
 mod check;
 pub mod choice;
@@ -29,8 +30,8 @@ pub use decide::{cost, plan};
 pub use emit::{Emitted, Format, emit};
 pub use observed::{Beside, Compared, Observed, SeenReads, observe};
 pub use report::{
-    Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan, beside_markdown,
-    beside_text, differences, differences_text, html, markdown, text,
+    Alternative, Change, EnginePlan, Grown, PatternPlan, Plan, Rejected, RunnerUp, TablePlan,
+    beside_markdown, beside_text, differences, differences_text, html, markdown, text,
 };
 pub use services::{Line, Recovery, Shape};
 pub use what_if::suppose;

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::charts::{Charts, FACTORS};
 use super::drawing;
-use super::text::{headline, next, promises, rejected, role, standing};
+use super::text::{costs, headline, next, promises, rejected, role, standing};
 use super::words::{figure, money, per_second, price, seconds};
 use super::{Line, Plan};
 
@@ -36,6 +36,7 @@ pub fn html(plan: &Plan, charts: &Charts) -> String {
                     (map(charts, &kinds))
                     (patterns(plan))
                     section { h2 { "One database alone" } p { (plan.alone) } }
+                    (schemas(plan))
                     (listed("Warnings", &plan.warnings))
                     (listed("Taken for granted", &plan.assumptions))
                     (listed("Not priced", &plan.gaps))
@@ -45,6 +46,21 @@ pub fn html(plan: &Plan, charts: &Charts) -> String {
         }
     }
     .into_string()
+}
+
+fn schemas(plan: &Plan) -> Markup {
+    html! {
+        @if !plan.alternatives.is_empty() {
+            section {
+                h2 { "Other schemas" }
+                ul {
+                    @for other in &plan.alternatives {
+                        li { strong { (other.of) } ": " (other.now) ". Instead " (other.instead) ": " (costs(other)) "." }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn engines(plan: &Plan) -> Markup {

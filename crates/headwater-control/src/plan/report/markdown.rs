@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Plan;
-use super::text::{headline, next, promises, rejected, role, standing};
+use super::text::{costs, headline, next, promises, rejected, role, standing};
 use super::words::{figure, money, per_second, price, seconds};
 
 pub fn markdown(plan: &Plan) -> String {
@@ -64,6 +64,12 @@ pub fn markdown(plan: &Plan) -> String {
         }
     }
     let _ = writeln!(out, "\n## One database alone\n\n{}", plan.alone);
+    if !plan.alternatives.is_empty() {
+        out.push_str("\n## Other schemas\n\n| of | now | instead | whole bill |\n|---|---|---|---|\n");
+        for other in &plan.alternatives {
+            let _ = writeln!(out, "| {} | {} | {} | {} |", other.of, other.now, other.instead, costs(other));
+        }
+    }
     if !plan.grown.is_empty() {
         out.push_str("\n## Growth\n\n| months | USD/month | engines |\n|--:|--:|---|\n");
         let _ = writeln!(out, "| 0 | {} | as above |", money(plan.monthly));

@@ -17,7 +17,7 @@ pub use html::html;
 pub use markdown::markdown;
 pub use text::text;
 pub(super) use text::{next, promises, rejected, role, standing};
-pub(super) use words::{figure, money, per_second, price, seconds};
+pub(super) use words::{figure, money, per_second, price, seconds, size};
 
 /// US dollars are per month. Everything that `--json` shows; reads back what it writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Plan {
     pub alone: String,
     pub alone_monthly: Option<f64>,
     pub grown: Vec<Grown>,
+    /// Other schemas, and what they would cost.
+    #[serde(default)]
+    pub alternatives: Vec<Alternative>,
     pub warnings: Vec<String>,
     pub assumptions: Vec<String>,
     pub gaps: Vec<String>,
@@ -126,6 +129,16 @@ pub struct RunnerUp {
 pub struct Rejected {
     pub options: usize,
     pub reason: String,
+}
+
+/// Another schema for what a view or an access pattern needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    pub of: String,
+    pub now: String,
+    pub instead: String,
+    /// On the bill of the whole; `None`: nothing carries it then.
+    pub difference: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

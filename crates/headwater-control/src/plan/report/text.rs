@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{figure, money, per_second, percent, price, seconds, size};
-use super::{EnginePlan, PatternPlan, Plan};
+use super::{Alternative, EnginePlan, PatternPlan, Plan};
 
 /// Lines of a bill below this are added up.
 const LINE_MIN: f64 = 0.5;
@@ -25,6 +25,19 @@ pub fn text(plan: &Plan) -> String {
         pattern_text(pattern, &mut out);
     }
     let _ = writeln!(out, "\nONE DATABASE ALONE\n  {}", plan.alone);
+    if !plan.alternatives.is_empty() {
+        out.push_str("\nOTHER SCHEMAS\n");
+        for other in &plan.alternatives {
+            let _ = writeln!(
+                out,
+                "  {:<22} {}\n      now        {}\n      instead    {}",
+                other.of,
+                costs(other),
+                other.now,
+                other.instead
+            );
+        }
+    }
     if !plan.grown.is_empty() {
         out.push_str("\nGROWTH\n");
         let _ = writeln!(out, "  now           {:>10}", money(plan.monthly));
@@ -71,6 +84,15 @@ pub(super) fn headline(plan: &Plan) -> String {
         let _ = write!(out, "\n{} of the budget of {} is left", money(budget - plan.monthly), money(budget));
     }
     out
+}
+
+pub(super) fn costs(other: &Alternative) -> String {
+    match other.difference {
+        None => "nothing would carry it".to_owned(),
+        Some(usd) if usd.abs() < 0.5 => "would cost the same".to_owned(),
+        Some(usd) if usd < 0.0 => format!("would cost {} less per month", money(-usd)),
+        Some(usd) => format!("would cost {} more per month", money(usd)),
+    }
 }
 
 fn engine_text(engine: &EnginePlan, out: &mut String) {

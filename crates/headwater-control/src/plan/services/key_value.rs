@@ -1,4 +1,7 @@
 //! Tables of items that are paid by request or by provisioned units, without machines.
+//!
+//! Priced as `run` keeps and reads them: documents in one table, their places in the orders that they are read in in another, every
+//! read strongly consistent, and with each answer the position that it shows.
 
 use super::{
     Answered, Extra, GB, HOURS, Kept, Line, Market, Offer, Recovery, SECONDS, Setup, Shape, Unable, load,
@@ -12,6 +15,10 @@ const READ_UNIT_BYTES: f64 = 4096.0;
 const WRITE_UNIT_BYTES: f64 = 1024.0;
 /// Beside an item's own attributes.
 const ITEM_OVERHEAD_BYTES: f64 = 100.0;
+/// A place in an order: what it is sorted by, and the document's key.
+const PLACE_BYTES: f64 = 150.0;
+/// Reading the position that an answer shows.
+const POSITION_UNITS: f64 = 1.0;
 /// Units that one partition, and so one key, takes per second.
 pub(in crate::plan) const PARTITION_READS: f64 = 3_000.0;
 const PARTITION_WRITES: f64 = 1_000.0;
@@ -24,18 +31,7 @@ enum Paid {
 
 pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
     for paid in [Paid::OnDemand, Paid::Provisioned] {
-        let (read, write) = match paid {
-            Paid::OnDemand => ("on-demand-read-request-unit", "on-demand-write-request-unit"),
-            Paid::Provisioned => ("provisioned-rcu", "provisioned-wcu"),
-        };
-        let (Some(read), Some(write), Some(stored)) = (
-            market.price("dynamodb", read),
-            market.price("dynamodb", write),
-            market.price("dynamodb", "table-index-storage-standard"),
-        ) else {
-            return;
-        };
-        let tariff = Tariff { paid, read, write, stored };
+        let Some(tariff) = tariff(market, paid) else { return };
         let (name, title) = match paid {
             Paid::OnDemand => ("dynamodb-on-demand", "DynamoDB on demand"),
             Paid::Provisioned => ("dynamodb-provisioned", "DynamoDB provisioned"),
@@ -125,7 +121,6 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
         }
         _ => {}
     }
-    let units = (pattern.bytes / READ_UNIT_BYTES).ceil().max(1.0) * 0.5;
     // A ranking is one order over all documents: one key takes all of its changes.
     let view = pattern.views.first().map(|place| market.views()[*place].clone());
     if let (PatternKind::Top, Some(view)) = (&pattern.kind, &view)
@@ -136,11 +131,11 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
             format!("one partition takes 1,000 writes per second, {} has {:.0}", view.name, view.changes),
         ));
     }
+    let units = units_read(pattern) + POSITION_UNITS;
     let lines = vec![tariff.units(market, "reading", pattern.rate * units, &tariff.read)];
     let extra = match (&pattern.index, &view) {
         (Some(index), Some(view)) => {
-            // The index carries whole documents, so that one request answers.
-            let mut kept = keep(market, tariff, view, view.document_bytes)?;
+            let mut kept = keep(market, tariff, view, PLACE_BYTES)?;
             for line in &mut kept.lines {
                 line.what = format!("index: {}", line.what);
             }
@@ -149,7 +144,8 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
         _ => None,
     };
     let figures = &market.figures;
-    let pages = (pattern.bytes / 1e6).ceil().max(1.0);
+    // Places first, then the documents that stand there.
+    let pages = (pattern.bytes / 1e6).ceil().max(1.0) + if by_place(pattern) { 1.0 } else { 0.0 };
     Ok(Answered {
         lines,
         load: load(&[]),
@@ -157,5 +153,46 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
         p99_ms: figures.key_value_p99_ms * pages,
         age_s: figures.derived_lag_s,
         extra,
+    })
+}
+
+/// Whether the documents of an answer are found by their places.
+fn by_place(pattern: &PatternLoad) -> bool {
+    !matches!(pattern.kind, PatternKind::Get)
+}
+
+/// Of documents, and of the places that lead to them: each item by itself, rounded up.
+fn units_read(pattern: &PatternLoad) -> f64 {
+    let rows = pattern.rows.max(1.0);
+    let documents = rows * (pattern.bytes / rows / READ_UNIT_BYTES).ceil().max(1.0);
+    let places = if by_place(pattern) { (rows * PLACE_BYTES / READ_UNIT_BYTES).ceil() } else { 0.0 };
+    documents + places
+}
+
+/// What another schema would cost than the one that is kept: an index that carries whole documents, so that one request of
+/// half the price answers, a moment later. US dollars per month: as it is, and so.
+pub(super) fn with_whole_documents(market: &mut Market<'_>, pattern: &PatternLoad) -> Option<(f64, f64)> {
+    let index = pattern.index.as_ref()?;
+    let view = market.views()[*pattern.views.first()?].clone();
+    let tariff = tariff(market, Paid::OnDemand)?;
+    let cost = |kept: &Kept, read: Line| super::total(&kept.lines) + read.monthly;
+    let now = answer(market, &tariff, pattern).ok()?;
+    let kept = now.extra.as_ref().filter(|extra| extra.index == *index)?;
+    let now = cost(&kept.kept, now.lines.first()?.clone());
+    let kept = keep(market, &tariff, &view, view.document_bytes).ok()?;
+    let units = (pattern.bytes / READ_UNIT_BYTES).ceil().max(1.0) * 0.5 + POSITION_UNITS;
+    Some((now, cost(&kept, tariff.units(market, "reading", pattern.rate * units, &tariff.read))))
+}
+
+fn tariff(market: &mut Market<'_>, paid: Paid) -> Option<Tariff> {
+    let (read, write) = match paid {
+        Paid::OnDemand => ("on-demand-read-request-unit", "on-demand-write-request-unit"),
+        Paid::Provisioned => ("provisioned-rcu", "provisioned-wcu"),
+    };
+    Some(Tariff {
+        paid,
+        read: market.price("dynamodb", read)?,
+        write: market.price("dynamodb", write)?,
+        stored: market.price("dynamodb", "table-index-storage-standard")?,
     })
 }

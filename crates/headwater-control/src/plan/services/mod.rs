@@ -226,6 +226,16 @@ pub(super) fn offers(catalog: &Catalog, workload: &Workload) -> Result<Offers, M
     Ok(Offers { all, gaps: market.gaps, in_step })
 }
 
+/// US dollars per month of a pattern and its index in tables of items: as they are kept, and if the index had whole documents.
+pub(super) fn with_whole_documents(
+    catalog: &Catalog,
+    workload: &Workload,
+    pattern: &PatternLoad,
+) -> Result<Option<(f64, f64)>, Malformed> {
+    let mut market = Market { catalog, workload, figures: Figures::of(catalog)?, gaps: Vec::new() };
+    Ok(key_value::with_whole_documents(&mut market, pattern))
+}
+
 /// Names that `without` may say.
 pub(super) const SERVICES: [&str; 10] = [
     "rds-postgresql",

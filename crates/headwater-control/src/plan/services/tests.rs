@@ -32,6 +32,7 @@ fn workload() -> Workload {
             document_bytes: 2_500.0,
             changes: 100.0,
             is_ordered: true,
+            embeds: Vec::new(),
         }],
         patterns: vec![PatternLoad {
             name: "p".into(),
@@ -77,15 +78,15 @@ fn a_database_in_two_zones_costs_what_the_published_estimate_says() {
     assert!(near(two[0], 198.56) && near(two[1], 4.60), "{two:?}");
 }
 
-/// The rules of the DynamoDB developer guide (read and write request units: 4 KB read, half a unit where the answer may be
-/// eventually consistent; 1 KB written; both rounded up) with the prices of the AWS price list of 2026-07-31: 0.125 and 0.625 USD
+/// The rules of the DynamoDB developer guide (read and write request units: 4 KB read strongly consistent; 1 KB written; both rounded
+/// up, for each item) with the prices of the AWS price list of 2026-07-31: 0.125 and 0.625 USD
 /// per million, 0.25 USD per GB-month.
 #[test]
 fn requests_of_items_are_paid_by_units_rounded_up() {
     let offer = offered(&workload(), "dynamodb-on-demand");
     let reads = offer.answers[0].as_ref().unwrap();
-    // 6,000 bytes are two units, halved: 200 per second over 730 hours are 525.6 million.
-    assert!(near(reads.lines[0].monthly, 525.6 * 0.125), "{:?}", reads.lines);
+    // 6,000 bytes are two units, and the position is one: 200 per second over 730 hours are 1,576.8 million.
+    assert!(near(reads.lines[0].monthly, 1_576.8 * 0.125), "{:?}", reads.lines);
     let kept = offer.keeps[0].as_ref().unwrap();
     // 2,500 bytes are three units: 100 per second are 788.4 million.
     assert!(near(kept.lines[0].monthly, 788.4 * 0.625), "{:?}", kept.lines);

@@ -67,6 +67,22 @@ pub struct ViewLoad {
     pub changes: f64,
     /// Whether it is kept in other orders than by its key as well.
     pub is_ordered: bool,
+    /// Lists of rows inside its documents.
+    pub embeds: Vec<EmbedLoad>,
+}
+
+/// A list of another table's rows inside each document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbedLoad {
+    pub field: Box<str>,
+    /// In one document, on average, and how large they are there.
+    pub rows: f64,
+    pub bytes: f64,
+    /// Documents per second that change because of it.
+    pub changes: f64,
+    /// Of the other table: rows, and rows written per second.
+    pub documents: f64,
+    pub writes: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +171,11 @@ impl Workload {
         for view in &mut grown.views {
             view.documents *= factor;
             view.changes *= factor;
+            for embed in &mut view.embeds {
+                embed.documents *= factor;
+                embed.changes *= factor;
+                embed.writes *= factor;
+            }
         }
         for pattern in &mut grown.patterns {
             pattern.rate *= factor;

@@ -2,7 +2,7 @@
 
 use headwater_model::{Embed, EmbedKind, Pattern, TableFacts, TableName, View, ViewKind};
 
-use super::{Reading, Tables, ViewLoad};
+use super::{EmbedLoad, Reading, Tables, ViewLoad};
 
 /// A view, and what its documents cost the source when it makes them itself.
 pub(super) struct Sized {
@@ -49,9 +49,12 @@ impl Reading<'_> {
             if all == 0 { 1.0 } else { (columns as f64 / all as f64).min(1.0) }
         };
         let mut inside = Inside::default();
+        let mut lists = Vec::new();
         let own = match &view.kind {
             ViewKind::Document => {
                 inside = embedded(&view.embeds, &view.from, rows, 1.0, tables);
+                lists =
+                    view.embeds.iter().filter_map(|embed| list(embed, &view.from, rows, tables)).collect();
                 row_bytes * view.columns.as_ref().map_or(1.0, |columns| share(columns.len()))
             }
             ViewKind::Ranking(_) => GROUP_BYTES,
@@ -70,6 +73,7 @@ impl Reading<'_> {
                     || self.file.access.iter().any(|access| {
                         matches!(&access.pattern, Pattern::Range { view: read, .. } if *read == view.name)
                     }),
+                embeds: if bytes.is_some() { Vec::new() } else { lists },
             },
             rows_per_document: 1.0 + inside.rows,
         }
@@ -109,6 +113,21 @@ impl Reading<'_> {
 pub(super) fn pointed_at(facts: &TableFacts, column: &str, tables: &Tables<'_>) -> Option<f64> {
     let key = facts.foreign_keys.iter().find(|key| matches!(&key.columns[..], [one] if **one == *column))?;
     tables.get(&key.to).map(|table| table.rows)
+}
+
+/// A list inside each document, as it would be by itself.
+fn list(embed: &Embed, around: &TableName, around_rows: f64, tables: &Tables<'_>) -> Option<EmbedLoad> {
+    let EmbedKind::Many { .. } = &embed.kind else { return None };
+    let table = tables.get(&embed.from)?;
+    let inside = embedded(std::slice::from_ref(embed), around, around_rows, 1.0, tables);
+    Some(EmbedLoad {
+        field: embed.field.clone(),
+        rows: inside.rows,
+        bytes: inside.bytes * JSON_OVER_ROW,
+        changes: inside.changes,
+        documents: table.rows,
+        writes: table.writes,
+    })
 }
 
 /// `documents`: of the view that change when one row of the table around these embeds does.
