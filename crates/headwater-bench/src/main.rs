@@ -12,6 +12,7 @@ mod headwater;
 mod http;
 mod latency;
 mod memory;
+mod plan;
 mod report;
 mod resp;
 mod sqlite;
@@ -24,7 +25,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory resp sqlite verify failover wait http (all of them if none is given)
+names: follow backfill latency memory resp sqlite verify failover wait http plan (all of them if none is given)
 ";
 
 /// How much work a bench does.
@@ -62,7 +63,8 @@ fn main() -> anyhow::Result<()> {
     }
     if names.is_empty() {
         names = [
-            "backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "failover", "wait", "http",
+            "backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "failover", "wait",
+            "http", "plan",
         ]
         .map(String::from)
         .to_vec();
@@ -79,6 +81,7 @@ fn main() -> anyhow::Result<()> {
             "failover" => failover::run(size),
             "wait" => wait::run(size),
             "http" => http::run(size),
+            "plan" => plan::run(size),
             _ => bail!("no bench is called {name}\n\n{USAGE}"),
         }
         .with_context(|| format!("bench {name}"))?;

@@ -98,6 +98,13 @@ impl Catalog {
         self.services.get(name)
     }
 
+    /// Puts another value in place of a fact's, if the service has it.
+    pub fn replace(&mut self, service: &str, fact: &str, value: f64, origin: &Origin) {
+        if let Some(fact) = self.services.get_mut(service).and_then(|service| service.facts.get_mut(fact)) {
+            (fact.value, fact.origin) = (Some(value), Arc::new(origin.clone()));
+        }
+    }
+
     pub fn services(&self) -> impl Iterator<Item = (&str, &Service)> {
         self.services.iter().map(|(name, service)| (&**name, service))
     }

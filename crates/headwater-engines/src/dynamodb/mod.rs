@@ -47,6 +47,7 @@ use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
 pub use store::Store;
+pub use tables::{Layout, layout};
 
 /// The provider's own endpoints speak TLS alone; an endpoint of the settings may not.
 pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {

@@ -22,6 +22,32 @@ const CREATED_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of a table's name.
 const NAME_BYTES_MAX: usize = 255;
 
+/// How a table is called and keyed, for whoever makes it elsewhere. Attributes with their types, as the service names them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Layout {
+    pub name: String,
+    pub partition: (String, String),
+    pub sort: Option<(String, String)>,
+    /// The attribute that says when an item may go.
+    pub expires: Option<String>,
+}
+
+/// All tables of a store with this prefix.
+pub fn layout(prefix: &str, views: &[View]) -> Vec<Layout> {
+    let of_views = views.iter().flat_map(|view| Table::of_view(prefix, view));
+    let attribute =
+        |(name, kind): &(&str, ScalarAttributeType)| ((*name).to_owned(), kind.as_str().to_owned());
+    std::iter::once(Table::of_state(prefix))
+        .chain(of_views)
+        .map(|table| Layout {
+            partition: attribute(&table.partition),
+            sort: table.sort.as_ref().map(attribute),
+            expires: table.expires.map(str::to_owned),
+            name: table.name,
+        })
+        .collect()
+}
+
 pub(super) struct Table {
     pub(super) name: String,
     partition: (&'static str, ScalarAttributeType),

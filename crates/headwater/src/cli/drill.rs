@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use headwater_control::drill::{DRILLS, Drill, Needs, Report, Verdict, find, markdown};
+use headwater_control::catalog::Catalog;
+use headwater_control::drill::{DRILLS, Drill, Needs, Report, Verdict, calibration_text, find, markdown};
 use headwater_engines::registry;
 use headwater_model::Error;
 use headwater_model::file::{File, ObjectivesSection};
@@ -15,12 +16,20 @@ use headwater_model::file::{File, ObjectivesSection};
 use super::failure::Failure;
 use super::file;
 use super::show::print;
-use crate::drill::{history, in_sandbox, live};
+use crate::drill::{calibrate, history, in_sandbox, live};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct Args {
+    /// Measure on servers of a sandbox how fast a database replays its log and reads itself warm and a store is filled, beside
+    /// what `plan` counts with. Kept in the file's data folder for `plan --calibrated`, if there is a file.
+    #[arg(long)]
+    calibrate: bool,
+    /// What was measured as one JSON document.
+    #[arg(long, requires = "calibrate")]
+    json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(clap::Subcommand)]
@@ -53,7 +62,8 @@ enum Command {
 }
 
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
-    match args.command {
+    let Some(command) = args.command else { return calibrated(path, args.json).await };
+    match command {
         Command::List { json } => list(path, json),
         Command::Run { name, sandbox, store, yes, json, report } => {
             let drill = find(&name).ok_or_else(|| unknown(&name))?;
@@ -85,9 +95,31 @@ fn unknown(name: &str) -> Error {
 }
 
 async fn boxed(drill: &'static Drill, verdict: Verdict) -> Result<Report, Failure> {
+    in_a_box(move |runtime, say| in_sandbox(drill, verdict, runtime, say)).await
+}
+
+async fn calibrated(path: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let file = if path.exists() { Some(file::load(path)?) } else { None };
+    let measured = in_a_box(|runtime, say| calibrate(&runtime, say)).await?;
+    let catalog = Catalog::built_in().context("the catalogue of this build does not read")?;
+    match json {
+        true => print(&format!("{}\n", serde_json::to_string(&measured).context("cannot write JSON")?)),
+        false => print(&calibration_text(&measured, &catalog)),
+    }
+    if let Some(file) = file {
+        let kept = history::keep_calibration(&file.data, &measured)?;
+        eprintln!("kept in {}", kept.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does something with a sandbox, which goes also if that is interrupted.
+async fn in_a_box<T: Send + 'static>(
+    work: impl FnOnce(tokio::runtime::Handle, fn(&str)) -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Handle::current();
-    let say = |text: &str| eprintln!("{text}");
-    let running = tokio::task::spawn_blocking(move || in_sandbox(drill, verdict, runtime, say));
+    let say: fn(&str) = |text| eprintln!("{text}");
+    let running = tokio::task::spawn_blocking(move || work(runtime, say));
     let interrupted = async {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
         tokio::select! {

@@ -17,6 +17,7 @@ use headwater_model::{Error, SourceFacts};
 use super::check::within;
 use super::failure::Failure;
 use super::{emit, file, show};
+use crate::drill::history;
 use crate::{control_socket, observed};
 
 #[derive(clap::Args)]
@@ -46,6 +47,9 @@ pub struct Args {
     /// last five weeks, whether an instance runs now or not.
     #[arg(long, conflicts_with_all = ["what_if", "diff"])]
     observed: bool,
+    /// Count with what `headwater drill --calibrate` measured on this machine, instead of the planner's model.
+    #[arg(long)]
+    calibrated: bool,
     /// Show what is different from a plan that was kept with --json.
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
@@ -58,7 +62,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let page = args.html.as_deref().map(std::path::absolute).transpose().context("--html")?;
     let file = file::load(path)?;
     let facts = if args.offline { None } else { facts(&file).await };
-    let catalog = Catalog::built_in().context("the catalogue of this build does not read")?;
+    let catalog = catalog(&file, args.calibrated)?;
     let question = Question { file, facts, catalog, path };
     let found = match (args.observed, args.what_if.is_empty()) {
         (true, _) => observed(&question).await?,
@@ -99,6 +103,20 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     };
     show::print(&out);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is counted with.
+fn catalog(file: &File, calibrated: bool) -> Result<Catalog, Failure> {
+    let catalog = Catalog::built_in().context("the catalogue of this build does not read")?;
+    if !calibrated {
+        return Ok(catalog);
+    }
+    match history::calibration(&file.data)? {
+        Some(measured) => Ok(measured.applied(&catalog)),
+        None => Err(Error::misconfigured("nothing was measured on this machine yet")
+            .with_remedy("headwater drill --calibrate")
+            .into()),
+    }
 }
 
 /// What is asked of the planner.

@@ -4,10 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use headwater_control::drill::{Report, markdown};
+use headwater_control::drill::{Calibration, Report, markdown};
 
 /// The oldest go.
 const KEPT_MAX: usize = 100;
+
+/// Beside the reports, and none.
+const CALIBRATION: &str = "calibration";
 
 fn folder(data: &Path) -> PathBuf {
     data.join("drills")
@@ -27,6 +30,28 @@ pub fn keep(data: &Path, report: &Report) -> anyhow::Result<PathBuf> {
         let _ = fs::remove_file(old);
     }
     Ok(text)
+}
+
+/// Keeps what was measured of this machine; where it lies.
+pub fn keep_calibration(data: &Path, calibration: &Calibration) -> anyhow::Result<PathBuf> {
+    let folder = folder(data);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join(CALIBRATION);
+    let json = serde_json::to_vec_pretty(calibration).context("cannot write the calibration as JSON")?;
+    fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// What was measured of this machine, if it was.
+pub fn calibration(data: &Path) -> anyhow::Result<Option<Calibration>> {
+    let path = folder(data).join(CALIBRATION);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{} is damaged: calibrate again", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 /// At most `limit` reports, newest first. One that cannot be read is left out.

@@ -5,6 +5,7 @@
 //!
 //! Everything here blocks: it runs on a thread of its own, beside the runtime.
 
+mod calibrate;
 mod compare;
 mod faults;
 pub mod history;
@@ -23,6 +24,7 @@ use headwater_flow::status::{Incident, IncidentKind};
 use tokio::runtime::Handle;
 
 use crate::figures::utc;
+pub use calibrate::calibrate;
 use compare::Compared;
 use load::{Load, Reader, current};
 use world::World;

@@ -178,3 +178,36 @@ async fn the_live_system_is_disturbed_only_by_safe_drills_and_only_if_somebody_a
     assert!(page.text().contains("step-down") && page.text().contains("passed"), "{}", page.text());
     service.stop();
 }
+
+/// On a real server that is killed and reads its log again: what it measured stands beside the model, and `plan` counts with it.
+#[test]
+fn what_this_machine_takes_is_measured_and_planned_with() {
+    let text = include_str!("../../../../examples/bookshop/headwater.toml");
+    // A database that recovers from its log.
+    let text = text.replace("\n[plan]\n", "\n[plan]\nwithout = [\"aurora\"]\n").replace("\"2m\"", "\"10m\"");
+    let site = Site::with_file("calibrate", &text).env("PGPASSWORD", "x");
+    site.run(&["plan", "--offline", "--calibrated"])
+        .expect(1)
+        .says(&["nothing was measured", "drill --calibrate"]);
+    let ran = site.run(&["drill", "--calibrate", "--json"]).expect(0);
+    let measured: Json = serde_json::from_str(&ran.stdout).unwrap();
+    let figures = measured["figures"].as_array().unwrap();
+    for name in ["replay-bytes-per-s", "warm-bytes-per-s", "refill-per-s"] {
+        let figure = figures.iter().find(|figure| figure["name"] == name);
+        assert!(
+            figure.unwrap_or_else(|| panic!("no {name}"))["value"].as_f64().unwrap() > 100.0,
+            "{measured}"
+        );
+    }
+    let engines = measured["engines"].to_string();
+    assert!(engines.contains("PostgreSQL 1"), "{engines}");
+    let plan = |args: &[&str]| -> Json {
+        let all: Vec<&str> = ["plan", "--offline", "--json"].iter().chain(args).copied().collect();
+        serde_json::from_str(&site.run(&all).expect(0).stdout).unwrap()
+    };
+    let (usual, counted) = (plan(&[]), plan(&["--calibrated"]));
+    let replayed = |plan: &Json| plan["engines"][0]["recovery"]["replay_s"].as_f64().unwrap();
+    assert!(replayed(&usual) > 0.0 && replayed(&usual) != replayed(&counted), "{counted:#}");
+    let listed = site.run(&["drill", "list"]).expect(0).stdout;
+    assert!(!listed.contains("last:"), "{listed}");
+}

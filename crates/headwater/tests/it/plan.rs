@@ -1,10 +1,27 @@
 //! `headwater plan`: the program on the bookshop's file, without its database.
 
+use std::path::Path;
+
+use headwater_engines::dynamodb::{Layout, layout};
+use headwater_model::Index;
+use headwater_model::file::{File, References};
 use headwater_testkit::{Postgres, Redis};
 
 use crate::http::client::Client;
 use crate::service::Service;
 use crate::support::Site;
+
+struct Nothing;
+
+impl References for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        Some(String::new())
+    }
+
+    fn file(&self, _: &Path) -> Result<String, String> {
+        Err("no files here".into())
+    }
+}
 
 fn bookshop() -> Site {
     let text = include_str!("../../../../examples/bookshop/headwater.toml");
@@ -204,4 +221,71 @@ async fn what_run_measured_stands_beside_what_is_declared() {
         client.get(&format!("/v1/item_page?id={id}")).expect(200);
     }
     seen(250.0).await;
+}
+
+/// Whatever stands in quotes behind `key` in a line of its own.
+fn said<'t>(block: &'t str, key: &str) -> Option<&'t str> {
+    let line = block.lines().find(|line| line.split_whitespace().next() == Some(key))?;
+    line.split('"').nth(1)
+}
+
+/// Infrastructure makes the tables that the store then looks for: the same names, keys, types and expiry.
+#[test]
+fn the_tables_that_are_emitted_are_those_that_the_store_keeps() {
+    let text = include_str!("../../../../examples/plan/spiky-tickets.toml");
+    let text = format!(
+        "{text}\n[access.by_anything]\nrange = \"event\"\nby = \"venue_id\"\nlimit = 5\nrate = \"5/s\"\n"
+    );
+    let text = text.replace("[plan]\n", "[plan]\nwithout = [\"elasticache\", \"documentdb\"]\n");
+    let site = Site::with_file("tables", &text);
+    let file = File::load(&text, &Nothing).unwrap_or_else(|errors| panic!("{errors}"));
+    site.run(&["plan", "--offline", "--emit", "terraform", "infra"]).expect(0);
+    let stores = site.read("infra/headwater.stores.toml");
+    let url = stores.split("dynamodb://").nth(1).unwrap().split('"').next().unwrap();
+    let prefix = url.split_once('/').unwrap().1.split('?').next().unwrap();
+    let emitted = site.read("infra/stores.tf");
+    let mut made: Vec<Layout> = emitted
+        .split("resource \"aws_dynamodb_table\"")
+        .skip(1)
+        .map(|block| {
+            let block = block.split("\n}\n").next().unwrap();
+            let typed = |name: &str| {
+                let attributes = block.split("attribute {").skip(1);
+                let kind = attributes.filter(|a| said(a, "name") == Some(name)).find_map(|a| said(a, "type"));
+                (name.to_owned(), kind.unwrap_or_else(|| panic!("no type of {name} in {block}")).to_owned())
+            };
+            Layout {
+                name: said(block, "name").unwrap().to_owned(),
+                partition: typed(said(block, "hash_key").unwrap()),
+                sort: said(block, "range_key").map(typed),
+                expires: said(block, "attribute_name").map(str::to_owned),
+            }
+        })
+        .collect();
+    made.sort();
+    // The views that are kept there, with the orders that they are read in.
+    let mut views = file.views.clone();
+    views.retain(|view| emitted.contains(&format!("\"{prefix}{}\"", view.name)));
+    for view in &mut views {
+        if emitted.contains(&format!("\"{prefix}{}.index\"", view.name)) {
+            view.indexes = vec![Index { by: vec!["venue_id".into()], order: Vec::new() }];
+        }
+    }
+    assert!(views.iter().any(|view| !view.indexes.is_empty()), "{emitted}");
+    let mut kept = layout(prefix, &views);
+    kept.sort();
+    assert_eq!(made, kept);
+
+    // The other format says the same of each.
+    site.run(&["plan", "--offline", "--emit", "cloudformation", "stack"]).expect(0);
+    let template = site.read("stack/template.yaml");
+    for Layout { name, partition, sort, expires } in &kept {
+        let block = template.split("\n\n").find(|b| b.contains(&format!("TableName: {name}\n")));
+        let block = block.unwrap_or_else(|| panic!("no {name} in {template}"));
+        for (attribute, kind) in std::iter::once(partition).chain(sort) {
+            assert!(block.contains(&format!("AttributeName: {attribute}, AttributeType: {kind}")), "{block}");
+        }
+        assert_eq!(block.contains("KeyType: RANGE"), sort.is_some(), "{block}");
+        assert_eq!(block.contains("TimeToLiveSpecification"), expires.is_some(), "{block}");
+    }
 }
