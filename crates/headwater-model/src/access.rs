@@ -1,6 +1,7 @@
 //! Access patterns: the named, typed ways in which an application reads, as the file declares them, and a read with its
 //! values filled in, as engines answer it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,12 +95,20 @@ pub enum FigureFunction {
     Avg,
     First,
     Last,
+    /// The least value that so many percent of the values, 1 to 99, do not exceed: SQL's `percentile_disc`.
+    Percentile(u8),
 }
 
 impl FigureFunction {
+    /// All that have no number.
+    pub const PLAIN: [FigureFunction; 7] = {
+        use FigureFunction::{Avg, Count, First, Last, Max, Min, Sum};
+        [Count, Sum, Min, Max, Avg, First, Last]
+    };
+
     /// The word of the file.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             FigureFunction::Count => "count",
             FigureFunction::Sum => "sum",
             FigureFunction::Min => "min",
@@ -107,7 +116,15 @@ impl FigureFunction {
             FigureFunction::Avg => "avg",
             FigureFunction::First => "first",
             FigureFunction::Last => "last",
-        }
+            FigureFunction::Percentile(percent) => return Cow::Owned(format!("p{percent}")),
+        })
+    }
+
+    /// The function that a word of the file names.
+    pub fn read(word: &str) -> Option<FigureFunction> {
+        let plain = FigureFunction::PLAIN.into_iter().find(|function| function.name() == word);
+        let percent = || (1..=99).map(FigureFunction::Percentile).find(|function| function.name() == word);
+        plain.or_else(percent)
     }
 }
 

@@ -286,7 +286,9 @@ impl<'a> Look<'a> {
                 );
                 return None;
             }
-            if matches!(function, FigureFunction::Min | FigureFunction::Max) && !sorts(&of.kind) {
+            let ordered =
+                matches!(function, FigureFunction::Min | FigureFunction::Max | FigureFunction::Percentile(_));
+            if ordered && !sorts(&of.kind) {
                 self.wrong(
                     &at,
                     format!("`{}` of `{}` is {}, which has no order", of.name, table.name, type_of(of)),

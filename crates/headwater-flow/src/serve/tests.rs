@@ -173,6 +173,33 @@ fn figures_are_exact_and_buckets_are_aligned() {
 }
 
 #[test]
+fn a_percentile_is_the_least_value_that_enough_others_do_not_exceed() {
+    let shown = |prices: &[&str], percent| {
+        let price = Some("price".into());
+        let figures =
+            [Figure { name: "p".into(), function: FigureFunction::Percentile(percent), column: price }];
+        let point = |price: &&str| format!(r#"{{"at":"2026-01-01T00:00:00","price":{price}}}"#);
+        let points: Vec<Arc<str>> = prices.iter().map(|price| point(price).into()).collect();
+        let hour = Duration::from_secs(3600);
+        let items = window::figures(&series(), hour, &figures, points.into_iter(), false).unwrap();
+        let (_, value) = items[0].split_once(r#""p":"#).unwrap();
+        value.trim_end_matches('}').to_owned()
+    };
+    let ten = ["10", "9.50", "1", "2", "8", "7", "3", "4", "6", "5"];
+    for (percent, expected) in
+        [(1, "1"), (10, "1"), (11, "2"), (50, "5"), (51, "6"), (95, "10"), (90, "9.50")]
+    {
+        assert_eq!(shown(&ten, percent), expected, "p{percent}");
+    }
+    assert_eq!(
+        shown(&["null", "9007199254740993.10", "9007199254740993.2", "\"NaN\""], 66),
+        "9007199254740993.2"
+    );
+    assert_eq!(shown(&["\"NaN\"", "1"], 99), "\"NaN\"");
+    assert_eq!(shown(&["null"], 50), "null");
+}
+
+#[test]
 fn a_point_without_a_time_is_in_no_bucket() {
     let n = Figure { name: "n".into(), function: FigureFunction::Count, column: None };
     let points = [r#"{"at":"2026-01-01T00:00:00","price":1}"#, r#"{"at":null,"price":2}"#].map(Arc::from);

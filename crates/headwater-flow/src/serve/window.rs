@@ -133,6 +133,8 @@ enum State {
     Sum(Sum),
     Average(Sum),
     One(Option<Value>),
+    /// All values, and which percentile of them.
+    All(Vec<Value>, u8),
 }
 
 impl State {
@@ -141,6 +143,7 @@ impl State {
             FigureFunction::Count => State::Count(0),
             FigureFunction::Sum => State::Sum(Sum::default()),
             FigureFunction::Avg => State::Average(Sum::default()),
+            FigureFunction::Percentile(percent) => State::All(Vec::new(), percent),
             FigureFunction::Min | FigureFunction::Max | FigureFunction::First | FigureFunction::Last => {
                 State::One(None)
             }
@@ -163,6 +166,7 @@ impl State {
                 sum.add(&as_number(&value))
                     .map_err(|error| Refused::TooMuch(error.while_doing("sum a column")))?;
             }
+            State::All(values, _) => values.push(value),
             State::One(kept) => {
                 let better = match (figure.function, &*kept) {
                     (_, None) | (FigureFunction::Last, _) => true,
@@ -184,8 +188,17 @@ impl State {
             State::Sum(sum) => sum.value(),
             State::Average(sum) => sum.average(AVERAGE_DIGITS),
             State::One(value) => value.clone().unwrap_or(Value::Null),
+            State::All(values, percent) => percentile(values, *percent),
         }
     }
+}
+
+/// The least of the values that so many percent of them do not exceed; NULL if there are none.
+fn percentile(values: &[Value], percent: u8) -> Value {
+    let mut sorted: Vec<&Value> = values.iter().collect();
+    sorted.sort_by(|a, b| compare(a, b));
+    let rank = (sorted.len() * usize::from(percent)).div_ceil(100);
+    rank.checked_sub(1).and_then(|at| sorted.get(at)).map_or(Value::Null, |value| (*value).clone())
 }
 
 fn value(json: &Json) -> Value {

@@ -211,6 +211,8 @@ fn access(views: &[View]) -> impl Strategy<Value = Vec<Access>> + use<> {
         FigureFunction::Max,
         FigureFunction::Avg,
         FigureFunction::First,
+        FigureFunction::Percentile(1),
+        FigureFunction::Percentile(99),
         FigureFunction::Last,
     ]);
     let common = (

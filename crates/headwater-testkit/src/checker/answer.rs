@@ -163,6 +163,18 @@ fn figure_differs(figure: &Figure, points: &[&Fields], found: &Json) -> Option<S
         FigureFunction::Max => differs(best(Ordering::Greater), found),
         FigureFunction::First => differs(values().next().unwrap_or(&Json::Null), found),
         FigureFunction::Last => differs(values().next_back().unwrap_or(&Json::Null), found),
+        FigureFunction::Percentile(percent) => {
+            // By definition: of those that enough others do not exceed, the least.
+            let covers = |value: &&Json| {
+                let below = some().filter(|other| ascending(other, value) != Ordering::Greater).count();
+                below * 100 >= count * usize::from(percent)
+            };
+            let covering = some().filter(covers);
+            let least = covering.fold(&Json::Null, |least, value| {
+                if least.is_null() || ascending(value, least) == Ordering::Less { value } else { least }
+            });
+            differs(least, found)
+        }
         FigureFunction::Sum | FigureFunction::Avg if count == 0 => differs(&Json::Null, found),
         FigureFunction::Sum => {
             let expected = serde_json::from_str(&number::from_trillionths(sum())).expect("a number");

@@ -107,13 +107,13 @@ impl Workload {
 
     /// Every function of every field that has it.
     fn figures(&self, view: &View, series: &Series) -> Vec<Figure> {
-        use FigureFunction::{Avg, Count, First, Last, Max, Min, Sum};
+        use FigureFunction::{Avg, Count, First, Last, Max, Min, Percentile, Sum};
         let kinds = self.fields(view);
         let mut figures = vec![Figure { name: "n".into(), function: Count, column: None }];
         for field in &series.fields {
             let kind = kinds.iter().find(|(name, _)| *name == **field).map(|(_, kind)| *kind);
             let exact = matches!(kind, Some(Kind::Int | Kind::Small | Kind::Decimal | Kind::Reference(_)));
-            for function in [Count, Min, Max, First, Last, Sum, Avg] {
+            for function in [Count, Min, Max, First, Last, Percentile(50), Percentile(95), Sum, Avg] {
                 if exact || !matches!(function, Sum | Avg) {
                     let name = format!("{}_{field}", function.name()).into();
                     figures.push(Figure { name, function, column: Some(field.clone()) });

@@ -12,7 +12,7 @@ use crate::file::sections::duration;
 use crate::{Figure, FigureFunction, Pattern, View, ViewKind, nearest};
 
 const FIGURE_REMEDY: &str =
-    "write count(*), count, sum, min, max, avg, first or last of a field, as in \"max(price)\"";
+    "write count(*), count, sum, min, max, avg, first, last or p1 to p99 of a field, as in \"max(price)\"";
 
 pub(super) fn window(
     reader: &mut Reader<'_>,
@@ -90,11 +90,10 @@ fn figures(
 }
 
 fn figure(reader: &mut Reader<'_>, value: &Value<'_>, name: &str, fields: &[Box<str>]) -> Option<Figure> {
-    use FigureFunction::{Avg, Count, First, Last, Max, Min, Sum};
     let (called, column) = function(reader, value, name, FIGURE_REMEDY)?;
-    let known = [Count, Sum, Min, Max, Avg, First, Last];
-    let Some(function) = known.into_iter().find(|function| function.name() == called) else {
-        let remedy = match nearest(&called, known.iter().map(|function| function.name())) {
+    let Some(function) = FigureFunction::read(&called) else {
+        let known = FigureFunction::PLAIN.map(FigureFunction::name);
+        let remedy = match nearest(&called, known.iter().map(|name| &**name)) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => FIGURE_REMEDY.to_owned(),
         };
@@ -102,7 +101,7 @@ fn figure(reader: &mut Reader<'_>, value: &Value<'_>, name: &str, fields: &[Box<
         return None;
     };
     match &column {
-        None if function != Count => {
+        None if function != FigureFunction::Count => {
             reader.wrong(value.span(), format!("`{called}(*)` names no field"), FIGURE_REMEDY);
             return None;
         }

@@ -101,7 +101,7 @@ fn pattern(pattern: &Pattern, out: &mut String) {
 }
 
 fn figure(figure: &Figure) -> String {
-    let call = call::show(figure.function.name(), figure.column.as_deref());
+    let call = call::show(&figure.function.name(), figure.column.as_deref());
     format!("{} = {}", key(&figure.name), string(&call))
 }
 
