@@ -4,6 +4,7 @@
 //! - [`catalog`]: what services cost and can, with where that was read
 //! - [`check`]: the file against the live source and stores
 //! - [`doctor`]: what examinations of the engines found, and whom it concerns
+//! - [`indexes`]: which indexes a workload asks for
 //! - [`init`]: a first file for a database
 //! - [`resolve`]: views and access patterns as the flow needs them, every name resolved and typed
 
@@ -12,6 +13,7 @@ pub mod check;
 pub mod doctor;
 pub mod drill;
 mod finding;
+pub mod indexes;
 pub mod init;
 pub mod plan;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_model::advice::AdviseIndexes;
 use headwater_model::exam::{Check, Examine};
 use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Source, SourceUsage, Store, View};
@@ -104,6 +105,20 @@ pub fn source_examiner(section: &SourceSection) -> Result<Option<Box<dyn Examine
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Some(Box::new(crate::mysql::Examiner::of_source(section)?))),
         _ => source(section).map(|_| None),
+    }
+}
+
+/// What advises indexes for the source that `section.url` names. Does not connect.
+pub fn index_advisor(section: &SourceSection) -> Result<Box<dyn AdviseIndexes>> {
+    match scheme(section.url.reveal()) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Box::new(crate::postgres::Advisor::of_source(section)?)),
+        _ => source(section).and_then(|_| {
+            Err(Error::unsupported("there is no advice about indexes for this kind of engine yet")
+                .with_remedy(
+                    "name a PostgreSQL database: headwater doctor indexes postgres://user@host/database",
+                ))
+        }),
     }
 }
 

@@ -5,9 +5,11 @@
 //! - what an application asks: [`Access`], [`Read`], [`Answer`]
 //! - the two seams: [`Source`] and [`Store`]
 //! - what an examination of an engine finds: [`exam`]
+//! - which indexes a workload asks for: [`advice`]
 //! - what can go wrong: [`Error`], by what the caller should do about it
 
 mod access;
+pub mod advice;
 mod affinity;
 mod change;
 mod chunk;

@@ -68,6 +68,19 @@ pub(super) enum TlsMode {
     VerifyFull,
 }
 
+impl TlsMode {
+    /// As libpq writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TlsMode::Disable => "disable",
+            TlsMode::Prefer => "prefer",
+            TlsMode::Require => "require",
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+        }
+    }
+}
+
 /// libpq's `sslmode` and files.
 #[derive(Clone, Debug)]
 pub(super) struct TlsOptions {

@@ -242,6 +242,10 @@ impl Connection {
 
     /// [`Connection::answer`], with what the server refuses apart from a connection that broke.
     async fn reply(&mut self) -> Result<Result<Frame, ServerError>> {
+        self.reply_within(ANSWER_WITHIN).await
+    }
+
+    async fn reply_within(&mut self, limit: Duration) -> Result<Result<Frame, ServerError>> {
         loop {
             while let Some(frame) = self.wire.next_frame()? {
                 match frame.tag {
@@ -257,7 +261,7 @@ impl Connection {
                     _ => return Ok(Ok(frame)),
                 }
             }
-            timeout(ANSWER_WITHIN, self.wire.fill())
+            timeout(limit, self.wire.fill())
                 .await
                 .map_err(|_| Error::transient("the server does not answer"))??;
         }
@@ -269,6 +273,33 @@ impl Connection {
         let mut rows = Vec::new();
         self.run(sql, &mut rows, |_| Err(Error::bug("a query started a COPY"))).await?;
         Ok(rows)
+    }
+
+    /// Like `query`, for statements that may be refused: after that the connection is ready again. Waits as long as the server
+    /// works: whoever asks sets a `statement_timeout`.
+    pub async fn attempt(&mut self, sql: &str) -> Result<Result<Vec<Row>, ServerError>> {
+        self.ready = false;
+        frontend::query(sql, &mut self.wire.output).map_err(encode)?;
+        self.wire.flush().await?;
+        let (mut rows, mut refused) = (Vec::new(), None);
+        loop {
+            let frame = match self.reply_within(Duration::MAX).await? {
+                Ok(frame) => frame,
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    continue;
+                }
+            };
+            match frame.tag {
+                b'D' => rows.push(data_row(self.wire.bytes(frame.body))?),
+                b'Z' => {
+                    self.ready = true;
+                    return Ok(refused.map_or(Ok(rows), Err));
+                }
+                b'C' | b'T' | b'I' => {}
+                other => return Err(unexpected(other, "a query")),
+            }
+        }
     }
 
     /// Like `query`, and hands each piece of COPY data to `copied` (for COPY TO, one row of text each). When `copied`

@@ -9,6 +9,8 @@ pub(super) struct ServerError {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// Where in the statement, in characters from 1.
+    pub position: Option<usize>,
 }
 
 impl ServerError {
@@ -27,6 +29,7 @@ impl ServerError {
                 b'M' => error.message = text,
                 b'D' => error.detail = Some(text),
                 b'H' => error.hint = Some(text),
+                b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
             rest = tail.get(end + 1..).unwrap_or_default();

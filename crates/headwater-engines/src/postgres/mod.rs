@@ -10,6 +10,7 @@
 //! - `prepare`, `slot`, `wanted`: publication and slot, and whether they still are what they were
 //! - `follow`, `chunk`, `inspect`: the running read, a chunk, a look
 //! - `usage`: what its statistics counted
+//! - `advisor`: which indexes its workload asks for
 //! - `checks`: what erodes such a database, and how to see it
 //! - `answer`, `dialect`: access patterns as SQL, and how PostgreSQL says it
 //! - `error`: what the server's errors ask the caller to do
@@ -17,6 +18,7 @@
 //! Not supported: composite values as objects (they are text, as PostgreSQL prints them), generated columns (not in
 //! the log before version 18), large objects, sequences.
 
+mod advisor;
 mod answer;
 mod catalog;
 mod checks;
@@ -50,6 +52,7 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+pub(crate) use advisor::Advisor;
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
 pub use store::{Store, fits};

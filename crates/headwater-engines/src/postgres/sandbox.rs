@@ -27,6 +27,22 @@ wal_sender_timeout = 2s
 hot_standby = on
 ";
 
+/// For [`Cluster::scratch`], after [`SETTINGS`].
+const SCRATCH: &str = "
+listen_addresses = ''
+unix_socket_permissions = 0700
+wal_level = minimal
+max_wal_senders = 0
+max_replication_slots = 0
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+autovacuum = off
+max_wal_size = 8GB
+maintenance_work_mem = 256MB
+jit = off
+";
+
 /// The newest installation of this machine, and who it runs as.
 #[derive(Clone)]
 struct Install {
@@ -102,6 +118,44 @@ impl Cluster {
         cluster.configure("")?;
         cluster.start()?;
         Ok(cluster)
+    }
+
+    /// A server for questions whose answers nobody keeps: reached by its socket alone, by whoever started it, and nothing that it
+    /// is told reaches the disk for sure.
+    pub fn scratch(folder: &Folder, settings: &str) -> Result<Cluster> {
+        let cluster = Cluster::bare(folder, "scratch")?;
+        let mut init = cluster.install.command("initdb");
+        init.args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]);
+        output(init.arg("-D").arg(cluster.data()).current_dir("/"))?;
+        cluster.configure(&format!("{SCRATCH}{settings}"))?;
+        cluster.start()?;
+        Ok(cluster)
+    }
+
+    /// One of its databases, over its socket.
+    pub fn socket_url(&self, database: &str) -> String {
+        format!("postgres://postgres@/{database}?host={}&port={}", self.folder.display(), self.port)
+    }
+
+    /// A program of the same installation.
+    pub fn client(&self, program: &str) -> Command {
+        Command::new(self.install.bin.join(program))
+    }
+
+    /// Its files, for whoever makes them look as those of another server.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.data().join(path)
+    }
+
+    /// Gives a file that we made to the user that the server runs as.
+    pub fn hand_over(&self, path: &Path) -> Result<()> {
+        self.install.own(path)
     }
 
     /// A folder and a port; nothing in it yet.

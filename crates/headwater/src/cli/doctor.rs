@@ -14,13 +14,17 @@ use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Secret, nearest};
 
 use super::failure::Failure;
-use super::{file, show};
+use super::{file, indexes, show};
 use crate::examine::own::Seen;
 use crate::examine::{self, Engine, watch};
 use crate::{control_socket, figures};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    advise: Option<Advise>,
+
     /// A database or store to look at without a file: postgres://user:password@host/database or redis://host. Default: the
     /// file's source and stores.
     url: Option<String>,
@@ -58,11 +62,20 @@ pub struct Args {
     list: bool,
 }
 
+#[derive(clap::Subcommand)]
+enum Advise {
+    /// Which indexes the workload asks for: asks the planner of a copy without rows, chooses under a budget of room and writes.
+    Indexes(Box<indexes::Args>),
+}
+
 fn urgency(text: &str) -> Result<Urgency, String> {
     Urgency::named(text).ok_or_else(|| "write low, medium, high or critical".to_owned())
 }
 
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
+    if let Some(Advise::Indexes(args)) = args.advise {
+        return indexes::run(*args, path).await;
+    }
     if let Some(id) = &args.explain {
         return explain(find(id)?);
     }
@@ -109,7 +122,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
         show::print(&text(&report, &known, args.evidence));
     }
     if let Some(script) = &args.fix_script {
-        write_script(script, &report)?;
+        write_script(script, &report.script())?;
     }
     Ok(if !report.is_complete() {
         ExitCode::from(2)
@@ -307,7 +320,7 @@ fn finding(found: &Found, since: Option<i64>, evidence: bool, out: &mut String) 
 }
 
 /// A script of ours is written again; anything else that is there is not.
-fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
+pub(super) fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
     match std::fs::read(script) {
         Ok(text) if !text.is_empty() && !text.starts_with(doctor::SCRIPT_MARK.as_bytes()) => Err(anyhow!(
             "{} is there already and is no script of doctor's: name another file with --fix-script",
@@ -318,10 +331,10 @@ fn is_ours_to_write(script: &Path) -> Result<(), Failure> {
     }
 }
 
-fn write_script(script: &Path, report: &Report) -> Result<(), Failure> {
+pub(super) fn write_script(script: &Path, text: &str) -> Result<(), Failure> {
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(script)?;
-        file.write_all(report.script().as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()
     };
     write().with_context(|| format!("cannot write {}", script.display()))?;

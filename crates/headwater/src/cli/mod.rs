@@ -15,6 +15,7 @@ mod file;
 mod heal;
 mod import;
 mod incidents;
+mod indexes;
 mod init;
 mod picture;
 mod plan;

@@ -11,6 +11,7 @@ mod engines;
 mod heal;
 mod http;
 mod incidents;
+mod indexes;
 mod init;
 mod leader;
 mod mysql_source;
