@@ -35,6 +35,7 @@ pub fn run(size: Size) -> anyhow::Result<()> {
          INSERT INTO books SELECT i, 'title ' || i FROM n;"
     ))?;
     let source = headwater_engines::source(&SourceSection {
+        name: None,
         url: Secret::new(format!("sqlite:{}", path.display())),
         settings: Settings::new(),
         hold_for: Duration::from_secs(10),
@@ -44,6 +45,7 @@ pub fn run(size: Size) -> anyhow::Result<()> {
         name: "near".into(),
         url: Secret::new("memory:"),
         settings: Settings::new(),
+        source: None,
     })?;
     let stores = vec![NamedStore { name: "near".into(), store }];
     let view = Arc::new(view());

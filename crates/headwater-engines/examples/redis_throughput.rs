@@ -72,7 +72,12 @@ fn by_branch() -> Vec<Index> {
 }
 
 async fn run_store(url: &str, step: usize, indexes: &[Index]) {
-    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings: Default::default() };
+    let section = StoreSection {
+        name: "near".into(),
+        url: Secret::new(url),
+        settings: Default::default(),
+        source: None,
+    };
     let store = store(&section).unwrap();
     let mut view: View = (*contract::store::view("accounts", Layout::Hash)).clone();
     view.indexes = indexes.to_vec();

@@ -11,14 +11,14 @@ use std::time::Duration;
 use headwater_model::file::HealSection;
 use headwater_model::heal::Action;
 use headwater_model::{
-    ChunkRange, ColumnFacts, Consumed, Embed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment,
-    Offset, Param, ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
+    ChunkRange, ColumnFacts, Consumed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment, Offset,
+    Param, ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
@@ -539,7 +539,7 @@ impl Service {
             Keeping::open(&self.options.data, Arc::clone(&self.board), self.machine.disk.is_none()),
         );
         let _told = over.clone().drop_guard();
-        let keeping = tokio::spawn(keeping.run(over.clone()));
+        let keeping = tokio::spawn(keeping.run(over.clone()).in_current_span());
         let parts = parts_of(self.stores.iter().map(|store| &*store.name));
         let heal = Heal::open(&self.options.data, self.options.heal, parts, Arc::clone(&self.board));
         let ended = match heal {
@@ -906,11 +906,7 @@ impl Service {
 
     /// The stores that hold something, all of a view or part of it.
     fn showing(&self) -> Vec<Box<str>> {
-        let holds = |name: &str| {
-            self.views
-                .iter()
-                .any(|view| view.part(name).is_some() || view.stores.iter().any(|store| **store == *name))
-        };
+        let holds = |name: &str| self.views.iter().any(|view| view.is_in(name));
         self.stores.iter().map(|store| store.name.clone()).filter(|name| holds(name)).collect()
     }
 
@@ -1062,7 +1058,7 @@ impl Service {
     }
 
     fn tables(&self) -> Vec<TableName> {
-        let tables: BTreeSet<TableName> = self.views.iter().flat_map(|view| tables_of(view)).collect();
+        let tables: BTreeSet<TableName> = self.views.iter().flat_map(|view| view.tables()).collect();
         tables.into_iter().collect()
     }
 
@@ -1082,7 +1078,7 @@ impl Service {
             };
             // Flat documents can be put in part; JSON texts cannot everywhere.
             let stateful = derive::needs_state(view, root, view.layout() == Layout::Hash);
-            let tables = tables_of(view);
+            let tables = view.tables();
             let unwritable = |error| Error::bug("a view cannot be described").with_cause(error);
             let fingerprint = Fingerprint {
                 definition: serde_json::to_string(&(&**view, stateful)).map_err(unwritable)?,
@@ -1189,21 +1185,6 @@ pub fn parts_of<'n>(stores: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     [SOURCE.to_owned(), MIRROR.to_owned()].into_iter().chain(stores.into_iter().map(store_part)).collect()
 }
 
-/// The view's table, then those of embedded rows, each once.
-fn tables_of(view: &View) -> Vec<TableName> {
-    fn add(embeds: &[Embed], tables: &mut Vec<TableName>) {
-        for embed in embeds {
-            if !tables.contains(&embed.from) {
-                tables.push(embed.from.clone());
-            }
-            add(&embed.embeds, tables);
-        }
-    }
-    let mut tables = vec![view.from.clone()];
-    add(&view.embeds, &mut tables);
-    tables
-}
-
 fn consumers(views: &[Arc<View>]) -> Vec<Consumer> {
     let of = |view: &Arc<View>| {
         let view = Arc::clone(view);
@@ -1222,8 +1203,12 @@ async fn pause(cancel: &CancellationToken) {
     }
 }
 
-async fn named(name: &'static str, task: impl Future<Output = Result<()>>) -> (&'static str, Result<()>) {
-    (name, task.await)
+/// A task with its name; what it logs stands where the service was begun.
+fn named(
+    name: &'static str,
+    task: impl Future<Output = Result<()>>,
+) -> impl Future<Output = (&'static str, Result<()>)> {
+    async move { (name, task.await) }.in_current_span()
 }
 
 /// What the end of a task means for the whole.

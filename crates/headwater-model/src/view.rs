@@ -210,6 +210,26 @@ impl View {
     pub fn part(&self, store: &str) -> Option<&Part> {
         self.parts.iter().find(|part| *part.store == *store)
     }
+
+    /// The view's table, then those of embedded rows, each once.
+    pub fn tables(&self) -> Vec<TableName> {
+        fn add(embeds: &[Embed], tables: &mut Vec<TableName>) {
+            for embed in embeds {
+                if !tables.contains(&embed.from) {
+                    tables.push(embed.from.clone());
+                }
+                add(&embed.embeds, tables);
+            }
+        }
+        let mut tables = vec![self.from.clone()];
+        add(&self.embeds, &mut tables);
+        tables
+    }
+
+    /// Whether the store holds the view, or part of it.
+    pub fn is_in(&self, store: &str) -> bool {
+        self.stores.iter().any(|name| **name == *store) || self.part(store).is_some()
+    }
 }
 
 impl ViewKind {

@@ -1,5 +1,6 @@
 //! The `headwater` command: wiring and words. Everything it decides is decided in the crates below it.
 
+mod by_source;
 mod cli;
 mod control_socket;
 mod dashboard;
@@ -9,6 +10,7 @@ mod figures;
 mod http;
 mod metrics;
 mod observed;
+mod positions;
 mod resp;
 mod telemetry;
 mod tls;

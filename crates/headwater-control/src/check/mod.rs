@@ -22,10 +22,25 @@ use crate::Finding;
 pub(crate) use access::OWN_PARAMS;
 pub use stores::{source_refused, store, store_refused, view_refused};
 
-/// Everything that is wrong or risky, in the order of the file.
+/// Everything that is wrong or risky, in the order of the file, of one whose source has no name.
 pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {
+    let mut findings = of_source(file, facts);
+    findings.extend(whole(file));
+    findings.sort_by_key(|finding| finding.span.start);
+    findings
+}
+
+/// What of it is about a source, and the file as it sees it ([`File::flows`]).
+pub fn of_source(file: &File, facts: &SourceFacts) -> Vec<Finding> {
     let (_, mut findings) = look(file, facts);
-    findings.extend(facts.risks.iter().map(|risk| Finding::risk(file, "source.url", risk)));
+    let url = format!("{}.url", file.source().path());
+    findings.extend(facts.risks.iter().map(|risk| Finding::risk(file, &url, risk)));
+    findings
+}
+
+/// What the file says of no source in particular: views, stores and listeners.
+pub fn whole(file: &File) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if file.views.is_empty() {
         let finding = Finding::at(
             file,
@@ -36,8 +51,7 @@ pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {
         findings.push(finding.with(Severity::Warning));
     }
     for store in &file.stores {
-        let holds = |view: &View| view.stores.contains(&store.name) || view.part(&store.name).is_some();
-        if !file.views.is_empty() && !file.views.iter().any(holds) {
+        if !file.views.is_empty() && !file.views.iter().any(|view| view.is_in(&store.name)) {
             let finding = Finding::at(
                 file,
                 &format!("stores.{}", store.name),
@@ -47,8 +61,19 @@ pub fn run(file: &File, facts: &SourceFacts) -> Vec<Finding> {
             findings.push(finding.with(Severity::Warning));
         }
     }
+    for source in file.sources.iter().filter(|_| !file.views.is_empty()) {
+        if source.name.as_deref().is_some_and(|name| !file.owners.values().any(|owner| **owner == *name)) {
+            let (path, name) = (source.path(), source.name.as_deref().unwrap_or_default());
+            let finding = Finding::at(
+                file,
+                &path,
+                format!("source `{name}` has no view"),
+                format!("add source = \"{name}\" to a view, or remove it"),
+            );
+            findings.push(finding.with(Severity::Warning));
+        }
+    }
     findings.extend(in_the_clear(file));
-    findings.sort_by_key(|finding| finding.span.start);
     findings
 }
 

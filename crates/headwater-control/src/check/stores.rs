@@ -7,7 +7,9 @@ use crate::Finding;
 
 /// The source refused, or did not answer.
 pub fn source_refused(file: &File, error: &Error) -> Finding {
-    refused(file, "source", "the source", error)
+    let source = file.source();
+    let who = source.name.as_ref().map_or("the source".to_owned(), |name| format!("source `{name}`"));
+    refused(file, &source.path(), &who, error)
 }
 
 /// A store refused, or did not answer.

@@ -110,6 +110,7 @@ mod tests {
             name: "catalog".into(),
             url: Secret::new(url),
             settings: settings.iter().map(|(name, value)| (Box::from(*name), value.clone())).collect(),
+            source: None,
         })
     }
 

@@ -1,8 +1,8 @@
-//! The store's own state: one item in a table of its own.
+//! The store's own state: one item in a table of its own; where several sources have their views here, one of each.
 //!
 //! | attribute | content |
 //! |---|---|
-//! | `hw_item` | `position` |
+//! | `hw_item` | `position`, or `position@SOURCE` |
 //! | `format` | `1` |
 //! | `epoch`, `session` | who owns the store: [`super::version`] |
 //! | `offset` | up to where the store has everything |
@@ -17,7 +17,8 @@ use super::failure::{failure, is_condition, is_missing};
 use super::item::{Item, STATE_KEY, number};
 use super::version::Session;
 
-const ITEM: &str = "position";
+/// What the item is called: [`headwater_model::file::StoreSection::of_source`] of it.
+pub(super) const ITEM: &str = "position";
 
 /// What the item says.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,11 +31,12 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(super) struct StateItem {
     pub(super) table: String,
+    pub(super) item: String,
 }
 
 impl StateItem {
     fn key(&self) -> (String, AttributeValue) {
-        (STATE_KEY.to_owned(), AttributeValue::S(ITEM.to_owned()))
+        (STATE_KEY.to_owned(), AttributeValue::S(self.item.clone()))
     }
 
     /// `None`: the store is empty, or not even there.
@@ -50,7 +52,7 @@ impl StateItem {
 
     /// Makes the state `new` if it is still `old`; `false` if it is not.
     pub(super) async fn change(&self, client: &Client, old: Option<&State>, new: &State) -> Result<bool> {
-        let mut request = client.put_item().table_name(&self.table).set_item(Some(write(new)));
+        let mut request = client.put_item().table_name(&self.table).set_item(Some(write(new, self.key())));
         request = match old {
             None => request
                 .condition_expression("attribute_not_exists(#item)")
@@ -125,10 +127,10 @@ fn read(item: &Item) -> Result<State> {
     })
 }
 
-fn write(state: &State) -> Item {
+fn write(state: &State, key: (String, AttributeValue)) -> Item {
     let State { held, session } = state;
     let mut item = Item::from([
-        (STATE_KEY.to_owned(), AttributeValue::S(ITEM.to_owned())),
+        key,
         ("format".to_owned(), number(1)),
         ("epoch".to_owned(), number(held.epoch.0)),
         ("session".to_owned(), number(session)),
@@ -151,7 +153,8 @@ mod tests {
         for position in [None, Some(Position::new("a/1", u64::MAX))] {
             let held = Held { epoch: Epoch(7), offset: Offset(u64::MAX), position, committed_at: -5 };
             let state = State { held, session: 3 };
-            assert_eq!(read(&write(&state)).expect("readable"), state);
+            let key = (STATE_KEY.to_owned(), AttributeValue::S(ITEM.to_owned()));
+            assert_eq!(read(&write(&state, key)).expect("readable"), state);
         }
         assert!(read(&Item::new()).is_err());
     }

@@ -15,7 +15,7 @@ use super::client::connect;
 use super::codec::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 use super::config::Config;
 use super::meter::Meter;
-use super::state::{State, StateItem, not_ours};
+use super::state::{ITEM, State, StateItem, not_ours};
 use super::step::Step;
 use super::tables::{self, Table};
 use super::version::Session;
@@ -41,7 +41,7 @@ impl Store {
     /// Reads URL and settings; does not connect.
     pub fn new(section: &StoreSection) -> Result<Store> {
         let config = Config::new(section)?;
-        let state = StateItem { table: Table::of_state(&config.prefix).name };
+        let state = StateItem { table: Table::of_state(&config.prefix).name, item: section.of_source(ITEM) };
         Ok(Store(Arc::new(Shared {
             config,
             client: OnceCell::new(),

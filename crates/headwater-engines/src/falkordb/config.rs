@@ -60,7 +60,8 @@ impl Config {
         let settings = section.settings.iter().filter(|(name, _)| OF_REDIS.contains(&&***name));
         let settings = settings.map(|(name, value): (_, &Setting)| (name.clone(), value.clone())).collect();
         let url = Secret::new(format!("{scheme}://{server}"));
-        let redis = redis::Config::new(&StoreSection { name: section.name.clone(), url, settings });
+        let redis =
+            redis::Config::new(&StoreSection { name: section.name.clone(), url, settings, source: None });
         // What it says of a URL is about one of another scheme.
         let redis = redis.map_err(|error| match error.remedy() {
             Some(remedy) if remedy.contains("redis://") => error.with_remedy(REMEDY),
@@ -85,6 +86,7 @@ mod tests {
             name: "social".into(),
             url: Secret::new(url),
             settings: settings.iter().map(|(name, value)| (Box::from(*name), text(value))).collect(),
+            source: None,
         })
     }
 

@@ -27,6 +27,11 @@ pub(super) const LOOSE: &str = "headwater_loose";
 pub(super) const HELD_LABEL: &str = "Headwater";
 pub(super) const VERTEX_LABEL: &str = "Vertex";
 
+/// The node that says how far the store is. Its name, the parameter, is [`headwater_model::file::StoreSection::of_source`] of
+/// [`HELD_NAME`]: several sources may have their views in one graph.
+pub(super) const HELD: &str = "(m:Headwater {name: $me})";
+pub(super) const HELD_NAME: &str = "held";
+
 /// Indexes of texts do not find one of 4096 bytes.
 const INDEXED_BYTES_MAX: usize = 4000;
 pub(super) const KEY_BYTES_MAX: usize = 2048;

@@ -9,7 +9,7 @@ use headwater_model::{AnswerMoment, Astray, IndexEntry, IndexPlace, Result, Stan
 
 use super::Database;
 use super::cypher::{Cell, Param, Statement};
-use super::element::{HELD_LABEL, KEY, VERTEX, found_by, hex, part_property, sort_property, unhex};
+use super::element::{HELD, KEY, VERTEX, found_by, hex, part_property, sort_property, unhex};
 use super::read::{held_of, of_view};
 use super::store::Shared;
 use super::write::label;
@@ -69,7 +69,7 @@ async fn read<D: Database>(
     }
     places.push("{i: -1, p: null, s: null}".to_owned());
     let text = format!(
-        "MATCH (m:{HELD_LABEL}) UNWIND $keys AS k OPTIONAL MATCH {pattern}{} UNWIND [{}] AS e \
+        "MATCH {HELD} UNWIND $keys AS k OPTIONAL MATCH {pattern}{} UNWIND [{}] AS e \
          RETURN m.held AS held, k AS k, x.{KEY} AS own, {ends}, e.i AS i, e.p AS p, e.s AS s",
         only.as_ref().map_or(String::new(), |(only, _)| format!(" WHERE {only}")),
         places.join(", ")

@@ -9,7 +9,7 @@ use headwater_model::{
 
 use super::cypher::{Cell, Param, Row, Statement};
 use super::element::{
-    DOCUMENT, HELD_LABEL, KEY, VIEW, found_by, hex, key_text, part, part_property, sort_property, unhex,
+    DOCUMENT, HELD, KEY, VIEW, found_by, hex, key_text, part, part_property, sort_property, unhex,
 };
 use super::store::{Shared, read_held};
 use super::write::label;
@@ -65,7 +65,7 @@ async fn documents<D: Database>(shared: &Shared<D>, view: &View, keys: &[Key]) -
     let texts: Vec<String> = keys.iter().map(|key| found_by(&key.to_text())).collect();
     let only = of_view(view);
     let text = format!(
-        "MATCH (m:{HELD_LABEL}) UNWIND $keys AS k OPTIONAL MATCH {}{} RETURN m.held AS held, k AS k, x.{DOCUMENT} AS document",
+        "MATCH {HELD} UNWIND $keys AS k OPTIONAL MATCH {}{} RETURN m.held AS held, k AS k, x.{DOCUMENT} AS document",
         pattern(view, &format!(" {{{KEY}: k}}"))?,
         only.as_ref().map_or(String::new(), |(only, _)| format!(" WHERE {only}")),
     );
@@ -143,7 +143,7 @@ async fn range<D: Database>(shared: &Shared<D>, read: &RangeRead) -> Result<(Hel
     }
     let limit = read.limit.max(1);
     let text = format!(
-        "MATCH (m:{HELD_LABEL}) OPTIONAL MATCH {} WHERE {} \
+        "MATCH {HELD} OPTIONAL MATCH {} WHERE {} \
          RETURN m.held AS held, x.{KEY} AS k, x.{DOCUMENT} AS document, x.{sort} AS sort ORDER BY sort{} LIMIT {}",
         pattern(view, "")?,
         only.join(" AND "),

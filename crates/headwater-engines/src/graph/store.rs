@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headwater_model::file::StoreSection;
 use headwater_model::{
     Answer, AnswerMoment, Apply, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Read,
     Result, Standing, StoreFacts, Stored, View, ViewKind,
 };
 
 use super::cypher::{Cell, Param, Row, Statement, quoted};
-use super::element::{self, HELD_LABEL, LOOSE, VERTEX, VERTEX_LABEL};
+use super::element::{self, HELD, HELD_LABEL, HELD_NAME, LOOSE, VERTEX, VERTEX_LABEL};
 use super::step::{Changes, Step};
 use super::write::{plain_label, set_held};
 use super::{Database, Indexed, facts, places, read, scan};
@@ -29,12 +30,15 @@ pub(crate) struct Store<D>(Arc<Shared<D>>);
 /// What the store and its open step both use.
 pub(super) struct Shared<D> {
     pub(super) name: Box<str>,
+    /// What the node is called that says how far the store is.
+    held_name: String,
     pub(super) database: D,
 }
 
 impl<D: Database> Store<D> {
-    pub(crate) fn new(name: &str, database: D) -> Store<D> {
-        Store(Arc::new(Shared { name: name.into(), database }))
+    pub(crate) fn new(section: &StoreSection, database: D) -> Store<D> {
+        let held_name = section.of_source(HELD_NAME);
+        Store(Arc::new(Shared { name: section.name.clone(), held_name, database }))
     }
 }
 
@@ -43,14 +47,16 @@ impl<D: Database> Shared<D> {
         error.while_doing(format!("store \"{}\"", self.name))
     }
 
-    pub(super) async fn run(&self, statement: Statement) -> Result<Vec<Row>> {
+    pub(super) async fn run(&self, mut statement: Statement) -> Result<Vec<Row>> {
+        if statement.text.contains(HELD) {
+            statement = statement.with("me", Param::text(&*self.held_name));
+        }
         self.database.run(statement).await.map_err(|e| self.named(e))
     }
 
     pub(super) async fn held(&self) -> Result<Option<Held>> {
-        let found = self
-            .run(Statement::read(format!("MATCH (m:{HELD_LABEL}) RETURN m.held AS held"), &["held"]))
-            .await?;
+        let found =
+            self.run(Statement::read(format!("MATCH {HELD} RETURN m.held AS held"), &["held"])).await?;
         found.first().map(|row| read_held(row.first())).transpose()
     }
 
@@ -111,7 +117,7 @@ impl<D: Database> headwater_model::Store for Store<D> {
             let Some(before) = shared.held().await? else {
                 let first = Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 };
                 let create = format!(
-                    "MERGE (m:{HELD_LABEL} {{name: 'held'}}) \
+                    "MERGE {HELD} \
                      ON CREATE SET m.epoch = $held_epoch, m.offset = $offset, m.held = $held \
                      RETURN m.held AS held"
                 );
@@ -126,7 +132,7 @@ impl<D: Database> headwater_model::Store for Store<D> {
                 return Err(shared.outrun(Some(&before), epoch, before.offset));
             }
             let take = format!(
-                "MATCH (m:{HELD_LABEL}) WHERE m.held = $before \
+                "MATCH {HELD} WHERE m.held = $before \
                  SET m.epoch = $held_epoch, m.offset = $offset, m.held = $held RETURN 1 AS done"
             );
             let text =

@@ -10,7 +10,7 @@ use headwater_model::{Error, Held, Hop, Reached, Result, Value, ViewKind, WalkRe
 
 use super::Database;
 use super::cypher::{Cell, Param, Statement, quoted};
-use super::element::{HELD_LABEL, VERTEX, VERTEX_LABEL, VIEW, unhex, vertex};
+use super::element::{HELD, VERTEX, VERTEX_LABEL, VIEW, unhex, vertex};
 use super::read::held_of;
 use super::store::Shared;
 
@@ -42,7 +42,7 @@ pub(super) async fn walk<D: Database>(shared: &Shared<D>, read: &WalkRead) -> Re
 
 fn statement(read: &WalkRead, start: &str, null: &str) -> Result<Statement> {
     let mut text = format!(
-        "MATCH (m:{HELD_LABEL}) OPTIONAL MATCH (s:{VERTEX_LABEL} {{{VERTEX}: $start}}) \
+        "MATCH {HELD} OPTIONAL MATCH (s:{VERTEX_LABEL} {{{VERTEX}: $start}}) \
          WITH m, 0 AS edges, [{{v: s, w: 1}}] AS at"
     );
     let mut views = Vec::new();

@@ -6,7 +6,7 @@
 use headwater_model::{Epoch, Error, Held, Offset, Result, View, ViewKind};
 
 use super::cypher::{Param, Statement, quoted};
-use super::element::{HELD_LABEL, KEY, LOOSE, VERTEX, VERTEX_LABEL, VIEW};
+use super::element::{HELD, KEY, LOOSE, VERTEX, VERTEX_LABEL, VIEW};
 use super::step::{Changes, ViewChanges};
 
 /// What lies between two parts.
@@ -15,7 +15,7 @@ const NEXT: &str = " WITH m, count(*) AS done ";
 pub(super) fn statement(changes: Changes, epoch: Epoch, after: Offset, held: &Held) -> Result<Statement> {
     let mut writing = Writing {
         statement: Statement::write(
-            format!("MATCH (m:{HELD_LABEL}) WHERE m.epoch = $epoch AND m.offset = $after"),
+            format!("MATCH {HELD} WHERE m.epoch = $epoch AND m.offset = $after"),
             &["done"],
         )
         .with("epoch", Param::Int(epoch.0 as i64))

@@ -99,6 +99,7 @@ mod tests {
             name: "social".into(),
             url: Secret::new(url),
             settings: settings.iter().map(|(name, value)| (Box::from(*name), value.clone())).collect(),
+            source: None,
         })
     }
 

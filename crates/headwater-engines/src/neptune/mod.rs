@@ -37,5 +37,5 @@ pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
 /// The cluster that `section.url` names. Reads settings, does not connect.
 pub fn store(section: &StoreSection) -> Result<Arc<dyn headwater_model::Store>> {
     let config = config::Config::new(section)?;
-    Ok(Arc::new(crate::graph::Store::new(&section.name, database::Database::new(config))))
+    Ok(Arc::new(crate::graph::Store::new(section, database::Database::new(config))))
 }

@@ -143,6 +143,10 @@ impl Config {
 
     pub fn new(section: &SourceSection) -> Result<Config> {
         let mut config = parse_url(section.url.reveal()).map_err(|e| e.while_doing("the source"))?;
+        if let Some(source) = &section.name {
+            // Slots are named per server, and two databases of one server may be followed.
+            config.slot = format!("{}_{}", config.slot, source.to_ascii_lowercase().replace('-', "_"));
+        }
         config.read_settings(&section.settings)?;
         Ok(config)
     }

@@ -13,6 +13,7 @@ use headwater_model::{
     Answer, AnswerMoment, Error, Found, Key, RangeRead, Read, Result, Stored, View, WalkRead,
 };
 
+use super::config::Config;
 use super::connection::Connection;
 use super::meta::Mark;
 use super::resp::{self, Reply};
@@ -30,6 +31,9 @@ pub(super) trait Ask: Send {
     /// What a lane's keys start with.
     fn prefix(&self, lane: usize) -> &str;
 
+    /// Where a lane says how far it is.
+    fn meta(&self, lane: usize) -> Vec<u8>;
+
     /// The lane of a document, by what stands behind the lane's prefix: `view:key`.
     fn lane_of(&self, name: &[u8]) -> usize;
 
@@ -43,7 +47,7 @@ pub(super) trait Ask: Send {
 /// One server, or one slot.
 pub(super) struct Alone<'c> {
     pub(super) connection: &'c mut Connection,
-    pub(super) prefix: &'c str,
+    pub(super) config: &'c Config,
 }
 
 impl Ask for Alone<'_> {
@@ -52,7 +56,11 @@ impl Ask for Alone<'_> {
     }
 
     fn prefix(&self, _: usize) -> &str {
-        self.prefix
+        &self.config.prefix
+    }
+
+    fn meta(&self, _: usize) -> Vec<u8> {
+        self.config.meta()
     }
 
     fn lane_of(&self, _: &[u8]) -> usize {
@@ -94,12 +102,12 @@ async fn get(asked: &mut impl Ask, view: &View, keys: &[Key]) -> Result<Answer> 
         let mut name = start.clone();
         key.write_text(&mut name);
         let lane = asked.lane_of(&name);
-        let block = blocks[lane].get_or_insert_with(|| Block::new(lane, asked.prefix(lane)));
+        let block = blocks[lane].get_or_insert_with(|| Block::new(lane, &asked.meta(lane)));
         block.ask(|out| codec::ask(layout, &[asked.prefix(lane).as_bytes(), &name].concat(), out));
         lanes.push(lane);
     }
     if keys.is_empty() {
-        blocks[0] = Some(Block::new(0, asked.prefix(0)));
+        blocks[0] = Some(Block::new(0, &asked.meta(0)));
     }
     let blocks: Vec<Block> = blocks.into_iter().flatten().collect();
     let order: Vec<usize> = blocks.iter().map(|block| block.lane).collect();
@@ -117,7 +125,7 @@ async fn get(asked: &mut impl Ask, view: &View, keys: &[Key]) -> Result<Answer> 
 async fn range(asked: &mut impl Ask, read: &RangeRead) -> Result<Answer> {
     let (view, layout, limit) = (&read.view, read.view.layout(), read.limit.max(1));
     let Some(span) = Span::of(read)? else {
-        let (at, _) = asked.ask(vec![Block::new(0, asked.prefix(0))]).await?;
+        let (at, _) = asked.ask(vec![Block::new(0, &asked.meta(0))]).await?;
         return Ok(Answer { at, found: Found::Page { documents: Vec::new(), next: None } });
     };
     let lanes = asked.lanes();
@@ -129,7 +137,7 @@ async fn range(asked: &mut impl Ask, read: &RangeRead) -> Result<Answer> {
             let prefix = asked.prefix(lane);
             let (set, start) =
                 (keys::index(prefix, &view.name, read.index, &span.part), keys::of_view(prefix, &view.name));
-            let mut block = Block::new(lane, prefix);
+            let mut block = Block::new(lane, &asked.meta(lane));
             block.ask(|out| ask_span(&set, &span, read.reverse, limit, out));
             for key in known {
                 block.ask(|out| codec::ask(layout, &[&start, &key[..]].concat(), out));
@@ -231,7 +239,7 @@ async fn walked(asked: &mut impl Ask, read: &WalkRead) -> Result<Answer> {
         for ((lane, set), part) in &parts {
             // Lane by lane, as the parts lie in the map.
             if blocks.last().is_none_or(|block| block.lane != *lane) {
-                blocks.push(Block::new(*lane, asked.prefix(*lane)));
+                blocks.push(Block::new(*lane, &asked.meta(*lane)));
             }
             let last = (part.limit - 1).to_string();
             if let Some(block) = blocks.last_mut() {
@@ -239,7 +247,7 @@ async fn walked(asked: &mut impl Ask, read: &WalkRead) -> Result<Answer> {
             }
         }
         if blocks.is_empty() {
-            blocks.push(Block::new(0, asked.prefix(0)));
+            blocks.push(Block::new(0, &asked.meta(0)));
         }
         let (at, replies) = asked.ask(blocks).await?;
         for (part, reply) in parts.values_mut().zip(replies.into_iter().flatten()) {
@@ -296,9 +304,10 @@ pub(super) struct Told {
 }
 
 impl Block {
-    pub(super) fn new(lane: usize, prefix: &str) -> Block {
+    /// `meta`: where the lane says how far it is.
+    pub(super) fn new(lane: usize, meta: &[u8]) -> Block {
         let mut block = Block { lane, commands: Vec::with_capacity(128), ends: Vec::new() };
-        block.ask(|out| meta::ask_mark(&keys::meta(prefix), out));
+        block.ask(|out| meta::ask_mark(meta, out));
         block
     }
 

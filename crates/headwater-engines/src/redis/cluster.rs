@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use super::config::{Address, Config};
 use super::connection::Connection;
+use super::failure;
 use super::lane::{RESTED, lock};
 use super::resp::Reply;
-use super::{failure, keys};
 
 /// More redirections than any cluster in order gives.
 const HOPS_MAX: usize = 5;
@@ -31,7 +31,7 @@ const READERS_MAX: usize = 8;
 
 /// Connects, and follows redirections to the node that owns the meta key.
 pub(super) async fn open_home(config: &Config, start: Address) -> Result<Connection> {
-    let meta = keys::meta(&config.prefix);
+    let meta = config.meta();
     let mut address = start;
     for _ in 0..HOPS_MAX {
         let mut connection = Connection::open(config, &address).await?;

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-use super::slot;
+use super::{keys, slot};
 use crate::reach::Reach;
 
 /// `user` and `password` are for what a URL cannot say: a Unix socket with a password.
@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     /// Before every key, our own meta key included.
     pub(super) prefix: String,
+    /// The meta key behind the prefix.
+    pub(super) meta: String,
     /// How many lanes the store is spread over, if it is in a cluster and the prefix has no hash tag.
     pub(super) lanes: u16,
     pub(super) connect_within: Duration,
@@ -176,10 +178,16 @@ impl Config {
             database,
             tls,
             prefix: text("prefix")?.unwrap_or_default(),
+            meta: section.of_source(keys::META),
             lanes,
             connect_within: Duration::from_secs(10).min(answer_within),
             answer_within,
         })
+    }
+
+    /// The hash that holds epoch, offset, position and what must be known about each view.
+    pub(super) fn meta(&self) -> Vec<u8> {
+        format!("{}{}", self.prefix, self.meta).into_bytes()
     }
 }
 
@@ -287,6 +295,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value))))
                 .collect(),
+            source: None,
         }
     }
 

@@ -1,16 +1,15 @@
 //! What our keys are called.
 //!
 //! `prefix + view + ":" + key`, where the view's name and the key's parts are escaped so that `:` only separates: the
-//! keys of the view `a` can never be taken for those of a view `a:b`. Our own state is in `prefix + "headwater"`,
-//! which no document's key equals, because that has a `:` after the prefix. Indexes are in `prefix + "%index:…"` and
+//! keys of the view `a` can never be taken for those of a view `a:b`. Our own state is in `prefix + "headwater"`, or `prefix +
+//! "headwater@SOURCE"` where several sources have their views here: no document's key equals it, because that has a `:` after the
+//! prefix. Indexes are in `prefix + "%index:…"` and
 //! `prefix + "%places:…"`: in an escaped name `%` is never followed by a small letter.
 
 use headwater_model::{Key, Value, View};
 
-/// The hash that holds epoch, offset, position and what must be known about each view.
-pub(super) fn meta(prefix: &str) -> Vec<u8> {
-    format!("{prefix}headwater").into_bytes()
-}
+/// What our own state is called: [`headwater_model::file::StoreSection::of_source`] of it, behind the prefix.
+pub(super) const META: &str = "headwater";
 
 /// What all keys of a view start with.
 pub(super) fn of_view(prefix: &str, view: &str) -> Vec<u8> {

@@ -21,7 +21,7 @@ use super::meta::Mark;
 use super::rows::Rows;
 use super::step::Step;
 use super::writer::{Writer, check_layout, outrun};
-use super::{facts, keys, listing, meta, scan};
+use super::{facts, listing, meta, scan};
 
 /// Connections kept for reads.
 const READERS_MAX: usize = 4;
@@ -67,6 +67,10 @@ impl Lane {
 
     pub(super) fn prefix(&self) -> &str {
         &self.0.config.prefix
+    }
+
+    pub(super) fn meta(&self) -> Vec<u8> {
+        self.0.config.meta()
     }
 
     pub(super) fn count(&self) -> &Rows {
@@ -225,14 +229,14 @@ impl Lane {
 
     pub(super) async fn prepare(&self, view: &View) -> Result<()> {
         let mut reader = self.0.reader().await?;
-        let all = reader.call(&[b"HGETALL", &keys::meta(self.prefix())]).await?;
+        let all = reader.call(&[b"HGETALL", &self.meta()]).await?;
         self.0.give_back(reader);
         check_layout(view, meta::read_views(all)?.get(&view.name))
     }
 
     pub(super) async fn held(&self) -> Result<Option<Held>> {
         let mut reader = self.0.reader().await?;
-        meta::ask_mark(&keys::meta(self.prefix()), &mut reader.out);
+        meta::ask_mark(&self.meta(), &mut reader.out);
         let reply = reader.reply().await?;
         self.0.give_back(reader);
         Ok(meta::read_mark(reply)?.map(|mark| mark.held))
@@ -262,7 +266,7 @@ impl Lane {
     pub(super) async fn answer(&self, read: &Read) -> Result<Answer> {
         let mut reader = self.0.reader().await?;
         let answer =
-            answer::answer(&mut Alone { connection: &mut reader, prefix: self.prefix() }, read).await?;
+            answer::answer(&mut Alone { connection: &mut reader, config: &self.0.config }, read).await?;
         self.0.give_back(reader);
         Ok(answer)
     }
@@ -309,7 +313,7 @@ impl Lane {
         asked: &[Standing],
     ) -> Result<(AnswerMoment, Vec<Astray>)> {
         let mut reader = self.0.reader().await?;
-        let mut alone = Alone { connection: &mut reader, prefix: self.prefix() };
+        let mut alone = Alone { connection: &mut reader, config: &self.0.config };
         let told = listing::astray(&mut alone, view, asked).await?;
         self.0.give_back(reader);
         Ok(told)

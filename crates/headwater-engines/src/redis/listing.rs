@@ -171,7 +171,7 @@ pub(super) async fn astray(
         let lane = asked.lane_of(&name(&view.name, &standing.key));
         let prefix = asked.prefix(lane);
         let places = keys::places(prefix, &view.name);
-        let block = blocks[lane].get_or_insert_with(|| Block::new(lane, prefix));
+        let block = blocks[lane].get_or_insert_with(|| Block::new(lane, &asked.meta(lane)));
         block.ask(|out| resp::whole(&[b"HGET", &places, standing.key.as_bytes()], out));
         for entry in standing.should.iter().chain(&standing.should_not) {
             let (set, member) = place_of(prefix, &view.name, entry);
@@ -180,7 +180,7 @@ pub(super) async fn astray(
         lanes.push(lane);
     }
     if standings.is_empty() {
-        blocks[0] = Some(Block::new(0, asked.prefix(0)));
+        blocks[0] = Some(Block::new(0, &asked.meta(0)));
     }
     let blocks: Vec<Block> = blocks.into_iter().flatten().collect();
     let order: Vec<usize> = blocks.iter().map(|block| block.lane).collect();

@@ -14,9 +14,9 @@ use super::ahead::Ahead;
 use super::codec::ViewState;
 use super::config::Config;
 use super::connection::Connection;
+use super::failure;
 use super::meta::{self, Mark, ViewMeta};
 use super::resp::{self, Reply};
-use super::{failure, keys};
 
 /// What was read this recently is trusted for the next step without asking again: EXEC decides anyway, asking only
 /// tells earlier. Past it a round trip does not matter.
@@ -38,7 +38,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) async fn open(config: &Config, mut connection: Connection) -> Result<Writer> {
-        let meta_key = keys::meta(&config.prefix);
+        let meta_key = config.meta();
         meta::watch(&meta_key, &mut connection.out);
         meta::ask_mark(&meta_key, &mut connection.out);
         resp::whole(&[b"HGETALL", &meta_key], &mut connection.out);

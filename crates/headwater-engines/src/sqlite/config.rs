@@ -24,11 +24,13 @@ pub enum Synchronous {
 pub struct StoreOptions {
     pub path: PathBuf,
     pub synchronous: Synchronous,
+    /// Whose views these are, where several sources have theirs in one file.
+    pub source: Option<Box<str>>,
 }
 
 impl StoreOptions {
     pub fn at(path: impl Into<PathBuf>) -> StoreOptions {
-        StoreOptions { path: path.into(), synchronous: Synchronous::default() }
+        StoreOptions { path: path.into(), synchronous: Synchronous::default(), source: None }
     }
 
     pub(super) fn parse(section: &StoreSection) -> Result<StoreOptions> {
@@ -40,7 +42,7 @@ impl StoreOptions {
             _ => Synchronous::Normal,
         };
         settings.finish()?;
-        Ok(StoreOptions { path, synchronous })
+        Ok(StoreOptions { path, synchronous, source: section.source.clone() })
     }
 }
 

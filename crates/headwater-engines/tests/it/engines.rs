@@ -40,7 +40,12 @@ async fn what_engines_declare_is_what_they_say() {
     urls.extend(influxdb.as_ref().map(|server| server.url("shop")));
     for url in urls {
         let engine = named(url.split(':').next().unwrap_or_default());
-        let section = StoreSection { name: "s".into(), url: Secret::new(url), settings: Default::default() };
+        let section = StoreSection {
+            name: "s".into(),
+            url: Secret::new(url),
+            settings: Default::default(),
+            source: None,
+        };
         let facts = store(&section).unwrap().inspect().await.unwrap();
         let declared = engine.store.expect("a store");
         assert!(engine.built_in, "{}", engine.name);
@@ -59,6 +64,7 @@ fn every_scheme_has_one_engine_and_leads_to_it() {
                 name: "s".into(),
                 url: Secret::new(format!("{scheme}:")),
                 settings: Default::default(),
+                source: None,
             };
             if engine.store.is_none() {
                 continue;

@@ -166,7 +166,7 @@ fn open(port: u16) -> Arc<dyn Store> {
     let off = |name: &str| (Box::from(name), Setting::Bool(false));
     let url = Secret::new(format!("neptune://127.0.0.1:{port}"));
     let settings = [off("iam"), off("tls")].into();
-    headwater_engines::store(&StoreSection { name: "social".into(), url, settings }).unwrap()
+    headwater_engines::store(&StoreSection { name: "social".into(), url, settings, source: None }).unwrap()
 }
 
 #[async_trait]
@@ -218,8 +218,12 @@ async fn ranges_and_walks_are_those_of_the_other_engine() {
     let Some(server) = FalkorDb::start() else { return };
     let (_bridge, port) = Bridge::start(&server).await;
     let url = Secret::new(FalkorDb::url(&server, "shop"));
-    let direct =
-        headwater_engines::store(&StoreSection { name: "social".into(), url, settings: Default::default() });
+    let direct = headwater_engines::store(&StoreSection {
+        name: "social".into(),
+        url,
+        settings: Default::default(),
+        source: None,
+    });
     let (direct, cluster) = (direct.unwrap(), open(port));
     let mut bought = (*view("bought", Layout::Json)).clone();
     bought.kind = ViewKind::Edge(Edge { source: "from".into(), label: "BOUGHT".into(), target: "to".into() });

@@ -18,7 +18,8 @@ pub(crate) const LANES: usize = 8;
 
 pub(crate) fn open(cluster: &RedisCluster, settings: &[(&str, Setting)]) -> Arc<dyn Store> {
     let settings = settings.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
-    let section = StoreSection { name: "near".into(), url: Secret::new(cluster.url()), settings };
+    let section =
+        StoreSection { name: "near".into(), url: Secret::new(cluster.url()), settings, source: None };
     headwater_engines::store(&section).unwrap()
 }
 

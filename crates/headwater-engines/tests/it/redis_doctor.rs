@@ -11,7 +11,12 @@ use headwater_testkit::{Redis, RedisBuilder, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn examine(url: &str, budget: &ExamBudget) -> Examination {
-    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings: Default::default() };
+    let section = StoreSection {
+        name: "near".into(),
+        url: Secret::new(url),
+        settings: Default::default(),
+        source: None,
+    };
     registry::store_examiner(&section).unwrap().expect("Redis can be examined").examine(budget).await.unwrap()
 }
 

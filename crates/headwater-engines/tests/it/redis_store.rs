@@ -16,7 +16,7 @@ use headwater_testkit::{Folder, Redis, contract, eventually};
 fn open_with(url: &str, settings: &[(&str, &str)]) -> Arc<dyn Store> {
     let settings =
         settings.iter().map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value)))).collect();
-    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings };
+    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings, source: None };
     headwater_engines::store(&section).unwrap()
 }
 
@@ -492,7 +492,7 @@ async fn a_redirection_is_followed_to_the_slots_owner() {
 async fn a_silent_server_is_given_up_within_the_timeout() {
     let redis = Redis::start();
     let settings = [("timeout_seconds".into(), Setting::Int(1))].into();
-    let section = StoreSection { name: "near".into(), url: Secret::new(redis.url()), settings };
+    let section = StoreSection { name: "near".into(), url: Secret::new(redis.url()), settings, source: None };
     let store = headwater_engines::store(&section).unwrap();
     store.claim(Epoch(1)).await.unwrap();
     let view = view("book", Layout::Hash);

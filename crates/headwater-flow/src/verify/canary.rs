@@ -100,7 +100,7 @@ impl Verifier {
     /// Which stores could hold one: those that hold a view.
     fn canary_stores(&self) -> Vec<Box<str>> {
         let holds = |store: &str| {
-            let held = |view: &View| view.part(store).is_some() || view.stores.iter().any(|s| **s == *store);
+            let held = |view: &View| view.is_in(store);
             self.plans.iter().any(|plan| held(&plan.view))
         };
         self.stores.iter().map(|store| store.name.clone()).filter(|store| holds(store)).collect()

@@ -19,6 +19,7 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 
 pub fn source(url: &str, pairs: &[(&str, &str)]) -> Arc<dyn Source> {
     let section = SourceSection {
+        name: None,
         url: Secret::new(url),
         settings: settings(pairs),
         hold_for: Duration::from_secs(60),
@@ -28,7 +29,8 @@ pub fn source(url: &str, pairs: &[(&str, &str)]) -> Arc<dyn Source> {
 }
 
 pub fn store(url: &str, pairs: &[(&str, &str)]) -> Arc<dyn Store> {
-    let section = StoreSection { name: "store".into(), url: Secret::new(url), settings: settings(pairs) };
+    let section =
+        StoreSection { name: "store".into(), url: Secret::new(url), settings: settings(pairs), source: None };
     headwater_engines::store(&section).unwrap()
 }
 
@@ -39,7 +41,7 @@ pub fn tables(port: u16, prefix: &str) -> Arc<dyn Store> {
         settings(&[("endpoint", &endpoint), ("access_key_id", "local"), ("secret_access_key", "local")]);
     settings.insert("create".into(), Setting::Bool(true));
     let url = Secret::new(format!("dynamodb://us-east-1/{prefix}"));
-    headwater_engines::store(&StoreSection { name: "store".into(), url, settings }).unwrap()
+    headwater_engines::store(&StoreSection { name: "store".into(), url, settings, source: None }).unwrap()
 }
 
 pub fn named(name: &str, store: Arc<dyn Store>) -> NamedStore {

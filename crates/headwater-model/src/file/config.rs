@@ -17,12 +17,15 @@ impl File {
     /// As TOML, for people to read.
     pub fn to_config(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "data = {}\n\n[source]", string(&self.data.to_string_lossy()));
-        let _ = writeln!(out, "url = {}", string(&self.shown_url("source.url", self.source.url.reveal())));
-        let _ = writeln!(out, "hold_for = {}", string(&show_duration(self.source.hold_for)));
-        let _ =
-            writeln!(out, "retained_log_max = {}", string(&show_size(self.source.retained_log_bytes_max)));
-        self.settings("source", &self.source.settings, &mut out);
+        let _ = writeln!(out, "data = {}", string(&self.data.to_string_lossy()));
+        for source in &self.sources {
+            let path = source.path();
+            let url = self.shown_url(&format!("{path}.url"), source.url.reveal());
+            let _ = writeln!(out, "\n[{path}]\nurl = {}", string(&url));
+            let _ = writeln!(out, "hold_for = {}", string(&show_duration(source.hold_for)));
+            let _ = writeln!(out, "retained_log_max = {}", string(&show_size(source.retained_log_bytes_max)));
+            self.settings(&path, &source.settings, &mut out);
+        }
         for store in &self.stores {
             let path = format!("stores.{}", store.name);
             let url = self.shown_url(&format!("{path}.url"), store.url.reveal());
@@ -92,7 +95,7 @@ impl File {
         self.serve_config(&mut out);
         self.telemetry_config(&mut out);
         for view in &self.views {
-            self::view(view, self.pii.contains(&view.name), &mut out);
+            self::view(view, self.source_of(&view.name), self.pii.contains(&view.name), &mut out);
         }
         out.push_str(&access(&self.access));
         if let Some(plan) = &self.plan {
@@ -158,14 +161,18 @@ impl File {
 pub fn views(views: &[View]) -> String {
     let mut out = String::new();
     for view in views {
-        self::view(view, false, &mut out);
+        self::view(view, None, false, &mut out);
     }
     out
 }
 
-fn view(view: &View, pii: bool, out: &mut String) {
+fn view(view: &View, source: Option<&str>, pii: bool, out: &mut String) {
     let path = format!("views.{}", view.name);
-    let _ = writeln!(out, "\n[{path}]\nfrom = {}", string(&show_table_name(&view.from)));
+    let _ = writeln!(out, "\n[{path}]");
+    if let Some(source) = source {
+        let _ = writeln!(out, "source = {}", string(source));
+    }
+    let _ = writeln!(out, "from = {}", string(&show_table_name(&view.from)));
     access::kind(&view.kind, out);
     // What a ranking or a series shows is said there.
     let said = matches!(view.kind, ViewKind::Document | ViewKind::Edge(_));

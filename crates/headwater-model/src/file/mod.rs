@@ -20,6 +20,7 @@ mod read;
 mod reference;
 mod sections;
 mod serve;
+mod sources;
 mod telemetry;
 mod unit;
 mod views;
@@ -46,9 +47,13 @@ pub use unit::{
 };
 
 use read::{Reader, Section};
+use views::Marks;
 
 /// Something the file names, and what it is if that can be read.
 type Named<T> = (Box<str>, Option<T>);
+
+/// Of which source each view is, by name.
+pub type Owners = BTreeMap<ViewId, Box<str>>;
 
 /// What a section has where the file is silent.
 pub mod default {
@@ -89,7 +94,10 @@ pub mod default {
 pub struct File {
     /// Where Headwater keeps journal and local state. Relative paths are relative to the file.
     pub data: PathBuf,
-    pub source: SourceSection,
+    /// `[source]` alone, or those of `[sources]` in the order of the file; never none.
+    pub sources: Vec<SourceSection>,
+    /// Of which source each view is, where sources have names.
+    pub owners: Owners,
     pub stores: Vec<StoreSection>,
     pub views: Vec<View>,
     /// The views that hold data about people: `pii = true`.
@@ -131,19 +139,13 @@ impl File {
             },
             None => Some(default::DATA.to_owned()),
         };
-        let section = root.take_section(&mut reader, "source");
-        // A `source` of the wrong kind has been reported: not also as missing.
-        let source = if section.is_none() && root.has("source") {
-            None
-        } else {
-            sections::source(&mut reader, section)
-        };
+        let sources = sources::sources(&mut reader, &mut root);
         let section = root.take_section(&mut reader, "stores");
         let stores = sections::stores(&mut reader, section);
-        sections::apart(&mut reader, source.as_ref(), &stores);
+        sections::apart(&mut reader, &sources, &stores);
         let names: Vec<&str> = stores.iter().map(|(name, _)| &**name).collect();
         let section = root.take_section(&mut reader, "views");
-        let (views, pii) = views::views(&mut reader, section, &names);
+        let (views, Marks { owners, pii }) = views::views(&mut reader, section, &names, &sources);
         if !views.is_empty() && stores.is_empty() && !root.has("stores") {
             reader.missing(
                 0..0,
@@ -153,6 +155,7 @@ impl File {
         }
         let section = root.take_section(&mut reader, "access");
         let access = access::access(&mut reader, section, &views, &names);
+        sources::one_each(&mut reader, &views, &owners, &access);
         let section = root.take_section(&mut reader, "serve");
         let serve = serve::serve(&mut reader, section);
         let section = root.take_section(&mut reader, "journal");
@@ -175,10 +178,11 @@ impl File {
         let plan = plan::plan(&mut reader, section, &views, &access);
         root.finish(&mut reader);
 
-        match (source, data) {
-            (Some(source), Some(data)) if syntax.is_empty() && reader.is_fine() => Ok(File {
+        match data {
+            Some(data) if syntax.is_empty() && reader.is_fine() => Ok(File {
                 data: data.into(),
-                source,
+                sources: sources.into_iter().filter_map(|(_, source)| source).collect(),
+                owners,
                 stores: stores.into_iter().filter_map(|(_, store)| store).collect(),
                 views: views.into_iter().filter_map(|(_, view)| view).collect(),
                 pii,
@@ -240,9 +244,11 @@ impl File {
     }
 }
 
-/// `[source]`
+/// `[source]`, or one entry of `[sources]`
 #[derive(Clone, Debug)]
 pub struct SourceSection {
+    /// Its name among several; `None` for `[source]`.
+    pub name: Option<Box<str>>,
     pub url: Secret,
     /// What the engine itself understands; it refuses what it does not know.
     pub settings: Settings,
@@ -256,10 +262,19 @@ impl SourceSection {
     /// The section that names no more than a URL.
     pub fn of_url(url: &str) -> SourceSection {
         SourceSection {
+            name: None,
             url: Secret::new(url),
             settings: Settings::default(),
             hold_for: default::HOLD_FOR,
             retained_log_bytes_max: default::RETAINED_LOG_BYTES_MAX,
+        }
+    }
+
+    /// What it is called in the file, dotted: where its keys stand behind.
+    pub fn path(&self) -> String {
+        match &self.name {
+            Some(name) => format!("sources.{name}"),
+            None => "source".to_owned(),
         }
     }
 }
@@ -270,6 +285,19 @@ pub struct StoreSection {
     pub name: Box<str>,
     pub url: Secret,
     pub settings: Settings,
+    /// Whose views are kept there by whoever opens the store, where sources have names.
+    pub source: Option<Box<str>>,
+}
+
+impl StoreSection {
+    /// What the store calls something of which each source that keeps views there has one of its own, such as its position.
+    /// Neither a view nor a source has an `@` in its name.
+    pub fn of_source(&self, name: &str) -> String {
+        match &self.source {
+            Some(source) => format!("{name}@{source}"),
+            None => name.to_owned(),
+        }
+    }
 }
 
 /// Engine settings by name. Texts may have come from `${ENV}` or `file:` and so are secret.

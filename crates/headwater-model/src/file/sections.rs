@@ -1,4 +1,4 @@
-//! `[source]`, `[stores]`, `[journal]`, `[backfill]`, `[verify]`, `[run]`.
+//! `[stores]`, `[journal]`, `[backfill]`, `[verify]`, `[run]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,35 +7,12 @@ use toml::de::DeValue;
 
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::reference;
+use super::sources::Source;
 use super::unit::{self, DURATION_REMEDY, RATE_REMEDY, SIZE_REMEDY};
 use super::{
-    BackfillSection, JournalSection, RunSection, Setting, Settings, SourceSection, StoreSection,
-    VerifySection, default,
+    BackfillSection, JournalSection, RunSection, Setting, Settings, StoreSection, VerifySection, default,
 };
 use crate::Secret;
-
-pub(super) fn source(reader: &mut Reader<'_>, section: Option<Section<'_>>) -> Option<SourceSection> {
-    let Some(mut section) = section else {
-        reader.missing(
-            0..0,
-            "the file has no [source]",
-            "add one: [source] with url = \"postgres://user:${PGPASSWORD}@host/database\"",
-        );
-        return None;
-    };
-    let url = url(reader, &mut section);
-    let hold_for = duration(reader, &mut section, "hold_for", Duration::ZERO, Duration::from_secs(86_400));
-    let retained = size(reader, &mut section, "retained_log_max", default::SIZE_MIN);
-    let mut settings = settings(reader, section);
-    let (url, password) = url?;
-    settings.extend(password);
-    Some(SourceSection {
-        url,
-        settings,
-        hold_for: hold_for.unwrap_or(default::HOLD_FOR),
-        retained_log_bytes_max: retained.unwrap_or(default::RETAINED_LOG_BYTES_MAX),
-    })
-}
 
 /// Every store whose name can be read, with its URL if that can be: a view that names a store with a broken URL is
 /// not wrong for that.
@@ -62,7 +39,7 @@ pub(super) fn stores(
         let mut settings = settings(reader, entry);
         let store = url.map(|(url, password)| {
             settings.extend(password);
-            StoreSection { name: name.into(), url, settings }
+            StoreSection { name: name.into(), url, settings, source: None }
         });
         stores.push((name.into(), store));
     }
@@ -72,17 +49,20 @@ pub(super) fn stores(
 /// Two places in the file that are one place in the world: each would overwrite the other.
 pub(super) fn apart(
     reader: &mut Reader<'_>,
-    source: Option<&SourceSection>,
+    sources: &[Source],
     stores: &[(Box<str>, Option<StoreSection>)],
 ) {
+    let sources: Vec<_> = sources.iter().filter_map(|(_, source)| source.as_ref()).collect();
     let stores: Vec<&StoreSection> = stores.iter().filter_map(|(_, store)| store.as_ref()).collect();
     for (i, store) in stores.iter().enumerate() {
         let place =
             reader.places.get(&format!("stores.{}.url", store.name)).map_or(0..0, |p| p.value.clone());
-        if source.is_some_and(|source| source.url == store.url) {
+        if let Some(source) = sources.iter().find(|source| source.url == store.url) {
+            let source =
+                source.name.as_ref().map_or("the source".to_owned(), |name| format!("source `{name}`"));
             reader.wrong(
                 place.clone(),
-                format!("store `{}` is the source itself", store.name),
+                format!("store `{}` is {source} itself", store.name),
                 "give it a database of its own",
             );
         }
@@ -191,7 +171,7 @@ pub(super) fn check_name(reader: &mut Reader<'_>, span: std::ops::Range<usize>, 
 }
 
 /// `url`, with a password beside it put in. A socket's URL has no place for one: then it stays a setting.
-fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<(Secret, Settings)> {
+pub(super) fn url(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<(Secret, Settings)> {
     let mut settings = Settings::new();
     let password = password(reader, section);
     let path = join(&section.path, "url");
@@ -285,7 +265,7 @@ fn has_scheme(url: &str) -> bool {
 }
 
 /// Everything left over in a section is for the engine, which refuses what it does not know.
-fn settings(reader: &mut Reader<'_>, mut section: Section<'_>) -> Settings {
+pub(super) fn settings(reader: &mut Reader<'_>, mut section: Section<'_>) -> Settings {
     let mut settings = BTreeMap::new();
     for Entry { name, key, value, .. } in section.rest() {
         if let Some(meant) = section.meant(name) {
@@ -351,7 +331,12 @@ pub(super) fn duration_between(
     Some(duration)
 }
 
-fn size(reader: &mut Reader<'_>, section: &mut Section<'_>, name: &'static str, min: u64) -> Option<u64> {
+pub(super) fn size(
+    reader: &mut Reader<'_>,
+    section: &mut Section<'_>,
+    name: &'static str,
+    min: u64,
+) -> Option<u64> {
     let value = section.take(reader, name)?;
     let bytes = amount(reader, value, name, unit::parse_size, SIZE_REMEDY)?;
     if bytes < min {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeValue;
 
-use super::Named;
 use super::access::boolean;
 use super::holders::Holders;
 use super::kinds;
 use super::name::{parse_table_name, unquote};
 use super::read::{Entry, Reader, Section, Value, join, kind};
 use super::sections::check_name;
+use super::sources::{self, Source};
+use super::{Named, Owners};
 use crate::filter::{Filter, FilterError};
 use crate::{Embed, EmbedKind, Layout, Order, TableName, View, ViewId, ViewKind};
 
@@ -20,15 +21,24 @@ const DEPTH_MAX: usize = 16;
 /// `(column, field)` pairs.
 pub(super) type Columns = Vec<(Box<str>, Box<str>)>;
 
+/// What the file says of views that is no part of what they show.
+#[derive(Default)]
+pub(super) struct Marks {
+    pub owners: Owners,
+    /// Those that hold data about people.
+    pub pii: BTreeSet<ViewId>,
+}
+
 /// Every view that has a name, in the order of the file, and what it is if that can be read: who names a view that is
-/// wrong is not wrong for that. And those that hold data about people. `stores`: the names of all stores.
+/// wrong is not wrong for that. And what is said of views beside. `stores`: the names of all stores.
 pub(super) fn views(
     reader: &mut Reader<'_>,
     section: Option<Section<'_>>,
     stores: &[&str],
-) -> (Vec<Named<View>>, BTreeSet<ViewId>) {
-    let (mut views, mut pii) = (Vec::new(), BTreeSet::new());
-    let Some(mut section) = section else { return (views, pii) };
+    sources: &[Source],
+) -> (Vec<Named<View>>, Marks) {
+    let (mut views, mut marks) = (Vec::new(), Marks::default());
+    let Some(mut section) = section else { return (views, marks) };
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for Entry { name, key, value, .. } in section.rest() {
         check_name(reader, key.span(), "view", name);
@@ -39,15 +49,17 @@ pub(super) fn views(
                 "rename one of them: some engines keep names in one case",
             );
         }
-        let view = Section::of(reader, join("views", name), key.span(), value).and_then(|mut section| {
+        let mut section = Section::of(reader, join("views", name), key.span(), value);
+        if let Some(section) = &mut section {
+            let owner = sources::of_view(reader, section, name, sources);
+            marks.owners.extend(owner.map(|owner| (ViewId::from(name), owner)));
             if section.take(reader, "pii").and_then(|value| boolean(reader, value, "pii")) == Some(true) {
-                pii.insert(name.into());
+                marks.pii.insert(name.into());
             }
-            view(reader, section, name, stores)
-        });
-        views.push((name.into(), view));
+        }
+        views.push((name.into(), section.and_then(|section| view(reader, section, name, stores))));
     }
-    (views, pii)
+    (views, marks)
 }
 
 fn view(reader: &mut Reader<'_>, mut section: Section<'_>, name: &str, stores: &[&str]) -> Option<View> {

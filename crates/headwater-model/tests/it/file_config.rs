@@ -298,6 +298,7 @@ fn file() -> impl Strategy<Value = File> {
         name: name.into(),
         url: Secret::new(url),
         settings: [("number".into(), Setting::Int(-3)), ("flag".into(), Setting::Bool(true))].into(),
+        source: None,
     };
     let amounts = (0..86_400_000u64, (64u64 << 20)..(1 << 45), (64u64 << 20)..(1 << 45), 100..3_600_000u64);
     let backfill = (1..17usize, 1..1_000_000usize, proptest::option::of(1..u64::MAX));
@@ -305,14 +306,24 @@ fn file() -> impl Strategy<Value = File> {
         move |(data, amounts, backfill, (views, access), serve, telemetry)| {
             let (hold, retained, journal, shutdown) = amounts;
             let plan = (hold % 2 == 0).then(|| plan(shutdown, &views, &access));
+            let source = |name: Option<&str>| SourceSection {
+                name: name.map(Into::into),
+                url: Secret::new("postgres://me@host/db"),
+                settings: Default::default(),
+                hold_for: Duration::from_millis(hold),
+                retained_log_bytes_max: retained,
+            };
+            let (sources, owners) = match hold % 3 {
+                0 => {
+                    let of_ledger = views.iter().map(|view: &View| (view.name.clone(), "ledger".into()));
+                    (vec![source(Some("shop")), source(Some("ledger"))], of_ledger.collect())
+                }
+                _ => (vec![source(None)], Default::default()),
+            };
             File {
                 data: format!("d{data}").replace('$', "").into(),
-                source: SourceSection {
-                    url: Secret::new("postgres://me@host/db"),
-                    settings: Default::default(),
-                    hold_for: Duration::from_millis(hold),
-                    retained_log_bytes_max: retained,
-                },
+                sources,
+                owners,
                 stores: vec![
                     store("near", "redis://cache:6379"),
                     store("local", "sqlite:derived.db"),
@@ -430,8 +441,13 @@ proptest! {
         prop_assert_eq!(&again.telemetry, &file.telemetry, "{}", config);
         prop_assert_eq!(&again.plan, &file.plan, "{}", config);
         prop_assert_eq!(again.to_config(), config);
-        prop_assert_eq!(again.data, file.data);
-        prop_assert_eq!(again.source.hold_for, file.source.hold_for);
+        prop_assert_eq!(&again.data, &file.data);
+        prop_assert_eq!(&again.owners, &file.owners);
+        for (again, source) in again.sources.iter().zip(&file.sources) {
+            prop_assert_eq!(&again.name, &source.name);
+            prop_assert_eq!(again.hold_for, source.hold_for);
+        }
+        prop_assert_eq!(again.sources.len(), file.sources.len());
         prop_assert_eq!(again.journal.bytes_max, file.journal.bytes_max);
         prop_assert_eq!(again.backfill.rows_per_second_max, file.backfill.rows_per_second_max);
         prop_assert_eq!(again.verify.rows_per_second, file.verify.rows_per_second);

@@ -21,7 +21,8 @@ embed.reviews = { from = "reviews", many = "book_id", order = "-created_at", lim
 
 /// Lines that take the place of the line of `FINE` with the same key.
 const BAD_LINES: &[(&str, &str)] = &[
-    ("unknown key at the top", "sources = 1\n[source]"),
+    ("unknown key at the top", "sorces = 1\n[source]"),
+    ("several sources that are none", "sources = 1\n[source]"),
     ("unknown key in a view", "form = \"books\""),
     ("unknown key in an embed", "embed.author = { from = \"authors\", keys = \"author_id\" }"),
     ("unknown key with nothing near", "store = \"near\"\nfrobnicate = true"),

@@ -68,12 +68,12 @@ rpo = 5
 fn a_full_file_reads_as_written() {
     let file = load(FULL).unwrap();
     assert_eq!(file.data, Path::new("/var/lib/headwater"));
-    assert_eq!(file.source.url.reveal(), "postgres://headwater:se%2Fcr%40et@db.internal/shop");
-    assert_eq!(file.source.hold_for, Duration::from_secs(5));
-    assert_eq!(file.source.retained_log_bytes_max, 20 << 30);
-    assert!(matches!(&file.source.settings["slot"], Setting::Text(text) if text.reveal() == "shop"));
-    assert!(matches!(file.source.settings["connections"], Setting::Int(4)));
-    assert!(matches!(file.source.settings["tls"], Setting::Bool(true)));
+    assert_eq!(file.source().url.reveal(), "postgres://headwater:se%2Fcr%40et@db.internal/shop");
+    assert_eq!(file.source().hold_for, Duration::from_secs(5));
+    assert_eq!(file.source().retained_log_bytes_max, 20 << 30);
+    assert!(matches!(&file.source().settings["slot"], Setting::Text(text) if text.reveal() == "shop"));
+    assert!(matches!(file.source().settings["connections"], Setting::Int(4)));
+    assert!(matches!(file.source().settings["tls"], Setting::Bool(true)));
     assert_eq!(file.stores.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["near", "local"]);
     assert_eq!(file.stores[0].url.reveal(), "redis://:hush@cache:6380");
     assert_eq!(file.journal.bytes_max, 1 << 30);
@@ -121,7 +121,7 @@ fn a_silent_file_has_the_defaults() {
     let file = load("[source]\nurl = \"sqlite:shop.db\"\n[stores]\nlocal.url = \"sqlite:derived.db\"\n[views.a]\nfrom = \"a\"")
         .unwrap();
     assert_eq!(file.data, Path::new(default::DATA));
-    assert_eq!(file.source.hold_for, default::HOLD_FOR);
+    assert_eq!(file.source().hold_for, default::HOLD_FOR);
     assert_eq!(file.views[0].stores, ["local".into()], "the only store holds every view");
     assert_eq!(file.views[0].layout(), Layout::Hash);
     assert!(file.views[0].columns.is_none());
@@ -130,7 +130,7 @@ fn a_silent_file_has_the_defaults() {
 #[test]
 fn passwords_come_from_files_and_variables() {
     let url = |section: &str| {
-        load(&format!("[source]\n{section}")).map(|file| file.source.url.reveal().to_owned()).unwrap()
+        load(&format!("[source]\n{section}")).map(|file| file.source().url.reveal().to_owned()).unwrap()
     };
     assert_eq!(
         url("url = \"postgres://me@h/d\"\npassword_file = \"/run/secrets/pg\""),
@@ -149,8 +149,10 @@ fn passwords_come_from_files_and_variables() {
 #[test]
 fn a_socket_keeps_its_password_as_a_setting() {
     let file = load("[source]\nurl = \"redis+unix:///run/x.sock\"\npassword = \"${PGPASSWORD}\"\n").unwrap();
-    assert_eq!(file.source.url.reveal(), "redis+unix:///run/x.sock");
-    assert!(matches!(&file.source.settings["password"], Setting::Text(text) if text.reveal() == "se/cr@et"));
+    assert_eq!(file.source().url.reveal(), "redis+unix:///run/x.sock");
+    assert!(
+        matches!(&file.source().settings["password"], Setting::Text(text) if text.reveal() == "se/cr@et")
+    );
     assert!(file.to_config().contains("password = \"***\""), "{}", file.to_config());
 }
 

@@ -5,4 +5,5 @@ mod file_access;
 mod file_config;
 mod file_errors;
 mod file_reads;
+mod file_sources;
 mod support;

@@ -10,10 +10,11 @@ use anyhow::{Context, anyhow};
 use headwater_control::doctor::{self, Examined, Found, Ledger, Report};
 use headwater_engines::registry;
 use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
-use headwater_model::file::{SourceSection, StoreSection};
+use headwater_model::file::{File, SourceSection, StoreSection};
 use headwater_model::{Error, Secret, nearest};
 
 use super::failure::Failure;
+use super::which::Which;
 use super::{file, indexes, show};
 use crate::examine::own::Seen;
 use crate::examine::{self, Engine, watch};
@@ -60,6 +61,9 @@ pub struct Args {
     /// List everything that is looked for. Asks no engine.
     #[arg(long, conflicts_with_all = ["checks", "fix_script", "explain"])]
     list: bool,
+
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(clap::Subcommand)]
@@ -82,13 +86,20 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     if args.list {
         return list(args.json);
     }
-    let only =
-        args.checks.iter().map(|id| find(id).map(|check| check.id.to_owned())).collect::<Result<_, _>>()?;
+    let only = args
+        .checks
+        .iter()
+        .map(|id| find(id).map(|check| check.id.to_owned()))
+        .collect::<Result<Vec<_>, _>>()?;
     if let Some(script) = &args.fix_script {
         is_ours_to_write(script)?;
     }
-    let (file, engines) = match &args.url {
-        Some(url) => (None, vec![named(url)?]),
+    let (mut report, mut known) = (Report::default(), Ledger::default());
+    match &args.url {
+        Some(url) => {
+            let (name, examiner) = named(url)?;
+            report.add(None, name, look(&*examiner, &examine::budget(only, None)).await);
+        }
         None => {
             let file = file::load(path)?;
             let wrong = examine::unknown(&file);
@@ -99,21 +110,14 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
                     findings: wrong,
                 });
             }
-            let engines = examine::engines(&file, args.store.as_deref())?;
-            (Some(file), engines)
+            let flows = about(args.which.flows(&file)?, args.store.as_deref());
+            if let [flow] = &flows[..] {
+                known = watch::kept(&flow.data)?;
+            }
+            for flow in &flows {
+                examine_flow(flow, args.store.as_deref(), only.clone(), &mut report).await?;
+            }
         }
-    };
-    let known = file.as_ref().map(|file| watch::kept(&file.data)).transpose()?.unwrap_or_default();
-    let mut report = Report::default();
-    let budget = examine::budget(only, file.as_ref());
-    for (name, examiner) in engines {
-        report.add(file.as_ref(), name, look(&*examiner, &budget).await);
-    }
-    if let Some(file) = &file
-        && args.store.as_deref().is_none_or(|store| store == examine::OWN)
-    {
-        let found = examine::own(file, &seen(&file.data).await, &budget);
-        report.add(Some(file), examine::OWN.to_owned(), Ok(found));
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
@@ -133,10 +137,49 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Of several sources, those that have something of the store that was asked for; if none has, the first says so.
+fn about(mut flows: Vec<File>, store: Option<&str>) -> Vec<File> {
+    let Some(store) = store.filter(|store| ![examine::SOURCE, examine::OWN].contains(store)) else {
+        return flows;
+    };
+    let has = |flow: &File| flow.stores.iter().any(|section| *section.name == *store);
+    match flows.iter().any(has) {
+        true => flows.retain(has),
+        false => flows.truncate(1),
+    }
+    flows
+}
+
+/// Adds what is found in the engines of one source and in what the instance knows of it. A store that several share is looked at
+/// once.
+async fn examine_flow(
+    flow: &File,
+    store: Option<&str>,
+    only: Vec<String>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let budget = examine::budget(only, Some(flow));
+    for (name, examiner) in examine::engines(flow, store)? {
+        if !report.engines.iter().any(|engine| engine.engine == name) {
+            report.add(Some(flow), name, look(&*examiner, &budget).await);
+        }
+    }
+    if store.is_none_or(|store| store == examine::OWN) {
+        let found = examine::own(flow, &seen(&flow.data).await, &budget);
+        report.add(Some(flow), examine::called(examine::OWN, flow), Ok(found));
+    }
+    Ok(())
+}
+
 /// The engine of a URL: a source if there is one of that kind, otherwise a store.
 fn named(url: &str) -> Result<Engine, Failure> {
     let source = SourceSection::of_url(url);
-    let store = StoreSection { name: "named".into(), url: Secret::new(url), settings: Default::default() };
+    let store = StoreSection {
+        name: "named".into(),
+        url: Secret::new(url),
+        settings: Default::default(),
+        source: None,
+    };
     if let Ok(Some(examiner)) = registry::source_examiner(&source) {
         return Ok((examine::SOURCE.into(), examiner));
     }

@@ -16,6 +16,7 @@ use headwater_model::file::{File, ObjectivesSection};
 use super::failure::Failure;
 use super::file;
 use super::show::print;
+use super::which::Which;
 use crate::drill::{calibrate, history, in_sandbox, live};
 
 #[derive(clap::Args)]
@@ -58,6 +59,8 @@ enum Command {
         /// Also write the report, as Markdown, to this file.
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        #[command(flatten)]
+        which: Which,
     },
 }
 
@@ -65,12 +68,17 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let Some(command) = args.command else { return calibrated(path, args.json).await };
     match command {
         Command::List { json } => list(path, json),
-        Command::Run { name, sandbox, store, yes, json, report } => {
+        Command::Run { name, sandbox, store, yes, json, report, which } => {
             let drill = find(&name).ok_or_else(|| unknown(&name))?;
             // A sandbox needs nothing of a file, but takes its objectives, and its folder for the history.
             let file = match sandbox && !path.exists() {
                 true => None,
                 false => Some(file::load(path)?),
+            };
+            // What runs is one source's; a sandbox is nobody's.
+            let file = match file {
+                Some(file) if !sandbox => Some(which.one(&file)?),
+                file => file,
             };
             let objectives = file.as_ref().map_or(ObjectivesSection::default(), |file| file.objectives);
             let verdict = Verdict {
@@ -191,7 +199,15 @@ fn tell(report: &Report, file: Option<&File>, json: bool, to: Option<&Path>) -> 
 
 fn list(path: &Path, json: bool) -> Result<ExitCode, Failure> {
     let history = match path.exists() {
-        true => history::newest(&file::load(path)?.data, usize::MAX),
+        true => {
+            let file = file::load(path)?;
+            let mut folders: Vec<_> = file.flows().into_iter().map(|flow| flow.data).collect();
+            folders.push(file.data);
+            folders.dedup();
+            let mut all: Vec<_> = folders.iter().flat_map(|data| history::newest(data, usize::MAX)).collect();
+            all.sort_by(|a, b| b.at.cmp(&a.at));
+            all
+        }
         false => Vec::new(),
     };
     let (source, store) = registry::sandbox_servers();

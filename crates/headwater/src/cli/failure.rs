@@ -1,12 +1,13 @@
 //! Why a command could not do its work, and how that is said.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use headwater_control::Finding;
-use headwater_model::Error;
 use headwater_model::file::FileErrors;
+use headwater_model::{Error, Severity};
 
 use super::show;
 
@@ -44,6 +45,29 @@ impl Failure {
                 eprintln!("error: {error:#}");
                 ExitCode::from(2)
             }
+        }
+    }
+}
+
+/// In one line, for logs and readers.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::File { errors, .. } => write!(f, "{errors}"),
+            Failure::Findings { findings, .. } => {
+                let wrong = findings.iter().filter(|finding| finding.severity == Severity::Error);
+                let said: Vec<_> = wrong.map(|finding| &*finding.message).collect();
+                write!(
+                    f,
+                    "the file does not fit the source (`headwater check` says where): {}",
+                    said.join("; ")
+                )
+            }
+            Failure::Refused(error) => match error.remedy() {
+                Some(remedy) => write!(f, "{error} ({remedy})"),
+                None => write!(f, "{error}"),
+            },
+            Failure::Other(error) => write!(f, "{error:#}"),
         }
     }
 }

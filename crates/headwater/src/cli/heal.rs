@@ -16,6 +16,8 @@ use headwater_model::heal::{Action, Level};
 use super::failure::Failure;
 use super::file;
 use super::show::print;
+use super::which::{Which, heading};
+use crate::by_source::BySource;
 use crate::control_socket::{self, Done, Request};
 use crate::figures::utc;
 
@@ -36,6 +38,8 @@ enum Command {
         /// One JSON document.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        which: Which,
     },
     /// Agree to something that is held.
     Approve {
@@ -65,6 +69,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Name {
+    #[command(flatten)]
+    which: Which,
     /// Who you are, for the incident log.
     #[arg(long = "as", value_name = "NAME", env = "USER")]
     name: String,
@@ -73,16 +79,25 @@ struct Name {
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let file = file::load(path)?;
     let part = |part: String| part.replacen(':', " ", 1);
-    let request = match args.command {
-        Command::Plan { json } => return plan(&file, json).await,
-        Command::Approve { id, name } => Request::Approve { id, name: name.name },
+    let (request, which) = match args.command {
+        Command::Plan { json, which } => return plan(&which.flows(&file)?, json).await,
+        Command::Approve { id, name } => (Request::Approve { id, name: name.name }, name.which),
         Command::Pause { part: of, within, name } => {
             let within_ms = within.map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
-            Request::Pause { part: part(of), within_ms, name: name.name }
+            (Request::Pause { part: part(of), within_ms, name: name.name }, name.which)
         }
-        Command::Resume { part: of, name } => Request::Resume { part: part(of), name: name.name },
+        Command::Resume { part: of, name } => {
+            (Request::Resume { part: part(of), name: name.name }, name.which)
+        }
     };
-    print(&format!("{}\n", changed(&file, &request).await?));
+    let flows = match &request {
+        Request::Pause { part, .. } | Request::Resume { part, .. } if part == ALL => which.flows(&file)?,
+        _ => vec![which.one(&file)?],
+    };
+    for flow in &flows {
+        let of = flow.source().name.as_ref().map_or(String::new(), |name| format!("{name}: "));
+        print(&format!("{of}{}\n", changed(flow, &request).await?));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,17 +126,22 @@ fn offline<T>(file: &File, act: impl FnOnce(&Heal) -> headwater_model::Result<T>
     Ok(Heal::offline(&file.data, file.heal, parts, act)?)
 }
 
-async fn plan(file: &File, json: bool) -> Result<ExitCode, Failure> {
-    let status = control_socket::ask(&file.data).await.context("cannot ask the running instance")?;
-    let heal = match &status {
-        Some(status) => status.heal.clone(),
-        None => Heal::peek(&file.data, &file.heal)?,
-    };
+async fn plan(flows: &[File], json: bool) -> Result<ExitCode, Failure> {
+    let mut all = BySource::default();
+    for flow in flows {
+        let status = control_socket::ask(&flow.data).await.context("cannot ask the running instance")?;
+        let heal = match &status {
+            Some(status) => status.heal.clone(),
+            None => Heal::peek(&flow.data, &flow.heal)?,
+        };
+        if !json {
+            print(&format!("{}{}", heading(flow), text(&heal, status.as_ref())));
+        }
+        all.add(flow.source().name.as_deref(), heal);
+    }
     if json {
-        let text = serde_json::to_string(&heal).context("cannot write the plan as JSON")?;
+        let text = serde_json::to_string(&all).context("cannot write the plan as JSON")?;
         print(&format!("{text}\n"));
-    } else {
-        print(&text(&heal, status.as_ref()));
     }
     Ok(ExitCode::SUCCESS)
 }

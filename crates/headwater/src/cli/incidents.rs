@@ -10,10 +10,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use headwater_flow::incidents;
 use headwater_flow::status::{Incident, IncidentKind};
+use headwater_model::file::File;
 
 use super::failure::Failure;
 use super::file;
 use super::show::print;
+use super::which::{Which, heading};
 use crate::figures::{counted, took, utc};
 
 /// How often `--follow` looks.
@@ -36,48 +38,34 @@ pub struct Args {
     /// Check that nobody changed, removed or added a line, and say what is damaged. Exit code 1 if something is.
     #[arg(long, conflicts_with_all = ["since", "part", "follow"])]
     check: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
-    let folder = incidents::folder(&file::load(path)?.data);
+    let flows = args.which.flows(&file::load(path)?)?;
     if args.check {
-        return check(&folder, args.json);
+        let mut code = ExitCode::SUCCESS;
+        for flow in &flows {
+            print(&if args.json { String::new() } else { heading(flow) });
+            let found = check(flow, args.json)?;
+            code = if found == ExitCode::SUCCESS { code } else { found };
+        }
+        return Ok(code);
     }
     let after = args
         .since
         .map_or(i64::MIN, |since| now_micros() - i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
-    // `store:near` on the command line is `store near` in the log: no quotes needed.
-    let part = args.part.as_deref().map(|part| part.replacen(':', " ", 1));
-    let mut shown_upto = 0;
+    let mut shown_upto = vec![0; flows.len()];
     loop {
-        let read = incidents::read(&folder)?;
-        let ends = ends(&read.incidents);
         let mut out = String::new();
-        for incident in read.incidents.iter().filter(|incident| incident.id > shown_upto) {
-            if incident.last_at_micros < after || part.as_deref().is_some_and(|part| part != incident.part) {
-                continue;
+        for (flow, shown_upto) in flows.iter().zip(&mut shown_upto) {
+            let more = more(&args, flow, after, shown_upto)?;
+            if !args.json && !more.is_empty() {
+                out.push_str(&heading(flow));
             }
-            if args.json {
-                out.push_str(
-                    &serde_json::to_string(&Numbered { id: incident.id, incident })
-                        .context("cannot write an incident as JSON")?,
-                );
-            } else {
-                out.push_str(&text(incident, ends.get(&incident.id)));
-            }
-            out.push('\n');
+            out.push_str(&more);
         }
-        if shown_upto == 0 && !args.json && out.is_empty() && !args.follow {
-            out.push_str(if read.incidents.is_empty() {
-                "nothing has happened yet\n"
-            } else {
-                "nothing of that kind has happened\n"
-            });
-        }
-        if let Some(first) = read.problems.first().filter(|_| shown_upto == 0) {
-            eprintln!("warning: the log is damaged ({first}); `headwater incidents --check` says more");
-        }
-        shown_upto = shown_upto.max(read.last_id);
         let mut stdout = std::io::stdout().lock();
         // A reader that went away (`| head`) is a normal end.
         if stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()).is_err() || !args.follow {
@@ -91,14 +79,53 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     }
 }
 
-fn check(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let read = incidents::read(folder)?;
+/// What has happened behind `shown_upto`, which moves on.
+fn more(args: &Args, flow: &File, after: i64, shown_upto: &mut u64) -> Result<String, Failure> {
+    let read = incidents::read(&incidents::folder(&flow.data))?;
+    let ends = ends(&read.incidents);
+    // `store:near` on the command line is `store near` in the log: no quotes needed.
+    let part = args.part.as_deref().map(|part| part.replacen(':', " ", 1));
+    let mut out = String::new();
+    for incident in read.incidents.iter().filter(|incident| incident.id > *shown_upto) {
+        if incident.last_at_micros < after || part.as_deref().is_some_and(|part| part != incident.part) {
+            continue;
+        }
+        if args.json {
+            let source = flow.source().name.as_deref();
+            out.push_str(
+                &serde_json::to_string(&Numbered { id: incident.id, source, incident })
+                    .context("cannot write an incident as JSON")?,
+            );
+        } else {
+            out.push_str(&text(incident, ends.get(&incident.id)));
+        }
+        out.push('\n');
+    }
+    if *shown_upto == 0 && !args.json && out.is_empty() && !args.follow {
+        out.push_str(if read.incidents.is_empty() {
+            "nothing has happened yet\n"
+        } else {
+            "nothing of that kind has happened\n"
+        });
+    }
+    if let Some(first) = read.problems.first().filter(|_| *shown_upto == 0) {
+        eprintln!("warning: the log is damaged ({first}); `headwater incidents --check` says more");
+    }
+    *shown_upto = read.last_id.max(*shown_upto);
+    Ok(out)
+}
+
+fn check(flow: &File, json: bool) -> Result<ExitCode, Failure> {
+    let read = incidents::read(&incidents::folder(&flow.data))?;
     let code = if read.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if json {
-        let found = serde_json::json!({
+        let mut found = serde_json::json!({
             "incidents": read.incidents.len(), "files": read.files(), "first": read.first_id,
             "last": read.last_id, "problems": read.problems,
         });
+        if let Some(name) = &flow.source().name {
+            found["source"] = serde_json::json!(name);
+        }
         print(&format!("{found}\n"));
         return Ok(code);
     }
@@ -128,6 +155,9 @@ fn check(folder: &Path, json: bool) -> Result<ExitCode, Failure> {
 #[derive(serde::Serialize)]
 struct Numbered<'i> {
     id: u64,
+    /// Where sources have names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'i str>,
     #[serde(flatten)]
     incident: &'i Incident,
 }

@@ -17,6 +17,7 @@ mod import;
 mod incidents;
 mod indexes;
 mod init;
+mod lives;
 mod picture;
 mod plan;
 mod readers;
@@ -25,6 +26,7 @@ mod show;
 mod status;
 mod verify;
 mod whereabouts;
+mod which;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

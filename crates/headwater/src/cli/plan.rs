@@ -16,6 +16,7 @@ use headwater_model::{Error, SourceFacts};
 
 use super::check::within;
 use super::failure::Failure;
+use super::which::Which;
 use super::{emit, file, show};
 use crate::drill::history;
 use crate::{control_socket, observed};
@@ -53,6 +54,8 @@ pub struct Args {
     /// Show what is different from a plan that was kept with --json.
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
@@ -60,7 +63,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let old = args.diff.as_deref().map(kept).transpose()?;
     let emit = args.emit.as_deref().map(emit::Order::read).transpose()?;
     let page = args.html.as_deref().map(std::path::absolute).transpose().context("--html")?;
-    let file = file::load(path)?;
+    let file = args.which.one(&file::load(path)?)?;
     let facts = if args.offline { None } else { facts(&file).await };
     let catalog = catalog(&file, args.calibrated)?;
     let question = Question { file, facts, catalog, path };
@@ -74,7 +77,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     };
     let plan = &found.plan;
     if let Some(order) = emit {
-        let source = question.file.source.url.reveal();
+        let source = question.file.source().url.reveal();
         let files = plan::emit(plan, source, order.format).map_err(|what| anyhow!("--emit: {what}"))?;
         show::print(&emit::write(&order.folder, &files)?);
         return Ok(ExitCode::SUCCESS);
@@ -247,7 +250,7 @@ fn told_beside(found: &Outcome, json: bool, markdown: bool) -> anyhow::Result<St
 
 /// What the source says of its tables; nothing, and a word on standard error, if it cannot be asked.
 async fn facts(file: &File) -> Option<SourceFacts> {
-    match within(async { headwater_engines::source(&file.source)?.inspect().await }).await {
+    match within(async { headwater_engines::source(file.source())?.inspect().await }).await {
         Ok(facts) => Some(facts),
         Err(error) => {
             eprintln!(

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use headwater_flow::Handle;
 use headwater_flow::serve::Serving;
-use headwater_model::file::{File, ServeSection};
-use headwater_model::{AccessPlan, Error};
+use headwater_model::AccessPlan;
+use headwater_model::file::File;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,23 +30,28 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Answers that are still being waited for are cut off this long after the data plane has stopped.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
-/// What readers are answered with, once the source has been looked at.
+/// What readers are answered with, of a source that has been looked at.
 pub struct Answers {
+    /// The source's name; `None` if the file's one source has none.
+    pub source: Option<Box<str>>,
     pub serving: Serving,
     /// For readers that name views rather than access patterns.
     pub by_view: Vec<AccessPlan>,
     /// Product and version of the source.
-    pub source: String,
+    pub server: String,
 }
 
 /// The ports that are listened on, and what is answered there.
 pub struct Readers {
-    serve: ServeSection,
-    data: PathBuf,
+    /// Of each source.
+    folders: Vec<PathBuf>,
     cancel: CancellationToken,
     site: Arc<Site>,
     http: Option<JoinHandle<()>>,
     url: Option<String>,
+    resp: Option<Arc<resp::Server>>,
+    /// Whether the Redis protocol is listened to.
+    listens: Mutex<bool>,
 }
 
 impl Readers {
@@ -56,14 +62,17 @@ impl Readers {
         telemetry: Option<&Telemetry>,
         cancel: &CancellationToken,
     ) -> Result<Readers, Failure> {
-        let site = Arc::new(Site::new(!file.serve.tokens.is_empty(), telemetry.cloned()));
+        let flows = file.flows();
+        let site = Arc::new(Site::new(&flows, !file.serve.tokens.is_empty(), telemetry.cloned()));
+        let folders: Vec<_> = flows.iter().map(|flow| flow.data.clone()).collect();
         let mut readers = Readers {
-            serve: file.serve.clone(),
-            data: file.data.clone(),
+            folders: folders.clone(),
             cancel: cancel.clone(),
             site: Arc::clone(&site),
             http: None,
             url: None,
+            resp: resp_server(file, &flows)?.map(Arc::new),
+            listens: Mutex::default(),
         };
         let Some(options) = http::Options::of(file) else { return Ok(readers) };
         http::raise_descriptor_limit();
@@ -73,7 +82,7 @@ impl Readers {
                 readers.url = Some(announce(&server, &data)?);
                 readers.http = Some(tokio::spawn(server.run(cancel)));
             }
-            Err(error) if error.is_retryable() && leads_here(&data).await => {
+            Err(error) if error.is_retryable() && leads_in(&folders).await => {
                 info!("another instance of this folder has the port: it is taken over when that one ends");
                 readers.http = Some(tokio::spawn(take_over(options, site, data, cancel)));
             }
@@ -82,34 +91,38 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Why there is nothing to read yet, for those who ask.
-    pub fn wait_for(&self, why: &Error) {
-        self.site.waits_for(format!("the source cannot be looked at yet: {why}"));
+    /// Why there is nothing to read of this source, for those who ask.
+    pub fn wait_for(&self, source: Option<&str>, why: impl Into<String>) {
+        self.site.waits_for(source, why);
     }
 
-    /// From now on there are answers. The Redis protocol, which has no word for waiting, is listened to only now.
+    /// From now on there are answers. The Redis protocol, which has no word for waiting, is listened to only once there are some.
     pub async fn open(&self, answers: Answers, handle: Handle, findings: Findings) -> Result<(), Failure> {
-        self.site.open(answers.serving.clone(), handle.clone(), findings);
-        let Some(address) = self.serve.resp else { return Ok(()) };
-        http::raise_descriptor_limit();
-        let options = resp::Options {
-            address,
-            tls: self.serve.tls.clone(),
-            tokens: self.serve.tokens.clone(),
+        self.site.open(answers.source.as_deref(), answers.serving.clone(), handle.clone(), findings);
+        let Some(server) = &self.resp else { return Ok(()) };
+        server.open(resp::Flow {
+            name: answers.source,
+            serving: answers.serving,
+            handle,
             plans: answers.by_view,
-            source: answers.source,
-        };
-        let server = resp::Server::new(options, answers.serving, handle)?;
-        match server.listen(self.cancel.clone()) {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_retryable() && leads_here(&self.data).await => {
-                info!("another instance of this folder has the port: it is taken over when that one ends");
-                let cancel = self.cancel.clone();
-                tokio::spawn(async move { listen_later(server, cancel).await });
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            server: answers.server,
+        });
+        let mut listens = self.listens.lock().await;
+        if *listens {
+            return Ok(());
         }
+        http::raise_descriptor_limit();
+        match server.listen(self.cancel.clone()) {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() && leads_in(&self.folders).await => {
+                info!("another instance of this folder has the port: it is taken over when that one ends");
+                let (server, cancel) = (Arc::clone(server), self.cancel.clone());
+                tokio::spawn(async move { listen_later(&server, cancel).await });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        *listens = true;
+        Ok(())
     }
 
     /// Where HTTP is answered, if this instance has the port.
@@ -134,12 +147,31 @@ fn announce(server: &Server, data: &Path) -> Result<String, Failure> {
     Ok(url)
 }
 
-/// Whether another instance leads in the same data folder.
-async fn leads_here(data: &Path) -> bool {
-    control_socket::ask(data).await.is_ok_and(|status| status.is_some())
+/// What the Redis protocol is answered with, once there is something, if the file wants that.
+fn resp_server(file: &File, flows: &[File]) -> Result<Option<resp::Server>, Failure> {
+    let Some(address) = file.serve.resp else { return Ok(None) };
+    let views = |flow: &File| flow.views.iter().map(|view| view.name.clone()).collect();
+    let sources = flows.iter().filter_map(|flow| Some((flow.source().name.clone()?, views(flow))));
+    let options = resp::Options {
+        address,
+        tls: file.serve.tls.clone(),
+        tokens: file.serve.tokens.clone(),
+        sources: sources.collect(),
+    };
+    Ok(Some(resp::Server::new(options)?))
 }
 
-async fn listen_later(server: resp::Server, cancel: CancellationToken) {
+/// Whether another instance leads in one of these data folders.
+async fn leads_in(folders: &[PathBuf]) -> bool {
+    for data in folders {
+        if control_socket::ask(data).await.is_ok_and(|status| status.is_some()) {
+            return true;
+        }
+    }
+    false
+}
+
+async fn listen_later(server: &resp::Server, cancel: CancellationToken) {
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,

@@ -1,4 +1,4 @@
-//! `headwater run`: the data plane, until it is told to stop.
+//! `headwater run`: the data plane, until it is told to stop. Each source's is a life of its own ([`super::lives`]).
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -13,18 +13,14 @@ use headwater_model::file::{File, StoreSection};
 use headwater_model::{Error, ErrorKind, Source, SourceFacts};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
-use super::file;
 use super::readers::{Answers, Readers};
-use crate::examine::watch::{Findings, keep_looking};
+use super::{file, lives};
+use crate::control_socket;
 use crate::telemetry::Telemetry;
-use crate::{control_socket, observed};
-
-/// How often the source is tried while it cannot be looked at yet.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,49 +38,20 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     file.heal.safe |= args.safe;
     let cancel = CancellationToken::new();
     stop_on_signals(&cancel)?;
-    let source = headwater_engines::registry::source(&file.source)?;
-    let stores = stores(&file)?;
     let telemetry = Telemetry::start(file.telemetry.as_ref())?;
+    // What no engine understands is said before anything is done for any source.
+    for flow in file.flows() {
+        headwater_engines::registry::source(flow.source())?;
+        stores(&flow)?;
+    }
     let readers = Readers::start(&file, telemetry.as_ref(), &cancel).await?;
-    let Some(facts) = look(&*source, &readers, &cancel).await? else { return Ok(ExitCode::SUCCESS) };
-    let (service, answers) = build(&file, source, &facts, stores, telemetry.as_ref(), path)?;
-    let recording =
-        observed::record(file.data.clone(), service.handle(), answers.serving.clone(), cancel.clone());
-    let recording = tokio::spawn(recording);
-    let findings = Findings::default();
-    let looking = tokio::spawn(keep_looking(file.clone(), service.handle(), findings.clone()));
-    readers.open(answers, service.handle(), findings).await?;
-    let code = keep_in_step(service, file.data.clone(), file.run.shutdown_within, cancel.clone()).await;
+    let code = lives::run(&file, path, telemetry.as_ref(), &readers, &cancel).await;
     cancel.cancel();
-    looking.abort();
     readers.end().await;
-    let _ = recording.await;
     if let Some(telemetry) = telemetry {
         telemetry.end().await;
     }
     code
-}
-
-/// Looks at the source, waiting for one that is not up yet.
-async fn look(
-    source: &dyn Source,
-    readers: &Readers,
-    cancel: &CancellationToken,
-) -> Result<Option<SourceFacts>, Error> {
-    loop {
-        match source.inspect().await {
-            Ok(facts) => return Ok(Some(facts)),
-            Err(error) if error.is_retryable() => {
-                warn!(%error, "the source cannot be looked at yet");
-                readers.wait_for(&error);
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::select! {
-            () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
-    }
 }
 
 /// The stores of the file. Nothing is connected yet.
@@ -112,8 +79,8 @@ pub fn build(
     let options = Options {
         data: file.data.clone(),
         journal_bytes_max: file.journal.bytes_max,
-        hold_for: file.source.hold_for,
-        retained_log_bytes_max: file.source.retained_log_bytes_max,
+        hold_for: file.source().hold_for,
+        retained_log_bytes_max: file.source().retained_log_bytes_max,
         backfill_parallel: file.backfill.parallel,
         backfill_chunk_rows: file.backfill.chunk_rows,
         backfill_rows_per_second_max: file.backfill.rows_per_second_max,
@@ -137,7 +104,13 @@ pub fn build(
         ..serve::Options::default()
     };
     let serving = Serving::new(service.handle(), source, &stores, resolved.access, bounds);
-    Ok((service, Answers { serving, by_view: resolved.by_view, source: facts.server.clone() }))
+    let answers = Answers {
+        source: file.source().name.clone(),
+        serving,
+        by_view: resolved.by_view,
+        server: facts.server.clone(),
+    };
+    Ok((service, answers))
 }
 
 /// Runs the service and answers `status` until cancelled, then stops it within its deadline.
@@ -148,8 +121,8 @@ pub async fn keep_in_step(
     cancel: CancellationToken,
 ) -> Result<ExitCode, Failure> {
     let handle = service.handle();
-    let mut running = tokio::spawn(service.run(cancel.clone()));
-    let answering = tokio::spawn(answer(data, handle));
+    let mut running = tokio::spawn(service.run(cancel.clone()).in_current_span());
+    let answering = tokio::spawn(answer(data, handle).in_current_span());
     let ended = tokio::select! {
         ended = &mut running => ended,
         () = cancel.cancelled() => {

@@ -12,6 +12,8 @@ use headwater_model::file::File;
 use super::failure::Failure;
 use super::file;
 use super::picture::{Screen, picture};
+use super::which::{Which, heading};
+use crate::by_source::BySource;
 use crate::control_socket;
 
 /// How often `--watch` looks again.
@@ -28,31 +30,44 @@ pub struct Args {
     /// One JSON document (with --watch: one per line).
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Exit code 0 if an instance runs and everything is healthy, 1 otherwise.
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let file = file::load(path)?;
+    let flows = args.which.flows(&file)?;
     let live = args.watch && std::io::stdout().is_terminal();
     loop {
-        let found = control_socket::ask(&file.data).await.context("cannot ask the running instance")?;
-        let running = found.is_some();
-        let status = match found {
-            Some(status) => status,
-            None => at_rest(&file).await?,
-        };
+        let (mut all, mut text, mut fine) = (BySource::default(), String::new(), true);
+        for flow in &flows {
+            let found = control_socket::ask(&flow.data).await.context("cannot ask the running instance")?;
+            let running = found.is_some();
+            let status = match found {
+                Some(status) => status,
+                None => at_rest(flow).await?,
+            };
+            fine &= running && is_healthy(&status);
+            text.push_str(&heading(flow));
+            if !running {
+                text.push_str("no instance runs here; this is what the stores hold\n\n");
+            }
+            text.push_str(&picture(&status, Screen::of_stdout()));
+            if flows.len() > 1 {
+                text.push('\n');
+            }
+            all.add(flow.source().name.as_deref(), status);
+        }
         let mut shown = String::new();
         if args.json {
-            shown = serde_json::to_string(&status).context("cannot write the status as JSON")?;
+            shown = serde_json::to_string(&all).context("cannot write the status as JSON")?;
             shown.push('\n');
         } else {
             if live {
                 shown.push_str("\x1b[H\x1b[J");
             }
-            if !running {
-                shown.push_str("no instance runs here; this is what the stores hold\n\n");
-            }
-            shown.push_str(&picture(&status, Screen::of_stdout()));
+            shown.push_str(&text);
         }
         let mut out = std::io::stdout().lock();
         // A reader that went away (`| head`) is a normal end.
@@ -61,7 +76,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
         }
         drop(out);
         if !args.watch {
-            return Ok(if running && is_healthy(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         tokio::select! {
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
@@ -78,12 +93,12 @@ fn is_healthy(status: &Status) -> bool {
 
 /// What the stores themselves say when nobody keeps them in step.
 async fn at_rest(file: &File) -> Result<Status, Failure> {
-    let source = headwater_engines::registry::source(&file.source)?;
+    let source = headwater_engines::registry::source(file.source())?;
     let mut status = Status {
         source: SourceStatus {
             server: "not followed".to_owned(),
             state: PartState::Paused,
-            retained_log_bytes_max: file.source.retained_log_bytes_max,
+            retained_log_bytes_max: file.source().retained_log_bytes_max,
             ..SourceStatus::default()
         },
         ..Status::default()

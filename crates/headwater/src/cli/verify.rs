@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use headwater_flow::verify::report::{Comparison, DriftKind, Progress, Report, Request, Verdict};
 use headwater_model::Error;
+use headwater_model::file::File;
 
 use super::failure::Failure;
 use super::file;
 use super::show::print;
+use super::which::{Which, heading};
+use crate::by_source::BySource;
 use crate::control_socket::{Told, Verifying};
 use crate::figures::{counted, counted_64};
 
@@ -40,6 +43,8 @@ pub struct Args {
     /// One JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// `5%` or `0.05`.
@@ -63,57 +68,99 @@ fn rate(text: &str) -> Result<u64, String> {
 /// could not be compared.
 pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let file = file::load(path)?;
-    let repair = args.repair.then_some(args.allow);
-    let Args { views, store, sample, rate: rows_per_second, .. } = args;
-    let request = Request { views, store, sample, repair, rows_per_second };
-    let asked = Verifying::begin(&file.data, request).await.context("cannot ask the running instance")?;
+    let flows = about(args.which.flows(&file)?, &args.views, args.store.as_deref());
+    let (mut reports, mut worst) = (BySource::default(), 0);
+    for flow in &flows {
+        if !args.json && flows.len() > 1 {
+            print(&heading(flow));
+        }
+        match compare(&args, flow).await? {
+            Ok(report) => {
+                worst = worst.max(exit_code(&report));
+                if !args.json {
+                    print(&text(&report));
+                }
+                reports.add(flow.source().name.as_deref(), report);
+            }
+            Err(error) => {
+                refuse(&error);
+                worst = 2;
+            }
+        }
+    }
+    if args.json && reports.iter().next().is_some() {
+        let mut text = serde_json::to_string(&reports).context("cannot write the report as JSON")?;
+        text.push('\n');
+        print(&text);
+    }
+    Ok(ExitCode::from(worst))
+}
+
+/// Of several sources those that have what is asked for; if none has, the first says so.
+fn about(mut flows: Vec<File>, views: &[String], store: Option<&str>) -> Vec<File> {
+    let names = |flow: &File| {
+        (views.is_empty() || views.iter().any(|view| flow.view(view).is_some()))
+            && store.is_none_or(|store| flow.stores.iter().any(|section| *section.name == *store))
+    };
+    if flows.iter().any(names) {
+        flows.retain(names);
+    } else {
+        flows.truncate(1);
+    }
+    flows
+}
+
+/// What comes of comparing the views of one source; the inner error: nothing was compared.
+async fn compare(args: &Args, flow: &File) -> Result<Result<Report, Error>, Failure> {
+    let mine = |view: &&String| flow.source().name.is_none() || flow.view(view).is_some();
+    let mut views: Vec<String> = args.views.iter().filter(mine).cloned().collect();
+    if views.is_empty() {
+        views.clone_from(&args.views);
+    }
+    let request = Request {
+        views,
+        store: args.store.clone(),
+        sample: args.sample,
+        repair: args.repair.then_some(args.allow),
+        rows_per_second: args.rate,
+    };
+    let asked = Verifying::begin(&flow.data, request).await.context("cannot ask the running instance")?;
     let Some(mut verifying) = asked else {
         let error = Error::misconfigured(format!(
             "no instance runs with the data folder {}, and only a running one can compare",
-            file.data.display()
+            flow.data.display()
         ));
-        return Ok(refuse(&error.with_remedy("start `headwater run` with this file, then ask again")));
+        return Ok(Err(error.with_remedy("start `headwater run` with this file, then ask again")));
     };
     let line = Line::new();
     let report = loop {
         match verifying.next().await.context("the verification broke off")? {
             Told::Progress(progress) => line.show(&progress),
-            Told::Report(report) => break report,
-            Told::Refused(refused) => {
-                line.clear();
-                return Ok(refuse(&refused.into()));
-            }
+            Told::Report(report) => break Ok(report),
+            Told::Refused(refused) => break Err(refused.into()),
         }
     };
     line.clear();
-    if args.json {
-        let mut text = serde_json::to_string(&report).context("cannot write the report as JSON")?;
-        text.push('\n');
-        print(&text);
-    } else {
-        print(&text(&report));
-    }
-    Ok(exit_code(&report))
+    Ok(report)
 }
 
 /// Nothing was compared.
-fn refuse(error: &Error) -> ExitCode {
+fn refuse(error: &Error) {
     eprintln!("error: {error}");
     if let Some(remedy) = error.remedy() {
         eprintln!("  help: {remedy}");
     }
-    ExitCode::from(2)
 }
 
-fn exit_code(report: &Report) -> ExitCode {
+fn exit_code(report: &Report) -> u8 {
     let any = |verdict| report.comparisons().any(|comparison| comparison.verdict == verdict);
     if report.left() > 0 {
-        return ExitCode::FAILURE;
+        return 1;
     }
     if any(Verdict::Failed) || any(Verdict::Skipped) || report.comparisons().any(|c| c.unsettled > 0) {
-        return ExitCode::from(2);
+        return 2;
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn text(report: &Report) -> String {

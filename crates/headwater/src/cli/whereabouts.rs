@@ -10,6 +10,8 @@ use headwater_model::Error;
 use super::failure::Failure;
 use super::file;
 use super::show::print;
+use super::which::Which;
+use crate::by_source::BySource;
 use crate::control_socket;
 use crate::figures::{count, counted, cut, utc};
 
@@ -24,6 +26,8 @@ pub struct Args {
     /// One JSON document, with every document whole.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Exit code 0 if every store shows what the source has, 1 if one does not, or if it could not be told.
@@ -34,22 +38,44 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
             .with_remedy("write the table, a slash and the key, such as books/42")
             .into());
     };
-    let asked = control_socket::whereabouts(&file.data, table, key)
-        .await
-        .context("cannot ask the running instance")?;
-    let Some(found) = asked else {
-        return Err(Error::transient("no instance runs here")
-            .with_remedy("start `headwater run`, or name its file with --file")
-            .into());
-    };
-    let found = found?;
+    let flows = args.which.flows(&file)?;
+    let (mut all, mut refused) = (BySource::default(), None);
+    for flow in &flows {
+        let asked = control_socket::whereabouts(&flow.data, table, key)
+            .await
+            .context("cannot ask the running instance")?;
+        let Some(found) = asked else {
+            refused.get_or_insert(
+                Error::transient("no instance runs here")
+                    .with_remedy("start `headwater run`, or name its file with --file"),
+            );
+            continue;
+        };
+        match found {
+            Ok(found) => all.add(flow.source().name.as_deref(), found),
+            // Another source may have such a table.
+            Err(error) => drop(refused.get_or_insert(error)),
+        }
+    }
+    if all.iter().next().is_none()
+        && let Some(refused) = refused
+    {
+        return Err(refused.into());
+    }
     if args.json {
-        let text = serde_json::to_string_pretty(&found).context("cannot write it as JSON")?;
+        let text = serde_json::to_string_pretty(&all).context("cannot write it as JSON")?;
         print(&format!("{text}\n"));
     } else {
-        print(&text(&found));
+        for (source, found) in all.iter() {
+            print(&format!(
+                "{}{}",
+                source.map_or(String::new(), |name| format!("── source {name}\n\n")),
+                text(found)
+            ));
+        }
     }
-    Ok(if found.is_in_step() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let fine = all.iter().all(|(_, found)| found.is_in_step());
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn text(found: &Whereabouts) -> String {

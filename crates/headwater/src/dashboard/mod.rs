@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use headwater_control::doctor::Ledger;
 use headwater_control::drill::Report;
-use headwater_flow::status::{Incident, QuarantinedRow, Status};
+use headwater_flow::status::{Incident, PartState, QuarantinedRow, Status};
 use history::Lately;
 pub use page::{live, page};
 
@@ -38,11 +38,24 @@ pub const DRILLS_SHOWN: usize = 10;
 /// Findings that the page lists.
 pub const FINDINGS_SHOWN: usize = 50;
 
+/// A path of the page, of one of several sources.
+pub fn at(path: &str, source: Option<&str>) -> String {
+    match source {
+        // A source's name means nothing in an address: it has letters, digits, - and _.
+        Some(source) => format!("{path}?source={source}"),
+        None => path.to_owned(),
+    }
+}
+
 /// Everything that the page shows, at one moment.
 #[derive(Default)]
 pub struct Scene {
     /// Why there is nothing to show yet, before the data plane is there.
     pub starting: Option<String>,
+    /// Whose page this is, where sources have names.
+    pub source: Option<String>,
+    /// All of those, and how each is.
+    pub sources: Vec<(String, PartState)>,
     pub leading: bool,
     pub status: Status,
     pub patterns: Vec<PatternScene>,
@@ -54,6 +67,13 @@ pub struct Scene {
     pub findings: Arc<Ledger>,
     /// Whether who looks may act.
     pub operator: bool,
+}
+
+impl Scene {
+    /// A path of the page of this source.
+    fn at(&self, path: &str) -> String {
+        at(path, self.source.as_deref())
+    }
 }
 
 /// An access pattern.

@@ -4,7 +4,7 @@ use headwater_flow::status::PartState;
 use maud::{DOCTYPE, Markup, html};
 
 use super::parts::state;
-use super::{Scene, findings, flow, tables};
+use super::{Scene, at, findings, flow, tables};
 use crate::figures::counted;
 
 /// The whole page.
@@ -52,9 +52,13 @@ pub fn live(scene: &Scene) -> String {
 
 fn inside(scene: &Scene) -> Markup {
     if let Some(why) = &scene.starting {
-        return html! { p #summary role="status" { (state(PartState::Starting)) " Nothing to show yet: " (why) "." } };
+        return html! {
+            (sources(scene))
+            p #summary role="status" { (state(PartState::Starting)) " Nothing to show yet: " (why) "." }
+        };
     }
     html! {
+        (sources(scene))
         p #summary role="status" aria-live="polite" { (summary(scene)) }
         section #flow aria-labelledby="flow-heading" {
             h2 #flow-heading { "Flow" }
@@ -90,6 +94,22 @@ fn inside(scene: &Scene) -> Markup {
         section #findings aria-labelledby="findings-heading" {
             h2 #findings-heading { "Findings" }
             (findings::findings(scene))
+        }
+    }
+}
+
+/// The pages of the sources, where there are several.
+fn sources(scene: &Scene) -> Markup {
+    html! {
+        @if !scene.sources.is_empty() {
+            nav #sources aria-label="Sources" {
+                @for (name, is) in &scene.sources {
+                    a href=(at("/", Some(name))) aria-current=[(scene.source.as_ref() == Some(name)).then_some("page")] {
+                        (name) " " (state(*is))
+                    }
+                    " "
+                }
+            }
         }
     }
 }
@@ -174,6 +194,16 @@ mod tests {
         assert!(!page.contains("\" onload=x"));
         assert!(!page.contains("style=\""), "the policy forbids it");
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing from elsewhere");
+    }
+
+    #[test]
+    fn each_of_several_sources_has_its_page_and_its_actions() {
+        let named = |name: &str, state| (name.to_owned(), state);
+        let sources = vec![named("shop", PartState::Healthy), named("ledger", PartState::Failed)];
+        let page = page(&Scene { source: Some("shop".into()), sources, ..scene() });
+        assert!(page.contains("href=\"/?source=shop\" aria-current=\"page\""));
+        assert!(page.contains("href=\"/?source=ledger\""));
+        assert!(page.contains("action=\"/dashboard/quarantine/7/discard?source=shop\""));
     }
 
     #[test]

@@ -47,7 +47,7 @@
   async function look() {
     if (!document.hidden) {
       try {
-        const answer = await fetch("/dashboard/live", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+        const answer = await fetch("/dashboard/live" + location.search, { cache: "no-store", signal: AbortSignal.timeout(5000) });
         if (!answer.ok) throw new Error(answer.statusText);
         const wanted = document.createElement("template");
         wanted.innerHTML = await answer.text();

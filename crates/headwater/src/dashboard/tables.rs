@@ -330,13 +330,13 @@ pub fn quarantine(scene: &Scene) -> Markup {
         ];
         if scene.operator {
             cells.push(html! {
-                form method="post" action={ "/dashboard/quarantine/" (row.id) "/discard" } {
+                form method="post" action=(scene.at(&format!("/dashboard/quarantine/{}/discard", row.id))) {
                     button type="submit" aria-label={ "Discard " (row.key) " of " (row.view) " in " (place) } {
                         "Discard"
                     }
                 }
                 @if row.store.is_some() {
-                    form method="post" action={ "/dashboard/quarantine/" (row.id) "/retry" } {
+                    form method="post" action=(scene.at(&format!("/dashboard/quarantine/{}/retry", row.id))) {
                         button type="submit" aria-label={ "Try again: " (row.key) " of " (row.view) " in " (place) } {
                             "Try again"
                         }
@@ -378,7 +378,7 @@ pub fn healing(scene: &Scene) -> Markup {
                 @if let Some(evidence) = &held.evidence { p.cause { (evidence) } }
                 @for approval in &held.approvals { p { "Approved by " (approval.name) "." } }
                 @if scene.operator && held.missing() > 0 {
-                    form method="post" action={ "/dashboard/heal/" (held.id) "/approve" } {
+                    form method="post" action=(scene.at(&format!("/dashboard/heal/{}/approve", held.id))) {
                         button type="submit" aria-label={ "Approve " (held.action.name()) " of " (held.part) } { "Approve" }
                     }
                 }

@@ -15,9 +15,18 @@ use headwater_model::exam::{Check, ExamBudget, Examination, Examine};
 use headwater_model::file::File;
 use headwater_model::{Error, nearest};
 
-/// What the source and the instance are called in reports; `store NAME` the stores.
+/// What the source and the instance are called in reports, with the source's name behind it where sources have names; `store NAME`
+/// the stores.
 pub const SOURCE: &str = "source";
 pub const OWN: &str = "headwater";
+
+/// Of the source that this is about: `file` is as that sees it.
+pub fn called(what: &str, file: &File) -> String {
+    match &file.source().name {
+        Some(name) => format!("{what} {name}"),
+        None => what.to_owned(),
+    }
+}
 
 /// What is to be examined, as the report calls it.
 pub type Engine = (String, Box<dyn Examine>);
@@ -40,9 +49,9 @@ pub fn engines(file: &File, only: Option<&str>) -> Result<Vec<Engine>, Error> {
     let mut engines: Vec<Engine> = Vec::new();
     let wanted = |name: &str| only.is_none_or(|only| only == name);
     if wanted(SOURCE)
-        && let Some(examiner) = registry::source_examiner(&file.source)?
+        && let Some(examiner) = registry::source_examiner(file.source())?
     {
-        engines.push((SOURCE.into(), examiner));
+        engines.push((called(SOURCE, file), examiner));
     }
     for section in file.stores.iter().filter(|section| wanted(&section.name)) {
         if let Some(examiner) = registry::store_examiner(section)? {
@@ -85,7 +94,7 @@ pub async fn everything(file: &File, engines: &[Engine], seen: &own::Seen) -> do
     for (name, examiner) in engines {
         report.add(Some(file), name.clone(), examiner.examine(&budget).await);
     }
-    report.add(Some(file), OWN.to_owned(), Ok(own(file, seen, &budget)));
+    report.add(Some(file), called(OWN, file), Ok(own(file, seen, &budget)));
     report
 }
 

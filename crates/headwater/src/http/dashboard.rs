@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
+use axum::http::Uri;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -13,19 +14,28 @@ use headwater_model::file::Role;
 
 use super::gate::{Holder, Who};
 use super::problem::{Kind, Problem};
-use super::site::{Open, Site};
+use super::query;
+use super::site::{Flow, Open, Site};
 use crate::control_socket::{ROWS_AGE_MAX, ROWS_WITHIN};
 use crate::dashboard::{self, PatternScene, Scene};
 use crate::drill::history;
 
-/// `/`
-pub async fn page(State(site): State<Arc<Site>>, Extension(who): Extension<Who>) -> Response {
-    html(dashboard::page(&scene(&site, who).await))
+/// `/`, or `/?source=NAME` where sources have names: the first of them if the address says none.
+pub async fn page(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Who>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Ok(html(dashboard::page(&scene(&site, asked(&site, &uri)?, who).await)))
 }
 
 /// `/dashboard/live`: what the page's script puts in place each second.
-pub async fn live(State(site): State<Arc<Site>>, Extension(who): Extension<Who>) -> Response {
-    html(dashboard::live(&scene(&site, who).await))
+pub async fn live(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Who>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Ok(html(dashboard::live(&scene(&site, asked(&site, &uri)?, who).await)))
 }
 
 pub async fn style() -> Response {
@@ -39,13 +49,18 @@ pub async fn script() -> Response {
 }
 
 /// `/dashboard/quarantine/ID/discard`: an entry that is gone already is as good as discarded.
-pub async fn discard(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Result<Response, Problem> {
-    let discarded = site.opened()?.handle.discard_quarantined(id);
+pub async fn discard(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<i64>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let flow = asked(&site, &uri)?;
+    let discarded = flow.opened()?.handle.discard_quarantined(id);
     discarded.map_err(|error| {
         let remedy = error.remedy().unwrap_or("try again").to_owned();
         Problem::new(Kind::Unavailable, error.to_string()).remedy(remedy)
     })?;
-    Ok(Redirect::to("/#quarantine").into_response())
+    Ok(back(flow, "#quarantine"))
 }
 
 /// `/dashboard/heal/ID/approve`, in the name of the token's holder.
@@ -53,23 +68,49 @@ pub async fn approve(
     State(site): State<Arc<Site>>,
     Extension(Holder(name)): Extension<Holder>,
     Path(id): Path<u64>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
     let refused = |why: String, remedy: &str| Problem::new(Kind::Unavailable, why).remedy(remedy.to_owned());
-    let Some(heal) = site.opened()?.handle.heal() else {
+    let flow = asked(&site, &uri)?;
+    let Some(heal) = flow.opened()?.handle.heal() else {
         return Err(refused("this instance does not lead".to_owned(), "ask the one that does"));
     };
     heal.approve(id, &name)
         .map_err(|error| refused(error.to_string(), "look at the page for what waits for approval"))?;
-    Ok(Redirect::to("/#incidents").into_response())
+    Ok(back(flow, "#incidents"))
 }
 
 /// `/dashboard/quarantine/ID/retry`: the row is read at the source again and written to the store that refused it.
-pub async fn retry(State(site): State<Arc<Site>>, Path(id): Path<i64>) -> Result<Response, Problem> {
-    site.opened()?.handle.retry_quarantined(id).await.map_err(|error| {
+pub async fn retry(
+    State(site): State<Arc<Site>>,
+    Path(id): Path<i64>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let flow = asked(&site, &uri)?;
+    flow.opened()?.handle.retry_quarantined(id).await.map_err(|error| {
         let remedy = error.remedy().unwrap_or("try again").to_owned();
         Problem::new(Kind::Unavailable, error.to_string()).remedy(remedy)
     })?;
-    Ok(Redirect::to("/#quarantine").into_response())
+    Ok(back(flow, "#quarantine"))
+}
+
+/// The source that the address names.
+fn asked<'s>(site: &'s Site, uri: &Uri) -> Result<&'s Flow, Problem> {
+    let pairs = query::pairs(uri.query())?;
+    let Some((_, name)) = pairs.iter().find(|(name, _)| name == "source") else {
+        return Ok(&site.flows()[0]);
+    };
+    site.flow(Some(name)).ok_or_else(|| {
+        let problem =
+            Problem::new(Kind::BadParameter, format!("there is no source `{name}`")).parameter("source");
+        problem.remedy("open the page without `source`: it names them all")
+    })
+}
+
+/// To the page that the action came from.
+fn back(flow: &Flow, place: &str) -> Response {
+    let at = dashboard::at("/", flow.name.as_deref());
+    Redirect::to(&format!("{at}{place}")).into_response()
 }
 
 fn html(text: String) -> Response {
@@ -84,11 +125,14 @@ fn html(text: String) -> Response {
     (headers, text).into_response()
 }
 
-async fn scene(site: &Site, who: Who) -> Scene {
-    match site.opened() {
-        Ok(open) => of(open, who).await,
-        Err(_) => Scene { starting: Some(site.why_not()), ..Scene::default() },
-    }
+async fn scene(site: &Site, flow: &Flow, who: Who) -> Scene {
+    let scene = match flow.open() {
+        Some(open) => of(&open, who).await,
+        None => Scene { starting: Some(flow.why_not()), ..Scene::default() },
+    };
+    let sources =
+        site.flows().iter().filter_map(|flow| Some((flow.name.as_deref()?.to_owned(), flow.state())));
+    Scene { source: flow.name.as_deref().map(str::to_owned), sources: sources.collect(), ..scene }
 }
 
 async fn of(open: &Open, who: Who) -> Scene {
@@ -116,5 +160,6 @@ async fn of(open: &Open, who: Who) -> Scene {
         drills: history::newest(open.handle.data(), dashboard::DRILLS_SHOWN),
         findings: open.findings.now(),
         operator: who == Who::Role(Role::Operator),
+        ..Scene::default()
     }
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::gate::Who;
 use super::problem::Problem;
-use super::site::Site;
-use crate::control_socket::{ROWS_AGE_MAX, ROWS_WITHIN};
+use super::site::{Flow, Site};
+use crate::by_source::BySource;
 
 /// The process answers: whatever is wrong, restarting it would not mend it.
 pub async fn live() -> Response {
@@ -26,16 +26,7 @@ pub async fn ready(
     Extension(who): Extension<Who>,
     headers: HeaderMap,
 ) -> Response {
-    let reasons = match site.opened() {
-        Err(_) => vec![site.why_not()],
-        Ok(open) if !open.handle.is_leading() => {
-            vec!["another instance leads, or the source cannot be followed yet".to_owned()]
-        }
-        Ok(open) => {
-            let unready = open.serving.unready().into_iter();
-            unready.map(|(pattern, why)| format!("access pattern `{pattern}`: {why}")).collect()
-        }
-    };
+    let reasons: Vec<String> = site.flows().iter().flat_map(unready).collect();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shown = if who == Who::Nobody { &[][..] } else { &reasons[..] };
     let json = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
@@ -52,13 +43,37 @@ pub async fn ready(
     (status, no_store, text).into_response()
 }
 
+fn unready(flow: &Flow) -> Vec<String> {
+    let Some(open) = flow.open() else { return vec![flow.why_not()] };
+    if !open.handle.is_leading() {
+        let source = flow.name.as_ref().map_or("the source".to_owned(), |name| format!("source `{name}`"));
+        return vec![format!("another instance leads, or {source} cannot be followed yet")];
+    }
+    let unready = open.serving.unready().into_iter();
+    unready.map(|(pattern, why)| format!("access pattern `{pattern}`: {why}")).collect()
+}
+
 /// What `headwater status --json` prints.
 pub async fn status(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
-    let status = site.opened()?.handle.status_with_rows(ROWS_AGE_MAX, ROWS_WITHIN).await;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(status)).into_response())
+    let mut all = BySource::default();
+    for flow in site.flows() {
+        if flow.name.is_none() {
+            flow.opened()?;
+        }
+        all.add(flow.name.as_deref(), flow.status().await);
+    }
+    Ok(([(CACHE_CONTROL, "no-store")], Json(all)).into_response())
 }
 
 /// What happened to the parts lately, newest first.
 pub async fn incidents(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
-    Ok(([(CACHE_CONTROL, "no-store")], Json(site.opened()?.handle.incidents())).into_response())
+    let mut all = BySource::default();
+    for flow in site.flows() {
+        let open = match &flow.name {
+            None => Some(flow.opened()?),
+            Some(_) => flow.open(),
+        };
+        all.add(flow.name.as_deref(), open.map(|open| open.handle.incidents()).unwrap_or_default());
+    }
+    Ok(([(CACHE_CONTROL, "no-store")], Json(all)).into_response())
 }

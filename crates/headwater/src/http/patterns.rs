@@ -12,11 +12,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use headwater_flow::serve::{Ask, Content, Refused, Serving, Shown, WITHIN_MAX};
 use headwater_model::file::parse_duration;
+use headwater_model::nearest;
 
 use super::problem::{Kind, Problem};
 use super::query;
 use super::routes::{AFTER, WITHIN};
-use super::site::Site;
+use super::site::{Flow, Site};
+use crate::positions;
 
 const STORE_HEADER: HeaderName = HeaderName::from_static("headwater-store");
 const POSITION_HEADER: HeaderName = HeaderName::from_static("headwater-position");
@@ -37,26 +39,41 @@ pub async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response
     };
     let traced = site.telemetry.as_ref().and_then(|telemetry| telemetry.request(request.headers()));
     let method = request.method().clone();
-    let ask = site.opened().and_then(|open| {
+    let flow = site.flow_of(pattern);
+    let ask = flow.opened().and_then(|open| {
         takes_json(request.headers())?;
-        ask(&open.serving, &request, if batch { query::batch } else { query::pairs })
+        let after = after(&site, flow, request.headers())?;
+        ask(&open.serving, &request, after, if batch { query::batch } else { query::pairs })
     });
-    let read = read(&site, pattern, batch, ask);
+    let read = read(&site, flow, pattern, batch, ask);
     let Some(traced) = traced else { return read.await.into_response() };
     let mut response = traced.trace.of(Box::pin(read)).await.into_response();
-    let known = site.opened().is_ok_and(|open| open.serving.pattern(pattern).is_ok());
+    let known = site.patterns().any(|known| *known == *pattern);
     traced.answered(method.as_str(), known.then_some(pattern), if batch { BATCH } else { "" }, &mut response);
     response
 }
 
-async fn read(site: &Site, name: &str, batch: bool, ask: Result<Ask, Problem>) -> Result<Response, Problem> {
-    let (open, ask) = (site.opened()?, ask?);
+async fn read(
+    site: &Site,
+    flow: &Flow,
+    name: &str,
+    batch: bool,
+    ask: Result<Ask, Problem>,
+) -> Result<Response, Problem> {
+    let (open, ask) = (flow.opened()?, ask?);
     let reply = match batch {
         true => open.serving.answer_batch(name, &ask).await,
         false => open.serving.answer(name, &ask).await,
     };
-    let reply = reply.map_err(Problem::of)?;
-    let headers = headers(&reply.shown);
+    let reply = reply.map_err(|refused| match refused {
+        // The source that was asked knows its own patterns only.
+        Refused::UnknownPattern { name, .. } => {
+            let meant = nearest(&name, site.patterns()).map(str::to_owned);
+            Problem::of(Refused::UnknownPattern { name, meant })
+        }
+        refused => Problem::of(refused),
+    })?;
+    let headers = headers(flow, &reply.shown);
     match reply.content {
         Content::Document(Some(document)) => Ok(json(Bytes::from_owner(Text(document)), headers)),
         Content::Document(None) => {
@@ -85,9 +102,17 @@ impl AsRef<[u8]> for Text {
 /// How the parameters of a target are read.
 type Pairs = fn(Option<&str>) -> Result<Vec<(String, String)>, Problem>;
 
-fn ask(serving: &Serving, request: &Request, pairs: Pairs) -> Result<Ask, Problem> {
+/// The position that the answer must show: where sources have names, what is said of this one.
+fn after<'h>(site: &Site, flow: &Flow, headers: &'h HeaderMap) -> Result<Option<&'h str>, Problem> {
+    match (text(headers, AFTER)?, flow.name.as_deref()) {
+        (Some(text), Some(source)) => positions::of(text, source, &site.sources())
+            .map_err(|refused| wrong(AFTER, &refused.message, Some(&refused.remedy))),
+        (text, _) => Ok(text),
+    }
+}
+
+fn ask(serving: &Serving, request: &Request, after: Option<&str>, pairs: Pairs) -> Result<Ask, Problem> {
     let headers = request.headers();
-    let after = text(headers, AFTER)?;
     if let Some(after) = after {
         // Looked at here first: a pattern may have a parameter called `after`, and its mistakes are another's.
         serving.position(after).map_err(|refused| match refused {
@@ -151,7 +176,7 @@ fn takes_json(headers: &HeaderMap) -> Result<(), Problem> {
         .remedy("send `Accept: application/json`, or none"))
 }
 
-fn headers(shown: &Shown) -> HeaderMap {
+fn headers(flow: &Flow, shown: &Shown) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     let store = match shown.store.as_deref() {
         Some(store) => HeaderValue::from_str(store),
@@ -160,7 +185,8 @@ fn headers(shown: &Shown) -> HeaderMap {
     if let Ok(store) = store {
         headers.insert(STORE_HEADER, store);
     }
-    if let Some(Ok(position)) = shown.position.as_deref().map(HeaderValue::from_str) {
+    let position = shown.position.as_deref().map(|position| positions::show(flow.name.as_deref(), position));
+    if let Some(Ok(position)) = position.as_deref().map(HeaderValue::from_str) {
         headers.insert(POSITION_HEADER, position);
     }
     let age_ms = u64::try_from(shown.age.as_millis()).unwrap_or(u64::MAX);

@@ -16,7 +16,7 @@ use headwater_flow::status::{PartState, PartStatus, Status, StoreStatus};
 use headwater_model::exam::Urgency;
 use names::*;
 
-use crate::telemetry::{Spans, Telemetry};
+use crate::telemetry::Spans;
 pub use text::CONTENT_TYPE;
 use text::Text;
 
@@ -42,8 +42,6 @@ pub struct Look {
     pub patterns: Vec<PatternLook>,
     /// How often something happened, by kind.
     pub incidents: Vec<(&'static str, u64)>,
-    /// If traces are sent.
-    pub spans: Option<Spans>,
     /// What was found to erode the engines.
     pub findings: Arc<Ledger>,
 }
@@ -59,12 +57,7 @@ pub struct PatternLook {
 
 impl Look {
     /// Asks no engine.
-    pub fn now(
-        handle: &Handle,
-        serving: &headwater_flow::serve::Serving,
-        telemetry: Option<&Telemetry>,
-        findings: Arc<Ledger>,
-    ) -> Look {
+    pub fn now(handle: &Handle, serving: &headwater_flow::serve::Serving, findings: Arc<Ledger>) -> Look {
         let patterns = serving.patterns().map(|pattern| {
             let access = &pattern.plan.access;
             PatternLook {
@@ -82,55 +75,62 @@ impl Look {
             visible: handle.commit_to_visible(),
             patterns: patterns.collect(),
             incidents: handle.incident_counts(),
-            spans: telemetry.map(Telemetry::spans),
             findings,
         }
     }
 }
 
-/// The text of `/metrics`. Before the data plane is there, what the process costs.
-pub fn text(look: Option<&Look>) -> String {
+/// The text of `/metrics`: of each source by its name, if it has one, unless its data plane is not there yet; and of the process.
+/// `spans`: if traces are sent.
+pub fn text(looks: &[(Option<&str>, Option<Look>)], spans: Option<Spans>) -> String {
     let mut text = Text::default();
     text.set(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     process::write(&mut text);
-    let leading = look.is_some_and(|look| look.leading);
-    text.set(LEADING, &[], f64::from(u8::from(leading)));
-    if let Some(look) = look {
-        flow(&mut text, look);
-        look.status.stores.iter().for_each(|store| self::store(&mut text, store));
-        for (store, visible) in &look.visible {
-            text.histogram(STORE_VISIBLE_SECONDS, &[("store", store)], visible);
-        }
-        look.patterns.iter().for_each(|pattern| self::pattern(&mut text, pattern));
-        let verification = &look.status.verification;
-        text.set(VERIFIED_RATIO, &[], verification.covered);
-        if let Some(oldest) = verification.oldest_ms {
-            text.set(VERIFIED_OLDEST_SECONDS, &[], oldest as f64 / 1e3);
-        }
-        for (store, canary) in &verification.canaries {
-            let labels = [("store", &**store)];
-            text.set(CANARY_DETECTIONS, &labels, canary.detections as f64);
-            let took =
-                [(CANARY_DETECT_SECONDS, canary.newest_ms), (CANARY_DETECT_MAX_SECONDS, canary.longest_ms)];
-            for (metric, ms) in took {
-                if let Some(ms) = ms {
-                    text.set(metric, &labels, ms as f64 / 1e3);
-                }
-            }
-            let wrong =
-                canary.altered_at_micros.map_or(0, |at| verification.at_micros.saturating_sub(at).max(0));
-            text.set(CANARY_UNDETECTED_SECONDS, &labels, wrong as f64 / 1e6);
-        }
-        text.set(VERIFYING, &[], f64::from(u8::from(verification.running.is_some())));
-        text.set(HEAL_HELD, &[], look.status.heal.held.len() as f64);
-        look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
-        findings(&mut text, &look.findings);
-        if let Some(spans) = look.spans {
-            text.set(TRACE_SPANS_EXPORTED, &[], spans.exported as f64);
-            text.set(TRACE_SPANS_DROPPED, &[], spans.dropped as f64);
+    for (source, look) in looks {
+        text.of_source(*source);
+        let leading = look.as_ref().is_some_and(|look| look.leading);
+        text.set(LEADING, &[], f64::from(u8::from(leading)));
+        if let Some(look) = look {
+            of(&mut text, look);
         }
     }
+    text.of_source(None);
+    if let Some(spans) = spans {
+        text.set(TRACE_SPANS_EXPORTED, &[], spans.exported as f64);
+        text.set(TRACE_SPANS_DROPPED, &[], spans.dropped as f64);
+    }
     text.finish()
+}
+
+fn of(text: &mut Text, look: &Look) {
+    flow(text, look);
+    look.status.stores.iter().for_each(|store| self::store(text, store));
+    for (store, visible) in &look.visible {
+        text.histogram(STORE_VISIBLE_SECONDS, &[("store", store)], visible);
+    }
+    look.patterns.iter().for_each(|pattern| self::pattern(text, pattern));
+    let verification = &look.status.verification;
+    text.set(VERIFIED_RATIO, &[], verification.covered);
+    if let Some(oldest) = verification.oldest_ms {
+        text.set(VERIFIED_OLDEST_SECONDS, &[], oldest as f64 / 1e3);
+    }
+    for (store, canary) in &verification.canaries {
+        let labels = [("store", &**store)];
+        text.set(CANARY_DETECTIONS, &labels, canary.detections as f64);
+        let took =
+            [(CANARY_DETECT_SECONDS, canary.newest_ms), (CANARY_DETECT_MAX_SECONDS, canary.longest_ms)];
+        for (metric, ms) in took {
+            if let Some(ms) = ms {
+                text.set(metric, &labels, ms as f64 / 1e3);
+            }
+        }
+        let wrong = canary.altered_at_micros.map_or(0, |at| verification.at_micros.saturating_sub(at).max(0));
+        text.set(CANARY_UNDETECTED_SECONDS, &labels, wrong as f64 / 1e6);
+    }
+    text.set(VERIFYING, &[], f64::from(u8::from(verification.running.is_some())));
+    text.set(HEAL_HELD, &[], look.status.heal.held.len() as f64);
+    look.incidents.iter().for_each(|(kind, count)| text.set(INCIDENTS, &[("kind", kind)], *count as f64));
+    findings(text, &look.findings);
 }
 
 fn findings(text: &mut Text, ledger: &Ledger) {

@@ -19,18 +19,26 @@ pub type Labels<'a> = &'a [(&'static str, &'a str)];
 #[derive(Default)]
 pub struct Text {
     samples: BTreeMap<&'static str, String>,
+    source: Option<String>,
 }
 
 impl Text {
+    /// The samples that follow are of this source, which is their first label.
+    pub fn of_source(&mut self, source: Option<&str>) {
+        self.source = source.map(str::to_owned);
+    }
+
     pub fn set(&mut self, name: Name, labels: Labels<'_>, value: f64) {
         debug_assert_ne!(name.kind, Type::Histogram, "{}", name.name);
         let out = self.samples.entry(name.name).or_default();
-        sample(out, name.name, "", labels, None, value);
+        let labels = with_source(&self.source, labels);
+        sample(out, name.name, "", &labels, None, value);
     }
 
     pub fn histogram(&mut self, name: Name, labels: Labels<'_>, histogram: &HistogramSample) {
         debug_assert_eq!(name.kind, Type::Histogram, "{}", name.name);
         let out = self.samples.entry(name.name).or_default();
+        let labels = &with_source(&self.source, labels)[..];
         let mut upto = 0;
         for (bucket, count) in histogram.counts.iter().enumerate() {
             upto += count;
@@ -58,6 +66,10 @@ impl Text {
         }
         out
     }
+}
+
+fn with_source<'a>(source: &'a Option<String>, labels: Labels<'a>) -> Vec<(&'static str, &'a str)> {
+    source.iter().map(|source| ("source", &**source)).chain(labels.iter().copied()).collect()
 }
 
 fn seconds(micros: u64) -> f64 {
@@ -95,7 +107,9 @@ mod tests {
         let mut text = Text::default();
         text.set(STORE_CHANGES, &[("store", "ne\"ar\\\n")], 3.0);
         text.set(UPTIME_SECONDS, &[], 1.5);
+        text.of_source(Some("shop"));
         text.set(STORE_CHANGES, &[("store", "far")], 4e15);
+        text.of_source(None);
         let mut histogram = HistogramSample { sum_micros: 1_500_025, ..HistogramSample::default() };
         (histogram.counts[0], histogram.counts[17], histogram.counts[19]) = (1, 2, 3);
         text.histogram(READ_SECONDS, &[("pattern", "p")], &histogram);
@@ -108,7 +122,7 @@ mod tests {
                 "headwater_uptime_seconds 1.5",
                 "# TYPE headwater_store_changes_total counter",
                 "headwater_store_changes_total{store=\"ne\\\"ar\\\\\\n\"} 3",
-                "headwater_store_changes_total{store=\"far\"} 4000000000000000",
+                "headwater_store_changes_total{source=\"shop\",store=\"far\"} 4000000000000000",
             ]
         );
         let of = |part: &str| lines.iter().filter(|line| line.contains(part)).copied().collect::<Vec<_>>();

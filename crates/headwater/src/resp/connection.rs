@@ -21,7 +21,7 @@ use super::execute::{Next, execute};
 use super::parse::{Args, Bounds, Malformed, Parsed, parse};
 use super::reply;
 use super::session::Session;
-use super::shared::Shared;
+use super::shared::{Reading, Shared};
 
 /// Replies are written when they are so many bytes, even if more are to come.
 const REPLIES_BYTES_MAX: usize = 256 << 10;
@@ -50,6 +50,7 @@ pub struct Connection<S> {
 /// What a connection works with while it answers.
 pub struct Work<'a, S> {
     pub shared: &'a Shared,
+    pub reading: Arc<Reading>,
     pub session: &'a mut Session,
     pub batch: Batch,
     pub out: Replies<'a, S>,
@@ -126,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let since = self.rest_since.take();
         let mut work = Work {
             shared: &self.shared,
+            reading: self.shared.reading(),
             session: &mut self.session,
             batch: Batch::default(),
             out: Replies { bytes: buffers::output(), stream: &mut self.stream, held: &mut self.held },
@@ -183,9 +185,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Work<'_, S> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.batch.read(&self.shared.serving, &self.shared.views, self.session).await;
+        self.batch.read(&self.reading.views, self.session).await;
         for place in 0..self.batch.len() {
-            self.batch.reply(place, &self.shared.views, self.session.protocol, &mut self.out.bytes);
+            self.batch.reply(place, &self.reading.views, self.session.protocol, &mut self.out.bytes);
             self.out.write_if_many().await?;
         }
         self.batch.clear();

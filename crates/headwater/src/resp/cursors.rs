@@ -14,8 +14,8 @@ const BYTES_MAX: usize = 16 << 20;
 /// A place in the scan of all keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// The view that is being read.
-    pub view: usize,
+    /// The view that is being read, as it stands in keys; `None`: the first. Views come to be there while scans go on.
+    pub view: Option<Box<[u8]>>,
     /// `None`: from its start.
     pub at: Option<ScanPlace>,
 }
@@ -51,15 +51,15 @@ impl Cursors {
 }
 
 fn bytes(place: &Place) -> usize {
-    64 + place.at.as_ref().map_or(0, |at| at.cursor.len())
+    64 + place.view.as_ref().map_or(0, |view| view.len()) + place.at.as_ref().map_or(0, |at| at.cursor.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(view: usize, bytes: usize) -> Place {
-        Place { view, at: Some(ScanPlace { store: 0, cursor: "x".repeat(bytes) }) }
+    fn place(view: u8, bytes: usize) -> Place {
+        Place { view: Some([view].into()), at: Some(ScanPlace { store: 0, cursor: "x".repeat(bytes) }) }
     }
 
     #[test]
@@ -76,6 +76,6 @@ mod tests {
         assert_eq!(cursors.places.len(), 1);
         assert!(cursors.place(great).is_some());
         cursors.remember(place(4, 1));
-        assert_eq!(cursors.bytes, 65);
+        assert_eq!(cursors.bytes, 66);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use headwater_flow::serve::{self, Serving};
+use headwater_flow::serve;
 use headwater_model::json::Field;
 use headwater_model::{Error, Found, Key, Ranking, Read, StoredBody};
 
@@ -102,7 +102,7 @@ impl Batch {
     }
 
     /// Reads what is needed: one read per view.
-    pub async fn read(&mut self, serving: &Serving, views: &Views, session: &mut Session) {
+    pub async fn read(&mut self, views: &Views, session: &mut Session) {
         for at in 0..self.groups.len() {
             let Some(served) = views.get(self.groups[at].view) else { continue };
             let keys = std::mem::take(&mut self.groups[at].keys);
@@ -114,7 +114,7 @@ impl Batch {
             } else {
                 self.asked.iter().filter(asking).count()
             };
-            self.groups[at].found = documents(serving, served, keys, session, reads as u64).await;
+            self.groups[at].found = documents(served, keys, session, reads as u64).await;
         }
     }
 
@@ -195,7 +195,6 @@ impl Batch {
 
 /// Documents by their keys, each or nothing. An error is the text of a reply.
 pub async fn documents(
-    serving: &Serving,
     served: &Served,
     keys: Vec<Key>,
     session: &mut Session,
@@ -203,10 +202,11 @@ pub async fn documents(
 ) -> Result<Vec<Option<StoredBody>>, String> {
     let wanted = keys.len();
     let read = Read::Get { view: served.view.clone(), keys };
-    let answered = serving.answer_reads(&served.get, &read, session.demand(), session.within(), reads).await;
+    let demand = session.demand(&served.source);
+    let answered = served.serving.answer_reads(&served.get, &read, demand, session.within(), reads).await;
     match answered {
         Ok((Found::Documents(documents), shown)) if documents.len() == wanted => {
-            session.shown(shown);
+            session.shown(&served.source, shown);
             Ok(documents)
         }
         Ok(_) => Err(format!("ERR {}", Error::bug("a store answered another question"))),

@@ -1,6 +1,7 @@
 //! One command: what waits for documents is put into the batch, everything else is answered behind it.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use headwater_flow::serve::WITHIN_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,8 +10,10 @@ use super::command::{Command, Kind, Meant, find};
 use super::connection::Work;
 use super::parse::Args;
 use super::session::Session;
+use super::shared::Reading;
 use super::views::Named;
 use super::{client, failure, info, rankings, reply, scan};
+use crate::positions;
 
 /// What a connection does after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +68,10 @@ pub async fn execute<S: AsyncRead + AsyncWrite + Unpin>(
         Meant::Answered(command) => {
             let may = work.session.user.is_some()
                 || matches!(command.kind, Kind::Auth | Kind::Hello | Kind::Quit | Kind::Reset);
-            if may {
+            let waits = waits_for(&work.reading, command, request);
+            if may && let Some(source) = waits {
+                format!("LOADING source `{source}` cannot be looked at yet: this view has nothing to show")
+            } else if may {
                 if may_wait(work, command, request) {
                     if work.batch.is_full() {
                         work.answer_batch().await?;
@@ -73,18 +79,28 @@ pub async fn execute<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ok(Next::Continue);
                 }
                 return Box::pin(answer(work, command, request)).await;
+            } else {
+                no_auth()
             }
-            no_auth()
         }
         _ if work.session.user.is_none() => no_auth(),
         Meant::Write => {
-            format!("READONLY Headwater serves reads; write to the source ({})", work.shared.source)
+            format!("READONLY Headwater serves reads; write to the source ({})", work.reading.servers())
         }
         Meant::Unknown => unknown(request),
     };
     work.answer_batch().await?;
     reply::error(&refused, &mut work.out.bytes);
     Ok(Next::Continue)
+}
+
+/// The source, not there yet, of a view that the command reads.
+fn waits_for(reading: &Reading, command: &Command, request: Request<'_>) -> Option<String> {
+    if reading.waiting.is_empty() || command.keys.0 == 0 {
+        return None;
+    }
+    let keys = if command.keys.1 < 0 { request.len() - 1 } else { 1 };
+    request.from(1).take(keys).find_map(|key| reading.waits_for(key)).map(str::to_owned)
 }
 
 fn no_auth() -> String {
@@ -111,7 +127,7 @@ fn unknown(request: Request<'_>) -> String {
 
 /// Puts a command that needs documents alone into the batch. False: it needs more.
 fn may_wait<S>(work: &mut Work<'_, S>, command: &Command, request: Request<'_>) -> bool {
-    let views = &work.shared.views;
+    let views = &work.reading.views;
     let batch = &mut work.batch;
     match command.kind {
         Kind::Get
@@ -166,7 +182,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     request: Request<'_>,
 ) -> io::Result<Next> {
     work.answer_batch().await?;
-    let shared = work.shared;
+    let (shared, reading) = (work.shared, &*work.reading);
     let session = &mut *work.session;
     let out = &mut work.out.bytes;
     match command.kind {
@@ -193,8 +209,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         Kind::Client => client::client(request, shared, session, out),
         Kind::Config => info::config(request, session.protocol, out),
         Kind::Command => info::commands(request, session.protocol, out),
-        Kind::Info => info::info(request, shared, session.protocol, out),
-        Kind::Dbsize => reply::integer(info::count(shared).await, out),
+        Kind::Info => info::info(request, shared, reading, session.protocol, out),
+        Kind::Dbsize => reply::integer(info::count(reading).await, out),
         Kind::Time => info::time(out),
         Kind::Keys => reply::error("ERR KEYS would read every key at once: use SCAN", out),
         Kind::Multi => reply::error(
@@ -203,14 +219,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             out,
         ),
         Kind::Position => match session.last_shown() {
-            Some(position) => reply::bulk(position.as_bytes(), out),
+            Some((source, position)) => reply::bulk(positions::show(source, position).as_bytes(), out),
             None => reply::null(session.protocol, out),
         },
-        Kind::Wait => match wait(request, shared, session).await {
+        Kind::Wait => match wait(request, reading, session).await {
             Ok(()) => reply::simple("OK", out),
             Err(text) => reply::error(&text, out),
         },
-        Kind::Scan => match scan::scan(request, shared).await {
+        Kind::Scan => match scan::scan(request, shared, reading).await {
             Ok(page) => page.write(out),
             Err(text) => reply::error(&text, out),
         },
@@ -223,7 +239,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         | Kind::Zrevrange
         | Kind::Zrangebyscore
         | Kind::Zrevrangebyscore => {
-            let answered = rankings::answer(command.kind, request, shared, session, out).await;
+            let answered = rankings::answer(command.kind, request, reading, session, out).await;
             answered.unwrap_or_else(|text| reply::error(&text, out));
         }
         Kind::Get
@@ -243,12 +259,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(Next::Continue)
 }
 
-/// `HEADWATER.WAIT position [timeout-ms]`
-async fn wait(
-    request: Request<'_>,
-    shared: &super::shared::Shared,
-    session: &mut Session,
-) -> Result<(), String> {
+/// `HEADWATER.WAIT position [timeout-ms]`; where sources have names, `SOURCE=position`, or several of them in one argument.
+async fn wait(request: Request<'_>, reading: &Reading, session: &mut Session) -> Result<(), String> {
     let millis = match request.len() {
         2 => WAIT_MS,
         3 => {
@@ -259,10 +271,30 @@ async fn wait(
         }
         _ => return Err(wrong_arity("HEADWATER.WAIT")),
     };
-    let position = Session::position(&shared.serving, request.get(1))?;
-    let patterns = shared.views.iter().map(|served| &*served.get);
-    let waited = shared.serving.wait(patterns, &position, std::time::Duration::from_millis(millis)).await;
-    waited.map_err(|refused| failure::text(&refused))?;
-    session.demands(position);
+    let text = String::from_utf8_lossy(request.get(1));
+    let wrong =
+        |refused: positions::NoSource| format!("ERR the position {}: {}", refused.message, refused.remedy);
+    let asked = positions::each(&text, &reading.sources).map_err(wrong)?;
+    if asked.iter().any(|(source, _)| source.is_none()) && !reading.sources.is_empty() {
+        let sources = reading.sources.join(", ");
+        return Err(format!(
+            "ERR say of which source the position is: SOURCE=POSITION; the sources are {sources}"
+        ));
+    }
+    let until = Instant::now() + Duration::from_millis(millis);
+    for (source, position) in asked {
+        let Some(flow) = reading.flows.iter().find(|flow| flow.name.as_deref() == source) else {
+            let source = source.unwrap_or_default();
+            return Err(format!(
+                "LOADING source `{source}` cannot be looked at yet: nothing shows a position of it"
+            ));
+        };
+        let position = flow.serving.position(position).map_err(|refused| failure::text(&refused))?;
+        let patterns =
+            reading.views.iter().filter(|served| served.source == flow.name).map(|served| &*served.get);
+        let left = until.saturating_duration_since(Instant::now());
+        flow.serving.wait(patterns, &position, left).await.map_err(|refused| failure::text(&refused))?;
+        session.demands(&flow.name, position);
+    }
     Ok(())
 }

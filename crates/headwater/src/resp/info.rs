@@ -10,28 +10,38 @@ use super::client::REDIS_VERSION;
 use super::command::{COMMANDS, Command, Meant, find};
 use super::execute::Request;
 use super::reply::{self, Protocol};
-use super::shared::Shared;
+use super::shared::{Flow, Reading, Shared};
 
 /// How old a count of documents may be, and how long a new one may take.
 const COUNT_AGE_MAX: Duration = Duration::from_secs(5);
 const COUNT_WITHIN: Duration = Duration::from_millis(500);
 
 /// Documents of all views: an estimate while writes go on.
-pub async fn count(shared: &Shared) -> i64 {
-    rows(shared, &shared.handle.status_with_rows(COUNT_AGE_MAX, COUNT_WITHIN).await)
+pub async fn count(reading: &Reading) -> i64 {
+    let mut all = 0;
+    for flow in &reading.flows {
+        all += rows(reading, flow, &flow.handle.status_with_rows(COUNT_AGE_MAX, COUNT_WITHIN).await);
+    }
+    all
 }
 
-fn rows(shared: &Shared, status: &Status) -> i64 {
+/// Documents of the views of a source.
+fn rows(reading: &Reading, flow: &Flow, status: &Status) -> i64 {
     let rows = |name: &str| {
         let views = status.stores.iter().flat_map(|store| &store.views);
         views.filter(|view| *view.name == *name).filter_map(|view| view.rows).max().unwrap_or(0)
     };
-    let all: u64 = shared.views.iter().map(|served| rows(&served.view.name)).sum();
+    let all: u64 = reading
+        .views
+        .iter()
+        .filter(|served| served.source == flow.name)
+        .map(|served| rows(&served.view.name))
+        .sum();
     i64::try_from(all).unwrap_or(i64::MAX)
 }
 
 /// `INFO [section…]`
-pub fn info(request: Request<'_>, shared: &Shared, protocol: Protocol, out: &mut Vec<u8>) {
+pub fn info(request: Request<'_>, shared: &Shared, reading: &Reading, protocol: Protocol, out: &mut Vec<u8>) {
     let wanted = |section: &str| {
         request.len() == 1
             || request.from(1).any(|arg| {
@@ -76,15 +86,14 @@ pub fn info(request: Request<'_>, shared: &Shared, protocol: Protocol, out: &mut
         &[
             ("role", "master".to_owned()),
             ("connected_slaves", "0".to_owned()),
-            ("headwater_source", shared.source.clone()),
+            ("headwater_source", reading.servers()),
         ],
     );
     section("Cluster", &[("cluster_enabled", "0".to_owned())]);
     if wanted("Keyspace") {
-        section(
-            "Keyspace",
-            &[("db0", format!("keys={},expires=0,avg_ttl=0", rows(shared, &shared.handle.status())))],
-        );
+        let of = |flow: &Flow| rows(reading, flow, &flow.handle.status());
+        let all: i64 = reading.flows.iter().map(of).sum();
+        section("Keyspace", &[("db0", format!("keys={all},expires=0,avg_ttl=0"))]);
     }
     reply::verbatim(&text, protocol, out);
 }

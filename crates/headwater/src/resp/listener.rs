@@ -2,14 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use headwater_flow::Handle;
-use headwater_flow::serve::Serving;
 use headwater_model::file::{TlsFiles, Token};
-use headwater_model::{AccessPlan, Error, ErrorKind, Result};
+use headwater_model::{Error, ErrorKind, Result, ViewId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +15,10 @@ use tracing::{info, warn};
 
 use super::buffers::HeldBytes;
 use super::connection::Connection;
-use super::cursors::Cursors;
 use super::session::Session;
-use super::shared::Shared;
+use super::shared::{Flow, Shared};
 use super::tokens::Tokens;
-use super::views::Views;
+use super::views::key_name;
 use crate::tls::Certificate;
 
 /// Connections at once, if the process may have so many files open.
@@ -41,10 +38,8 @@ pub struct Options {
     pub address: SocketAddr,
     pub tls: Option<TlsFiles>,
     pub tokens: Vec<Token>,
-    /// A `get` for each view and a `top` for each ranking: how it is read if no access pattern of the file says it.
-    pub plans: Vec<AccessPlan>,
-    /// Product and version of the source, for those who try to write here.
-    pub source: String,
+    /// The views of each source that has a name.
+    pub sources: Vec<(Box<str>, Vec<ViewId>)>,
 }
 
 /// What is answered, on whichever port.
@@ -56,23 +51,20 @@ pub struct Server {
 
 impl Server {
     /// `Misconfigured` if the certificate cannot be used.
-    pub fn new(options: Options, serving: Serving, handle: Handle) -> Result<Server> {
+    pub fn new(options: Options) -> Result<Server> {
         let certificate = options.tls.map(|files| Certificate::load(files, None)).transpose()?.map(Arc::new);
-        let views = Views::new(&serving, options.plans);
-        let shared = Shared {
-            serving,
-            handle,
-            views,
-            tokens: Tokens::new(options.tokens),
-            source: options.source,
-            cursors: Mutex::new(Cursors::new(rand::random())),
-            began: Instant::now(),
-            connections: AtomicUsize::new(0),
-            connections_total: AtomicU64::new(0),
-            refused_total: AtomicU64::new(0),
-            commands: AtomicU64::new(0),
-        };
+        let names = options.sources.iter().map(|(source, _)| source.clone()).collect();
+        let waiting = options
+            .sources
+            .into_iter()
+            .flat_map(|(source, views)| views.into_iter().map(move |view| (key_name(&view), source.clone())));
+        let shared = Shared::new(waiting.collect(), names, Tokens::new(options.tokens));
         Ok(Server { address: options.address, certificate, shared: Arc::new(shared) })
+    }
+
+    /// From now on this source is read from.
+    pub fn open(&self, flow: Flow) {
+        self.shared.open(flow);
     }
 
     /// Takes the port and answers on a thread of its own until cancelled; connections end with it. `Transient` if

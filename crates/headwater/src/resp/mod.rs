@@ -32,3 +32,4 @@ mod tokens;
 mod views;
 
 pub use listener::{Options, Server};
+pub use shared::Flow;

@@ -10,7 +10,7 @@ use super::documents::score_text;
 use super::execute::{Request, WRONG_TYPE};
 use super::reply::{self, Protocol};
 use super::session::Session;
-use super::shared::Shared;
+use super::shared::Reading;
 use super::views::{Named, Served};
 use super::{documents, failure};
 
@@ -42,7 +42,7 @@ enum Wanted {
 pub async fn answer(
     kind: Kind,
     request: Request<'_>,
-    shared: &Shared,
+    reading: &Reading,
     session: &mut Session,
     out: &mut Vec<u8>,
 ) -> Result<(), String> {
@@ -50,59 +50,59 @@ pub async fn answer(
         Kind::Exists => {
             let mut there = 0;
             for key in request.from(1) {
-                there += i64::from(exists(key, shared, session).await?);
+                there += i64::from(exists(key, reading, session).await?);
             }
             reply::integer(there, out);
             return Ok(());
         }
         Kind::Type => {
-            let there = exists(request.get(1), shared, session).await?;
+            let there = exists(request.get(1), reading, session).await?;
             reply::simple(if there { "zset" } else { "none" }, out);
             return Ok(());
         }
         Kind::Ttl => {
-            let there = exists(request.get(1), shared, session).await?;
+            let there = exists(request.get(1), reading, session).await?;
             reply::integer(if there { -1 } else { -2 }, out);
             return Ok(());
         }
         _ => {}
     }
-    let ranking = match shared.views.named(request.get(1)) {
-        Named::Ranking { view, within } => shared.views.get(view).map(|served| Ranking { served, within }),
+    let ranking = match reading.views.named(request.get(1)) {
+        Named::Ranking { view, within } => reading.views.get(view).map(|served| Ranking { served, within }),
         Named::Nothing => None,
         Named::Document { .. } => return Err(WRONG_TYPE.to_owned()),
     };
     match kind {
         Kind::Zcard => {
-            let members = members(ranking, &Wanted::Places(0, -1), false, shared, session).await?;
+            let members = members(ranking, &Wanted::Places(0, -1), false, session).await?;
             reply::integer(members.len() as i64, out);
         }
         Kind::Zcount => {
             let (from, to) = bounds(request.get(2), request.get(3))?;
             let wanted = Wanted::Scores { from, to, offset: 0, count: None };
-            reply::integer(members(ranking, &wanted, false, shared, session).await?.len() as i64, out);
+            reply::integer(members(ranking, &wanted, false, session).await?.len() as i64, out);
         }
         _ => {
             let (wanted, descending, with_scores) = read_range(kind, request)?;
             let within = ranking.as_ref().map(|ranking| ranking.served);
-            let members = members(ranking, &wanted, descending, shared, session).await?;
+            let members = members(ranking, &wanted, descending, session).await?;
             write(within, &members, with_scores, session.protocol, out);
         }
     }
     Ok(())
 }
 
-async fn exists(key: &[u8], shared: &Shared, session: &mut Session) -> Result<bool, String> {
-    match shared.views.named(key) {
+async fn exists(key: &[u8], reading: &Reading, session: &mut Session) -> Result<bool, String> {
+    match reading.views.named(key) {
         Named::Nothing => Ok(false),
         Named::Document { view, key } => {
-            let Some(served) = shared.views.get(view) else { return Ok(false) };
-            let found = documents::documents(&shared.serving, served, vec![key], session, 1).await?;
+            let Some(served) = reading.views.get(view) else { return Ok(false) };
+            let found = documents::documents(served, vec![key], session, 1).await?;
             Ok(found.iter().any(Option::is_some))
         }
         Named::Ranking { view, within } => {
-            let ranking = shared.views.get(view).map(|served| Ranking { served, within });
-            Ok(!members(ranking, &Wanted::Places(0, 0), true, shared, session).await?.is_empty())
+            let ranking = reading.views.get(view).map(|served| Ranking { served, within });
+            Ok(!members(ranking, &Wanted::Places(0, 0), true, session).await?.is_empty())
         }
     }
 }
@@ -112,7 +112,6 @@ async fn members(
     ranking: Option<Ranking<'_>>,
     wanted: &Wanted,
     descending: bool,
-    shared: &Shared,
     session: &mut Session,
 ) -> Result<Vec<Stored>, String> {
     let Some(ranking) = ranking else { return Ok(Vec::new()) };
@@ -122,7 +121,7 @@ async fn members(
                 return Ok(Vec::new());
             }
             let (skip, end) = (bounded(*start)?, bounded(*stop)? + 1);
-            let page = page(&ranking, None, None, descending, end, shared, session).await?;
+            let page = page(&ranking, None, None, descending, end, session).await?;
             Ok(page.0.into_iter().skip(skip).collect())
         }
         Wanted::Places(start, stop) if *start < 0 && *stop < 0 => {
@@ -131,13 +130,13 @@ async fn members(
             }
             // From the other end, and turned round.
             let (skip, end) = (bounded(-1 - *stop)?, bounded(-1 - *start)? + 1);
-            let page = page(&ranking, None, None, !descending, end, shared, session).await?;
+            let page = page(&ranking, None, None, !descending, end, session).await?;
             let mut members: Vec<Stored> = page.0.into_iter().skip(skip).collect();
             members.reverse();
             Ok(members)
         }
         Wanted::Places(start, stop) => {
-            let all = all(&ranking, None, None, descending, shared, session).await?;
+            let all = all(&ranking, None, None, descending, session).await?;
             let place = |place: i64| if place < 0 { all.len() as i64 + place } else { place };
             let from = usize::try_from(place(*start).max(0)).unwrap_or(usize::MAX);
             let to = usize::try_from((place(*stop) + 1).max(0)).unwrap_or(0);
@@ -149,11 +148,11 @@ async fn members(
                 Some(0) => Ok(Vec::new()),
                 Some(count) => {
                     let end = bounded(offset.saturating_add(*count) as i64)?;
-                    let page = page(&ranking, from, to, descending, end, shared, session).await?;
+                    let page = page(&ranking, from, to, descending, end, session).await?;
                     Ok(page.0.into_iter().skip(*offset).collect())
                 }
                 None => {
-                    let all = all(&ranking, from, to, descending, shared, session).await?;
+                    let all = all(&ranking, from, to, descending, session).await?;
                     Ok(all.into_iter().skip(*offset).collect())
                 }
             }
@@ -176,10 +175,9 @@ async fn all(
     from: Option<Bound>,
     to: Option<Bound>,
     descending: bool,
-    shared: &Shared,
     session: &mut Session,
 ) -> Result<Vec<Stored>, String> {
-    let (members, more) = page(ranking, from, to, descending, MEMBERS_MAX, shared, session).await?;
+    let (members, more) = page(ranking, from, to, descending, MEMBERS_MAX, session).await?;
     if more { Err(too_many()) } else { Ok(members) }
 }
 
@@ -190,7 +188,6 @@ async fn page(
     to: Option<Bound>,
     descending: bool,
     limit: usize,
-    shared: &Shared,
     session: &mut Session,
 ) -> Result<(Vec<Stored>, bool), String> {
     let Some(top) = &ranking.served.top else { return Ok((Vec::new(), false)) };
@@ -205,10 +202,12 @@ async fn page(
         reverse: !descending,
         limit: limit.max(1),
     });
-    let answered = shared.serving.answer_reads(top, &read, session.demand(), session.within(), 1).await;
+    let served = ranking.served;
+    let answered =
+        served.serving.answer_reads(top, &read, session.demand(&served.source), session.within(), 1).await;
     match answered {
         Ok((Found::Page { documents, next }, shown)) => {
-            session.shown(shown);
+            session.shown(&ranking.served.source, shown);
             Ok((documents, next.is_some()))
         }
         Ok(_) => Err(format!("ERR {}", Error::bug("a store answered another question"))),

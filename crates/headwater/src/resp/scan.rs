@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use super::cursors::Place;
 use super::execute::Request;
-use super::shared::Shared;
+use super::shared::{Reading, Shared};
 use super::views::Served;
 use super::{failure, glob, reply};
 
@@ -40,11 +40,11 @@ struct Options {
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
-pub async fn scan(request: Request<'_>, shared: &Shared) -> Result<Page, String> {
+pub async fn scan(request: Request<'_>, shared: &Shared, reading: &Reading) -> Result<Page, String> {
     let options = options(request)?;
     let cursor = std::str::from_utf8(request.get(1)).ok().and_then(|text| text.parse::<u64>().ok());
     let place = match cursor.ok_or("ERR invalid cursor")? {
-        0 => Place { view: 0, at: None },
+        0 => Place { view: None, at: None },
         number => {
             let cursors = shared.cursors.lock().unwrap_or_else(PoisonError::into_inner);
             cursors.place(number).ok_or(
@@ -53,19 +53,26 @@ pub async fn scan(request: Request<'_>, shared: &Shared) -> Result<Page, String>
             )?
         }
     };
+    // Without them it would seem that there are no such keys.
+    if let Some((_, source)) = reading.waiting.iter().find(|(view, _)| options.names(view)) {
+        return Err(format!(
+            "LOADING source `{source}` cannot be looked at yet: SCAN with MATCH view:* of another one"
+        ));
+    }
+    let from = place.view.as_ref().and_then(|view| reading.views.place(view)).unwrap_or(0);
     let Some((view, served)) =
-        shared.views.iter().enumerate().skip(place.view).find(|(_, served)| options.may_have(served))
+        reading.views.iter().enumerate().skip(from).find(|(_, served)| options.may_have(served))
     else {
         return Ok(Page { next: 0, keys: Vec::new() });
     };
-    let at = place.at.filter(|_| view == place.view);
+    let at = place.at.filter(|_| place.view.as_ref() == Some(&served.name));
     let mut keys = Vec::new();
     if at.is_none() && served.is_ranking() && served.within == 0 {
         options.add(served.name.to_vec(), "zset", &mut keys);
     }
     let mut next_at = None;
     if options.kind.as_deref().is_none_or(|kind| kind == served.document_type()) {
-        let read = shared.serving.scan(&served.get, at, options.count).await;
+        let read = served.serving.scan(&served.get, at, options.count).await;
         let (documents, next) = read.map_err(|refused| failure::text(&refused))?;
         for document in documents {
             let mut key = served.name.to_vec();
@@ -76,10 +83,11 @@ pub async fn scan(request: Request<'_>, shared: &Shared) -> Result<Page, String>
         next_at = next;
     }
     let next = match next_at {
-        Some(at) => Some(Place { view, at: Some(at) }),
+        Some(at) => Some(Place { view: Some(served.name.clone()), at: Some(at) }),
         None => {
-            let mut behind = shared.views.iter().enumerate().skip(view + 1);
-            behind.find(|(_, served)| options.may_have(served)).map(|(view, _)| Place { view, at: None })
+            let mut behind = reading.views.iter().skip(view + 1);
+            let next = behind.find(|served| options.may_have(served));
+            next.map(|served| Place { view: Some(served.name.clone()), at: None })
         }
     };
     let remember = |place| shared.cursors.lock().unwrap_or_else(PoisonError::into_inner).remember(place);
@@ -116,11 +124,15 @@ impl Options {
         let of_type = self.kind.as_deref().is_none_or(|kind| {
             kind == served.document_type() || (kind == "zset" && served.is_ranking() && served.within == 0)
         });
-        let named = match memchr::memchr(b':', &self.prefix) {
-            Some(end) => self.prefix[..end] == *served.name,
-            None => served.name.starts_with(&self.prefix),
-        };
-        of_type && named
+        of_type && self.names(&served.name)
+    }
+
+    /// Whether keys of the view of this name can be of the pattern.
+    fn names(&self, view: &[u8]) -> bool {
+        match memchr::memchr(b':', &self.prefix) {
+            Some(end) => self.prefix[..end] == *view,
+            None => view.starts_with(&self.prefix),
+        }
     }
 
     fn add(&self, key: Vec<u8>, kind: &str, keys: &mut Vec<Vec<u8>>) {

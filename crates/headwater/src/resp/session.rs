@@ -1,8 +1,9 @@
 //! What is known about a connection's client.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_flow::serve::{Serving, Shown};
+use headwater_flow::serve::Shown;
 use headwater_model::Position;
 
 use super::reply::Protocol;
@@ -22,10 +23,10 @@ pub struct Session {
     pub library: Box<str>,
     pub library_version: Box<str>,
     pub peer: Box<str>,
-    /// Reads show this position, or something newer.
-    demand: Option<Position>,
-    /// What the last read showed.
-    shown: Option<String>,
+    /// Reads of a source, by its name if it has one, show this position of it, or something newer.
+    demands: BTreeMap<Option<Box<str>>, Position>,
+    /// What the last read showed, of which source.
+    shown: Option<(Option<Box<str>>, String)>,
 }
 
 impl Session {
@@ -38,13 +39,13 @@ impl Session {
             library: Box::default(),
             library_version: Box::default(),
             peer,
-            demand: None,
+            demands: BTreeMap::new(),
             shown: None,
         }
     }
 
-    pub fn demand(&self) -> Option<Position> {
-        self.demand.clone()
+    pub fn demand(&self, source: &Option<Box<str>>) -> Option<Position> {
+        self.demands.get(source).cloned()
     }
 
     pub fn within(&self) -> Duration {
@@ -52,34 +53,27 @@ impl Session {
     }
 
     /// From now on. A position that is older than what was demanded before changes nothing.
-    pub fn demands(&mut self, position: Position) {
-        let is_older = self
-            .demand
-            .as_ref()
-            .is_some_and(|known| position.partial_cmp(known).is_some_and(|order| order.is_lt()));
+    pub fn demands(&mut self, source: &Option<Box<str>>, position: Position) {
+        let known = self.demands.get(source);
+        let is_older =
+            known.is_some_and(|known| position.partial_cmp(known).is_some_and(|order| order.is_lt()));
         if !is_older {
-            self.demand = Some(position);
+            self.demands.insert(source.clone(), position);
         }
     }
 
-    pub fn shown(&mut self, shown: Shown) {
-        if shown.position.is_some() {
-            self.shown = shown.position;
+    pub fn shown(&mut self, source: &Option<Box<str>>, shown: Shown) {
+        if let Some(position) = shown.position {
+            self.shown = Some((source.clone(), position));
         }
     }
 
-    pub fn last_shown(&self) -> Option<&str> {
-        self.shown.as_deref()
+    pub fn last_shown(&self) -> Option<(Option<&str>, &str)> {
+        self.shown.as_ref().map(|(source, position)| (source.as_deref(), &**position))
     }
 
     /// As if it were new; with a token to be shown again if `user` is `None`.
     pub fn reset(&mut self, user: Option<Box<str>>) {
         *self = Session::new(self.id, std::mem::take(&mut self.peer), user);
-    }
-
-    /// A position as the client wrote it.
-    pub fn position(serving: &Serving, text: &[u8]) -> Result<Position, String> {
-        let text = String::from_utf8_lossy(text);
-        serving.position(&text).map_err(|refused| super::failure::text(&refused))
     }
 }

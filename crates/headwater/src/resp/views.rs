@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use headwater_flow::serve::{Pattern, Serving};
 use headwater_model::{
-    AccessPlan, ColumnType, FieldShape, Key, Layout, Param, ParamRole, PlannedRead, Value, View, ViewKind,
+    ColumnType, FieldShape, Key, Layout, Param, ParamRole, PlannedRead, Value, View, ViewKind,
 };
+
+use super::shared::Flow;
 
 /// The views that are served, in the order of the file.
 pub struct Views {
@@ -17,6 +19,9 @@ pub struct Views {
 
 /// A view as clients of this protocol read it.
 pub struct Served {
+    /// Of which source it is, where sources have names.
+    pub source: Option<Box<str>>,
+    pub serving: Serving,
     pub view: Arc<View>,
     /// The name as it stands at the start of keys.
     pub name: Box<[u8]>,
@@ -47,21 +52,21 @@ pub enum Named {
 }
 
 impl Views {
-    /// `plans` are a `get` for each view, and a `top` for each ranking, for want of one in the file.
-    pub fn new(serving: &Serving, plans: Vec<AccessPlan>) -> Views {
+    pub fn new(flows: &[Flow]) -> Views {
         let mut views: Vec<Served> = Vec::new();
-        for plan in plans {
+        for (flow, plan) in flows.iter().flat_map(|flow| flow.plans.iter().map(move |plan| (flow, plan))) {
+            let serving = &flow.serving;
             match &plan.read {
                 PlannedRead::Get { view } => {
                     let view = Arc::clone(view);
                     let declared = serving.patterns().find(|pattern| pattern.gets(&view.name)).cloned();
-                    let get = declared.unwrap_or_else(|| serving.unlisted(plan));
-                    views.push(Served::new(view, get));
+                    let get = declared.unwrap_or_else(|| serving.unlisted(plan.clone()));
+                    views.push(Served::new(flow, view, get));
                 }
                 PlannedRead::Range { view, .. } => {
                     let name = view.name.clone();
                     let declared = serving.patterns().find(|pattern| is_top(pattern, &name)).cloned();
-                    let top = declared.unwrap_or_else(|| serving.unlisted(plan));
+                    let top = declared.unwrap_or_else(|| serving.unlisted(plan.clone()));
                     if let Some(served) = views.iter_mut().find(|served| served.view.name == name) {
                         served.top = Some(top);
                     }
@@ -104,6 +109,13 @@ impl Views {
     }
 }
 
+/// A view's name as it stands at the start of keys.
+pub fn key_name(view: &str) -> Box<[u8]> {
+    let mut name = Vec::new();
+    Key(vec![Value::text(view)]).write_text(&mut name);
+    name.into()
+}
+
 /// Whether this reads a ranking from its top.
 fn is_top(pattern: &Pattern, name: &str) -> bool {
     matches!(&pattern.plan.read, PlannedRead::Range { view, index: 0, .. }
@@ -111,15 +123,16 @@ fn is_top(pattern: &Pattern, name: &str) -> bool {
 }
 
 impl Served {
-    fn new(view: Arc<View>, get: Arc<Pattern>) -> Served {
-        let mut name = Vec::new();
-        Key(vec![Value::text(&*view.name)]).write_text(&mut name);
+    fn new(flow: &Flow, view: Arc<View>, get: Arc<Pattern>) -> Served {
+        let name = key_name(&view.name);
         let within = match &view.kind {
             ViewKind::Ranking(ranking) => ranking.within.len(),
             _ => 0,
         };
         let is_json = |shape: &FieldShape| matches!(shape, FieldShape::Value { kind: ColumnType::Json, .. });
         Served {
+            source: flow.name.clone(),
+            serving: flow.serving.clone(),
             key: get.plan.params.iter().filter(|param| param.role == ParamRole::Key).cloned().collect(),
             json_fields: get
                 .plan
@@ -128,7 +141,7 @@ impl Served {
                 .filter(|field| is_json(&field.shape))
                 .map(|field| field.name.clone())
                 .collect(),
-            name: name.into(),
+            name,
             top: None,
             view,
             get,

@@ -23,6 +23,7 @@ mod refill_hazard;
 mod resp;
 mod service;
 mod shop;
+mod sources;
 mod sqlite_source;
 mod stop;
 mod support;

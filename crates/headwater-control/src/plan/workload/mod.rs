@@ -140,7 +140,7 @@ impl Workload {
             );
         }
         Ok(Workload {
-            dialect: scheme(file.source.url.reveal()).into(),
+            dialect: scheme(file.source().url.reveal()).into(),
             region: plan.region.clone(),
             without: plan.without.clone(),
             budget: plan.budget_usd.map(|usd| usd as f64),

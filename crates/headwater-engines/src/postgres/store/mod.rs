@@ -58,7 +58,7 @@ struct Shared {
 impl Store {
     pub fn new(section: &StoreSection) -> Result<Store> {
         let (config, schema) = Config::of_store(section)?;
-        let (config, schema) = (Arc::new(config), Arc::new(Schema::new(schema)));
+        let (config, schema) = (Arc::new(config), Arc::new(Schema::new(schema, section)));
         let readers = Pool::of_store(config.clone(), READERS_MAX, answer::SETUP);
         let writers = Pool::of_store(config, WRITERS_MAX, step::SETUP);
         let readers = Readers::new(readers, schema.clone());
@@ -232,7 +232,7 @@ async fn end_open_steps(connection: &mut Connection, schema: &Schema) -> Result<
             "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
              WHERE l.relation = to_regclass({}) AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND l.mode = 'RowShareLock' AND a.usename = current_user AND l.pid <> pg_backend_pid()",
-            sql::literal(&schema.table("headwater_held"))
+            sql::literal(&schema.held)
         ))
         .await
         .map_err(|error| error.while_doing("end the step of a former owner"))?;

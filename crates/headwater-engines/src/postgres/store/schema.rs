@@ -4,6 +4,7 @@
 //! Invariant: a table is touched only if `headwater_view` says that Headwater made it. If one of these is gone, the store
 //! counts as empty.
 
+use headwater_model::file::StoreSection;
 use headwater_model::{Epoch, Error, Held, Layout, Offset, Position, Result, View};
 
 use super::shape::{DOCUMENT, KEY, NAME_BYTES_MAX, OWN, REST, Shape, place_column, place_start};
@@ -19,12 +20,17 @@ pub(super) const ROWS_BYTES_MAX: usize = 1 << 30;
 pub(super) struct Schema {
     pub name: String,
     quoted: String,
+    /// Our own two, with the schema. Each source that has its views in the schema has its own.
+    pub held: String,
+    views: String,
 }
 
 impl Schema {
-    pub fn new(name: String) -> Schema {
+    pub fn new(name: String, section: &StoreSection) -> Schema {
         let quoted = identifier(&name);
-        Schema { name, quoted }
+        let own = |table: &str| format!("{quoted}.{}", identifier(&section.of_source(table)));
+        let (held, views) = (own("headwater_held"), own("headwater_view"));
+        Schema { name, quoted, held, views }
     }
 
     pub fn table(&self, name: &str) -> String {
@@ -34,37 +40,33 @@ impl Schema {
     /// The row that says what the store holds; none if a view's table is gone. Columns as [`held`] reads them.
     pub fn held_sql(&self) -> String {
         format!(
-            "SELECT h.epoch, h.\"offset\", h.system, h.sequence, h.committed_at FROM {}.headwater_held h
-             WHERE NOT EXISTS (SELECT FROM {}.headwater_view v
-                               WHERE to_regclass(format('%I.%I', {}, v.name)) IS NULL)",
-            self.quoted,
-            self.quoted,
+            "SELECT h.epoch, h.\"offset\", h.system, h.sequence, h.committed_at FROM {} h
+             WHERE NOT EXISTS (SELECT FROM {} v WHERE to_regclass(format('%I.%I', {}, v.name)) IS NULL)",
+            self.held,
+            self.views,
             literal(&self.name)
         )
     }
 
     /// The row of a view, whose name is the parameter.
     pub fn view_sql(&self) -> String {
-        format!("SELECT layout, fields, rows FROM {}.headwater_view WHERE name = $1", self.quoted)
+        format!("SELECT layout, fields, rows FROM {} WHERE name = $1", self.views)
     }
 
     pub fn views_sql(&self) -> String {
-        format!("SELECT layout, fields, rows, name FROM {}.headwater_view", self.quoted)
+        format!("SELECT layout, fields, rows, name FROM {}", self.views)
     }
 
     pub fn set_held_sql(&self) -> String {
         format!(
-            "UPDATE {}.headwater_held SET epoch = $1::text::numeric, \"offset\" = $2::text::numeric, system = $3, \
+            "UPDATE {} SET epoch = $1::text::numeric, \"offset\" = $2::text::numeric, system = $3, \
              sequence = $4::text::numeric, committed_at = $5::text::bigint",
-            self.quoted
+            self.held
         )
     }
 
     pub fn set_view_sql(&self) -> String {
-        format!(
-            "UPDATE {}.headwater_view SET rows = $2::text::bigint, fields = $3 WHERE name = $1",
-            self.quoted
-        )
+        format!("UPDATE {} SET rows = $2::text::bigint, fields = $3 WHERE name = $1", self.views)
     }
 }
 
@@ -126,14 +128,14 @@ pub(super) async fn claim(
     schema: &Schema,
     epoch: Epoch,
 ) -> Result<Option<Held>> {
-    let quoted = &schema.quoted;
+    let Schema { quoted, held: own, views, .. } = schema;
     connection.query("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     connection.query(&lock_sql(schema)).await?;
     let known = connection
         .query(&format!(
             "SELECT to_regnamespace({}) IS NOT NULL, to_regclass({}) IS NOT NULL",
             literal(quoted),
-            literal(&schema.table("headwater_held"))
+            literal(own)
         ))
         .await?;
     let yes = |place: usize| known.first().is_some_and(|row| row[place].as_deref() == Some("t"));
@@ -148,15 +150,15 @@ pub(super) async fn claim(
         // One row, written by every step: room in its page keeps it from growing.
         connection
             .query(&format!(
-                "CREATE TABLE IF NOT EXISTS {quoted}.headwater_view (
+                "CREATE TABLE IF NOT EXISTS {views} (
                      name text COLLATE \"C\" PRIMARY KEY, layout text NOT NULL, fields text NOT NULL,
                      rows bigint NOT NULL) WITH (fillfactor = 50);
-                 CREATE TABLE {quoted}.headwater_held (
+                 CREATE TABLE {own} (
                      id boolean PRIMARY KEY DEFAULT true CHECK (id), epoch numeric(20) NOT NULL,
                      \"offset\" numeric(20) NOT NULL, system text, sequence numeric(20),
                      committed_at bigint NOT NULL) WITH (fillfactor = 10);
-                 COMMENT ON TABLE {quoted}.headwater_view IS {comment};
-                 COMMENT ON TABLE {quoted}.headwater_held IS {comment}",
+                 COMMENT ON TABLE {views} IS {comment};
+                 COMMENT ON TABLE {own} IS {comment}",
                 comment = literal(READ_MODEL)
             ))
             .await
@@ -180,20 +182,20 @@ pub(super) async fn claim(
 
 /// Empties what is left of a store that counts as empty. Tables stay: somebody may have built on them.
 async fn forget(connection: &mut Connection, schema: &Schema) -> Result<()> {
-    let quoted = &schema.quoted;
-    let views = connection
+    let Schema { held: own, views, .. } = schema;
+    let made = connection
         .query(&format!(
-            "SELECT name, to_regclass(format('%I.%I', {}, name)) IS NULL FROM {quoted}.headwater_view",
+            "SELECT name, to_regclass(format('%I.%I', {}, name)) IS NULL FROM {views}",
             literal(&schema.name)
         ))
         .await?;
-    for row in &views {
+    for row in &made {
         let (Some(name), gone) = (&row[0], row[1].as_deref() == Some("t")) else { continue };
         let after = if gone {
-            format!("DELETE FROM {quoted}.headwater_view WHERE name = {}", literal(name))
+            format!("DELETE FROM {views} WHERE name = {}", literal(name))
         } else {
             format!(
-                "DELETE FROM {}; UPDATE {quoted}.headwater_view SET rows = 0 WHERE name = {}",
+                "DELETE FROM {}; UPDATE {views} SET rows = 0 WHERE name = {}",
                 schema.table(name),
                 literal(name)
             )
@@ -202,7 +204,7 @@ async fn forget(connection: &mut Connection, schema: &Schema) -> Result<()> {
     }
     connection
         .query(&format!(
-            "INSERT INTO {quoted}.headwater_held (epoch, \"offset\", committed_at) VALUES (0, 0, 0)
+            "INSERT INTO {own} (epoch, \"offset\", committed_at) VALUES (0, 0, 0)
              ON CONFLICT DO NOTHING"
         ))
         .await?;
@@ -224,7 +226,7 @@ pub(super) fn fits(view: &View) -> Result<()> {
 pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: &View) -> Result<()> {
     fits(view)?;
     let name = &*view.name;
-    let (quoted, table) = (&schema.quoted, schema.table(name));
+    let (quoted, views, table) = (&schema.quoted, &schema.views, schema.table(name));
     connection.query("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     connection.query(&lock_sql(schema)).await?;
     let view_sql = schema.view_sql();
@@ -258,7 +260,7 @@ pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: 
                 .query(&format!(
                     "CREATE TABLE {table} ({KEY} text COLLATE \"C\" PRIMARY KEY{document});
                      COMMENT ON TABLE {table} IS {};
-                     INSERT INTO {quoted}.headwater_view VALUES ({}, {}, '[]', 0)",
+                     INSERT INTO {views} VALUES ({}, {}, '[]', 0)",
                     literal(READ_MODEL),
                     literal(name),
                     literal(Shape::layout_text(view.layout()))

@@ -38,7 +38,7 @@ use super::config::Config;
 use super::lane::{Lane, beginning};
 use super::meta::{self, Mark};
 use super::resp::Reply;
-use super::{answer, facts, keys, listing, slot};
+use super::{answer, facts, listing, slot};
 
 /// Reads that go on at the same time; each has a connection per node.
 const READS_MAX: usize = 64;
@@ -160,8 +160,7 @@ impl Lanes {
     /// Where the last lane is; nothing if one of them holds nothing.
     pub(super) async fn held(&self) -> Result<Option<Held>> {
         let shared = &self.0;
-        let blocks =
-            (0..shared.lanes.len()).map(|lane| answer::Block::new(lane, shared.lanes[lane].prefix()));
+        let blocks = (0..shared.lanes.len()).map(|lane| answer::Block::new(lane, &shared.lanes[lane].meta()));
         let told = shared.told(&blocks.collect::<Vec<_>>()).await?;
         Ok(read::last(told.into_iter().map(|told| told.mark)).map(|mark| mark.held))
     }
@@ -202,8 +201,7 @@ impl Shared {
     /// A store is spread over as many lanes as when it was begun. The first is called the same however many there are.
     async fn check_count(&self) -> Result<()> {
         let mut reader = self.nodes.reader(&self.nodes.owner(self.slots[0]).await?).await?;
-        let found =
-            reader.ask(&[b"HMGET", &keys::meta(self.lanes[0].prefix()), meta::LANES.as_bytes()]).await?;
+        let found = reader.ask(&[b"HMGET", &self.lanes[0].meta(), meta::LANES.as_bytes()]).await?;
         self.nodes.give_back(reader);
         let count = match found {
             Reply::Array(mut found) => found.pop().unwrap_or(Reply::Nil),

@@ -41,6 +41,10 @@ impl Ask for Spread<'_> {
         self.0.lanes[lane].prefix()
     }
 
+    fn meta(&self, lane: usize) -> Vec<u8> {
+        self.0.lanes[lane].meta()
+    }
+
     fn lane_of(&self, name: &[u8]) -> usize {
         slot::lane_of(name, self.0.config.lanes)
     }

@@ -6,15 +6,16 @@ use headwater_model::{
 };
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{index, schema};
+use super::index;
+use super::schema::HeldTable;
 use crate::entries::{self, Entry};
 use crate::span::{Span, behind};
 use crate::sqlite::connection::{failed, is_missing_table, quoted};
 use crate::walk::walk;
 
-pub(super) fn answer(connection: &Connection, read: &Read) -> Result<Answer> {
+pub(super) fn answer(connection: &Connection, own: &HeldTable, read: &Read) -> Result<Answer> {
     let moment = connection.unchecked_transaction().map_err(|e| failed(e, "begin to read from the store"))?;
-    let held = schema::held(&moment)?.ok_or_else(empty)?;
+    let held = own.held(&moment)?.ok_or_else(empty)?;
     let found = match read {
         Read::Get { view, keys } => Found::Documents(documents(&moment, view, keys)?),
         Read::Range(read) => range(&moment, read)?,
@@ -27,12 +28,13 @@ pub(super) fn answer(connection: &Connection, read: &Read) -> Result<Answer> {
 /// What does not stand where it should.
 pub(super) fn astray(
     connection: &Connection,
+    own: &HeldTable,
     view: &View,
     asked: &[Standing],
 ) -> Result<(AnswerMoment, Vec<Astray>)> {
     let doing = || format!("look into the indexes of the view \"{}\"", view.name);
     let moment = connection.unchecked_transaction().map_err(|e| failed(e, doing()))?;
-    let held = schema::held(&moment)?.ok_or_else(empty)?;
+    let held = own.held(&moment)?.ok_or_else(empty)?;
     let remembered = format!("SELECT places FROM {} WHERE key = ?1", quoted(&view.name));
     let placed =
         format!("SELECT CAST(key AS TEXT) FROM {} WHERE number = ?1 AND place = ?2", index::table(view));

@@ -24,6 +24,7 @@ use headwater_model::{
 };
 use tokio::sync::mpsc;
 
+use self::schema::HeldTable;
 use self::writer::{Command, ask};
 use super::config::StoreOptions;
 use super::readers::Readers;
@@ -31,6 +32,7 @@ use super::readers::Readers;
 /// A store in a SQLite file. Nothing is opened or made before it is asked for.
 pub struct Store {
     options: StoreOptions,
+    own: HeldTable,
     readers: Arc<Readers>,
     writer: OnceLock<mpsc::Sender<Command>>,
 }
@@ -42,7 +44,8 @@ impl Store {
 
     pub fn with_options(options: StoreOptions) -> Store {
         let readers = Arc::new(Readers::new(options.path.clone()));
-        Store { options, readers, writer: OnceLock::new() }
+        let own = HeldTable::of(options.source.as_deref());
+        Store { options, own, readers, writer: OnceLock::new() }
     }
 
     fn writer(&self) -> Result<&mpsc::Sender<Command>> {
@@ -81,7 +84,8 @@ impl headwater_model::Store for Store {
     }
 
     async fn held(&self) -> Result<Option<Held>> {
-        Ok(self.readers.read(schema::held).await?.flatten())
+        let own = self.own.clone();
+        Ok(self.readers.read(move |connection| own.held(connection)).await?.flatten())
     }
 
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn headwater_model::Apply>> {
@@ -94,8 +98,8 @@ impl headwater_model::Store for Store {
     }
 
     async fn answer(&self, read: &Read) -> Result<Answer> {
-        let read = read.clone();
-        let answered = self.readers.read(move |connection| answer::answer(connection, &read)).await?;
+        let (own, read) = (self.own.clone(), read.clone());
+        let answered = self.readers.read(move |connection| answer::answer(connection, &own, &read)).await?;
         answered.ok_or_else(answer::empty)
     }
 
@@ -133,8 +137,9 @@ impl headwater_model::Store for Store {
     }
 
     async fn astray(&self, view: &View, asked: &[Standing]) -> Result<(AnswerMoment, Vec<Astray>)> {
-        let (view, asked) = (view.clone(), asked.to_vec());
-        let told = self.readers.read(move |connection| answer::astray(connection, &view, &asked)).await?;
+        let (own, view, asked) = (self.own.clone(), view.clone(), asked.to_vec());
+        let told =
+            self.readers.read(move |connection| answer::astray(connection, &own, &view, &asked)).await?;
         told.ok_or_else(answer::empty)
     }
 

@@ -10,8 +10,9 @@ use headwater_model::{Epoch, Error, ErrorKind, Held, Listed, Offset, Refusal, Re
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpointer;
+use super::index;
+use super::schema::{self, HeldTable};
 use super::step::Step;
-use super::{index, schema};
 use crate::sqlite::config::{StoreOptions, Synchronous};
 use crate::sqlite::connection::{Opened, failed};
 
@@ -65,7 +66,10 @@ pub(super) fn start(options: StoreOptions) -> Result<mpsc::Sender<Command>> {
     let checkpointer = Checkpointer::start(&options.path)?;
     std::thread::Builder::new()
         .name("sqlite store".to_owned())
-        .spawn(move || Writer { options, opened: None, step: None, checkpointer }.run(inbox))
+        .spawn(move || {
+            let own = HeldTable::of(options.source.as_deref());
+            Writer { options, own, opened: None, step: None, checkpointer }.run(inbox)
+        })
         .map_err(|e| Error::transient("start the thread that writes to the store").with_cause(e))?;
     Ok(commands)
 }
@@ -83,6 +87,7 @@ pub(super) async fn ask<T>(
 
 struct Writer {
     options: StoreOptions,
+    own: HeldTable,
     opened: Option<Opened>,
     step: Option<(Step, Arc<AtomicBool>, Epoch)>,
     checkpointer: Checkpointer,
@@ -119,26 +124,27 @@ impl Writer {
         }
         let opened = match self.opened.take() {
             Some(opened) => opened,
-            None => open_for_writing(&self.options)?,
+            None => open_for_writing(&self.options, &self.own)?,
         };
         Ok(&self.opened.insert(opened).connection)
     }
 
     fn claim(&mut self, epoch: Epoch) -> Result<Option<Held>> {
         self.no_step("claim")?;
+        let own = self.own.clone();
         let connection = self.open()?;
         in_transaction(connection, || {
-            let before = schema::held(connection)?;
+            let before = own.held(connection)?;
             let held = match &before {
                 Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
                 Some(held) => Held { epoch, ..held.clone() },
                 None => {
                     // Somebody may have dropped them under an open connection.
-                    schema::make_own_tables(connection)?;
+                    own.make(connection)?;
                     Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 }
                 }
             };
-            schema::set_held(connection, &held)?;
+            own.set(connection, &held)?;
             Ok(before)
         })
     }
@@ -158,11 +164,12 @@ impl Writer {
 
     fn begin(&mut self, epoch: Epoch, after: Offset, dropped: Arc<AtomicBool>) -> Result<()> {
         self.no_step("begin a step in")?;
+        let own = self.own.clone();
         let connection = self.open()?;
         begin_immediate(connection)?;
         let open = || {
             let out_of_step = |what: String| Err(Error::out_of_step(format!("the store's file {what}")));
-            match schema::held(connection)? {
+            match own.held(connection)? {
                 None => out_of_step("is empty".to_owned()),
                 Some(held) if held.epoch > epoch => Err(fenced(held.epoch, epoch)),
                 Some(held) if held.epoch < epoch => {
@@ -210,7 +217,7 @@ impl Writer {
                 return Err(Error::bug(format!("a step of epoch {epoch} ends as epoch {}", held.epoch)));
             }
             let changes = step.close(connection)?;
-            schema::set_held(connection, held)?;
+            self.own.set(connection, held)?;
             connection.execute_batch("COMMIT").map_err(|e| failed(e, "commit to the store"))?;
             self.checkpointer.committed(changes);
             Ok(())
@@ -232,7 +239,7 @@ impl Writer {
     }
 }
 
-fn open_for_writing(options: &StoreOptions) -> Result<Opened> {
+fn open_for_writing(options: &StoreOptions, own: &HeldTable) -> Result<Opened> {
     let opened = Opened::existing_or_new(&options.path)?;
     let connection = &opened.connection;
     let synchronous = match options.synchronous {
@@ -257,7 +264,7 @@ fn open_for_writing(options: &StoreOptions) -> Result<Opened> {
         ))
         .with_remedy("put the store's file on a local disk"));
     }
-    schema::make_own_tables(connection)?;
+    own.make(connection)?;
     Ok(opened)
 }
 

@@ -124,6 +124,7 @@ impl Database {
 fn postgres_source(postgres: &Postgres, settings: &[(&str, &str)]) -> Arc<dyn Source> {
     let settings = settings.iter().map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value))));
     headwater_engines::source(&SourceSection {
+        name: None,
         url: Secret::new(postgres.url()),
         settings: settings.collect(),
         hold_for: Duration::from_secs(60),

@@ -37,6 +37,7 @@ fn section(endpoint: &str, prefix: &str) -> StoreSection {
             ("create".into(), Setting::Bool(true)),
         ]
         .into(),
+        source: None,
     }
 }
 

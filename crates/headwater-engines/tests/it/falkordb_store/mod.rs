@@ -13,7 +13,12 @@ use headwater_testkit::contract::store::{Subject, document, held, key, record, r
 use headwater_testkit::{FalkorDb, Redis};
 
 fn section(url: impl Into<String>) -> StoreSection {
-    StoreSection { name: "social".into(), url: Secret::new(url.into()), settings: Default::default() }
+    StoreSection {
+        name: "social".into(),
+        url: Secret::new(url.into()),
+        settings: Default::default(),
+        source: None,
+    }
 }
 
 fn open(server: &Redis) -> Arc<dyn Store> {

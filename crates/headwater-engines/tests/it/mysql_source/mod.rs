@@ -23,6 +23,7 @@ fn open(url: &str) -> Arc<dyn Source> {
 fn open_with(url: &str, settings: &[(&str, &str)]) -> Arc<dyn Source> {
     let settings = settings.iter().map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value))));
     headwater_engines::source(&SourceSection {
+        name: None,
         url: Secret::new(url),
         settings: settings.collect(),
         hold_for: Duration::from_secs(60),

@@ -134,6 +134,7 @@ impl Drop for Session {
 
 fn examiner(url: &str) -> Box<dyn Examine> {
     let section = SourceSection {
+        name: None,
         url: Secret::new(url.to_owned()),
         hold_for: Duration::from_secs(600),
         retained_log_bytes_max: 1 << 30,

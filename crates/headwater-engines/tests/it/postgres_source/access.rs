@@ -348,6 +348,7 @@ async fn inspect_sees_tables_keys_and_what_hurts() {
 #[test]
 fn unknown_settings_are_refused_with_the_nearest_name() {
     let section = |name: &str| SourceSection {
+        name: None,
         url: Secret::new("postgres://u@h/d"),
         settings: [(name.into(), Setting::Text(Secret::new("x")))].into(),
         hold_for: Duration::ZERO,

@@ -36,6 +36,7 @@ fn section(schema: &str) -> StoreSection {
         name: "reports".into(),
         url: Secret::new(server().url_as("keeper", "")),
         settings: [("schema".into(), Setting::Text(Secret::new(schema)))].into(),
+        source: None,
     }
 }
 

@@ -196,6 +196,7 @@ async fn nobody_follows_a_read_model() {
     store.claim(Epoch(1)).await.unwrap();
     store.prepare(&flat("books")).await.unwrap();
     let source = Source::new(&SourceSection {
+        name: None,
         url: Secret::new(server().url()),
         settings: Default::default(),
         hold_for: std::time::Duration::from_secs(60),

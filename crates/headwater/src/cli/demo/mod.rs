@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
 
     let cancel = CancellationToken::new();
     data_plane::stop_on_signals(&cancel)?;
-    let source = headwater_engines::registry::source(&file.source)?;
+    let source = headwater_engines::registry::source(file.source())?;
     let facts = source.inspect().await?;
     let stores = data_plane::stores(&file)?;
     let telemetry = Telemetry::start(file.telemetry.as_ref())?;

@@ -22,7 +22,7 @@ const DESCRIPTION: &str = "Access patterns over views that Headwater keeps in st
      answer is then at least as new.";
 
 pub async fn show(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
-    let document = site.opened()?.openapi.clone();
+    let document = site.openapi()?;
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], document).into_response())
 }
 
