@@ -20,6 +20,10 @@ impl Subject for Memory {
         None
     }
 
+    async fn of_source(&self, _: &str) -> Option<Arc<dyn Store>> {
+        None
+    }
+
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {
         false
     }
@@ -72,6 +76,12 @@ impl Subject for Sqlite {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(self.open())
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        use headwater_engines::sqlite::{Store, StoreOptions};
+        let options = StoreOptions { source: Some(source.into()), ..StoreOptions::at(self.path()) };
+        Some(Arc::new(Store::with_options(options)))
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

@@ -163,10 +163,20 @@ struct Cluster {
 }
 
 fn open(port: u16) -> Arc<dyn Store> {
+    open_as(port, None)
+}
+
+fn open_as(port: u16, source: Option<&str>) -> Arc<dyn Store> {
     let off = |name: &str| (Box::from(name), Setting::Bool(false));
     let url = Secret::new(format!("neptune://127.0.0.1:{port}"));
     let settings = [off("iam"), off("tls")].into();
-    headwater_engines::store(&StoreSection { name: "social".into(), url, settings, source: None }).unwrap()
+    headwater_engines::store(&StoreSection {
+        name: "social".into(),
+        url,
+        settings,
+        source: source.map(Into::into),
+    })
+    .unwrap()
 }
 
 #[async_trait]
@@ -178,6 +188,10 @@ impl Subject for Cluster {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(open(self.port))
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        Some(open_as(self.port, Some(source)))
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

@@ -17,9 +17,13 @@ use headwater_testkit::{RedisCluster, contract};
 pub(crate) const LANES: usize = 8;
 
 pub(crate) fn open(cluster: &RedisCluster, settings: &[(&str, Setting)]) -> Arc<dyn Store> {
+    open_as(cluster, settings, None)
+}
+
+fn open_as(cluster: &RedisCluster, settings: &[(&str, Setting)], source: Option<&str>) -> Arc<dyn Store> {
+    let source = source.map(Into::into);
     let settings = settings.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
-    let section =
-        StoreSection { name: "near".into(), url: Secret::new(cluster.url()), settings, source: None };
+    let section = StoreSection { name: "near".into(), url: Secret::new(cluster.url()), settings, source };
     headwater_engines::store(&section).unwrap()
 }
 
@@ -83,6 +87,10 @@ impl contract::store::Subject for Subject {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(open(&self.0, &[("prefix", text("shop*:")), ("lanes", Setting::Int(8))]))
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        Some(open_as(&self.0, &[("prefix", text("shop*:")), ("lanes", Setting::Int(8))], Some(source)))
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

@@ -14,9 +14,14 @@ use headwater_testkit::contract::store::{document, held, key, record, view};
 use headwater_testkit::{Folder, Redis, contract, eventually};
 
 fn open_with(url: &str, settings: &[(&str, &str)]) -> Arc<dyn Store> {
+    open_as(url, settings, None)
+}
+
+fn open_as(url: &str, settings: &[(&str, &str)], source: Option<&str>) -> Arc<dyn Store> {
+    let source = source.map(Into::into);
     let settings =
         settings.iter().map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value)))).collect();
-    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings, source: None };
+    let section = StoreSection { name: "near".into(), url: Secret::new(url), settings, source };
     headwater_engines::store(&section).unwrap()
 }
 
@@ -61,6 +66,10 @@ impl contract::store::Subject for Subject {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(open_with(&self.redis.url(), &[("prefix", self.prefix)]))
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        Some(open_as(&self.redis.url(), &[("prefix", self.prefix)], Some(source)))
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

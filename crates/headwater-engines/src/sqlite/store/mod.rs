@@ -10,6 +10,7 @@ mod index;
 mod reads;
 mod schema;
 mod step;
+mod turn;
 mod writer;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use super::readers::Readers;
 pub struct Store {
     options: StoreOptions,
     own: HeldTable,
+    /// Where other sources have their views in the file too.
+    turn: Option<Arc<tokio::sync::Mutex<()>>>,
     readers: Arc<Readers>,
     writer: OnceLock<mpsc::Sender<Command>>,
 }
@@ -45,7 +48,8 @@ impl Store {
     pub fn with_options(options: StoreOptions) -> Store {
         let readers = Arc::new(Readers::new(options.path.clone()));
         let own = HeldTable::of(options.source.as_deref());
-        Store { options, own, readers, writer: OnceLock::new() }
+        let turn = options.source.is_some().then(|| turn::of(&options.path));
+        Store { options, own, turn, readers, writer: OnceLock::new() }
     }
 
     fn writer(&self) -> Result<&mpsc::Sender<Command>> {
@@ -90,9 +94,13 @@ impl headwater_model::Store for Store {
 
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn headwater_model::Apply>> {
         let commands = self.writer()?.clone();
+        let turn = match &self.turn {
+            Some(turn) => Some(Arc::clone(turn).lock_owned().await),
+            None => None,
+        };
         let dropped = Arc::new(AtomicBool::new(false));
         // Made before the answer arrives, so that a caller who gives up while waiting leaves no step open.
-        let apply = Apply { commands, dropped: dropped.clone() };
+        let apply = Apply { commands, dropped: dropped.clone(), _turn: turn };
         ask(&apply.commands, |reply| Command::Begin { epoch, after, dropped, reply }).await?;
         Ok(Box::new(apply))
     }
@@ -157,6 +165,7 @@ impl headwater_model::Store for Store {
 struct Apply {
     commands: mpsc::Sender<Command>,
     dropped: Arc<AtomicBool>,
+    _turn: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
 #[async_trait]

@@ -3,10 +3,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use headwater_model::file::StoreSection;
 use headwater_model::{Layout, Store};
 use headwater_testkit::contract::store::{Subject, run};
 
-use super::{prefix, server, store};
+use super::{prefix, section, server, store};
 
 struct DynamoDbTables {
     layout: Layout,
@@ -23,6 +24,12 @@ impl Subject for DynamoDbTables {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(store(&self.prefix.lock().unwrap()))
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        let section = section(&server().endpoint(), &self.prefix.lock().unwrap());
+        let section = StoreSection { source: Some(source.into()), ..section };
+        Some(headwater_engines::store(&section).unwrap())
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

@@ -67,6 +67,11 @@ impl Subject for Graph {
         Some(open(&self.0))
     }
 
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        let section = StoreSection { source: Some(source.into()), ..section(FalkorDb::url(&self.0, "shop")) };
+        Some(headwater_engines::store(&section).unwrap())
+    }
+
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {
         self.0.cli(&["FLUSHALL"]);
         true

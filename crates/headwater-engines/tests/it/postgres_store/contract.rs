@@ -1,10 +1,11 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use headwater_model::file::StoreSection;
 use headwater_model::{Layout, Store};
 use headwater_testkit::contract::store::{Subject, run};
 
-use super::{schema, server, store};
+use super::{schema, section, server, store};
 use crate::store_promises;
 
 struct Schema {
@@ -22,6 +23,11 @@ impl Subject for Schema {
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         Some(store(&self.name.lock().unwrap()))
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        let section = StoreSection { source: Some(source.into()), ..section(&self.name.lock().unwrap()) };
+        Some(headwater_engines::store(&section).unwrap())
     }
 
     async fn empty(&self, _: &Arc<dyn Store>) -> bool {

@@ -12,6 +12,7 @@ mod ranges;
 mod reading;
 mod series;
 mod setup;
+mod sources;
 mod values;
 mod walks;
 
@@ -32,6 +33,10 @@ pub trait Subject: Send + Sync {
     /// Another value on the same data, as a restarted or a second process would open it; the first may live on. `None` if
     /// the data lives in the value.
     async fn reopen(&self, store: &Arc<dyn Store>) -> Option<Arc<dyn Store>>;
+
+    /// A value on the same data that keeps the views of this source there, where several sources share the store. `None` if the
+    /// data lives in the value.
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>>;
 
     /// Removes everything behind the store's back (FLUSHALL, a deleted file). `false` if that cannot be done.
     async fn empty(&self, store: &Arc<dyn Store>) -> bool;
@@ -80,6 +85,7 @@ pub async fn run(subject: &dyn Subject) {
             fencing::a_store_emptied_behind_our_back_is_out_of_step,
             fencing::a_restart_keeps_documents_and_position,
             fencing::a_replay_after_a_lost_reply_changes_nothing,
+            sources::each_source_has_a_place_of_its_own,
             random::random_steps_match_a_model,
             walks::a_get_of_many_keys_keeps_their_order,
             series::random_windows_match_a_model,
