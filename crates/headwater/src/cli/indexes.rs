@@ -14,6 +14,7 @@ use headwater_model::{Error, Secret};
 
 use super::doctor::{is_ours_to_write, write_script};
 use super::failure::Failure;
+use super::which::Which;
 use super::{file, show};
 use crate::figures;
 
@@ -51,6 +52,9 @@ pub struct Args {
     /// Write the statements into a script, to be read and then run with psql.
     #[arg(long, value_name = "FILE")]
     fix_script: Option<PathBuf>,
+
+    #[command(flatten)]
+    which: Which,
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -71,7 +75,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     }
     let source = match &args.url {
         Some(url) => SourceSection::of_url(url),
-        None => file::load(path)?.source,
+        None => args.which.one(&file::load(path)?)?.source().clone(),
     };
     let advisor = registry::index_advisor(&source)?;
     tokio::select! {

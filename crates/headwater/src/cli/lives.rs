@@ -51,8 +51,8 @@ pub async fn run(
     }
     let failed = Mutex::new(BTreeMap::new());
     let lives = flows.iter().map(|flow| {
-        let source = flow.source().name.as_deref().unwrap_or_default();
-        endure(&shared, flow, flows.len(), &failed).instrument(error_span!("", source))
+        let name = flow.source().name.as_deref().unwrap_or_default();
+        endure(&shared, flow, flows.len(), &failed).instrument(error_span!("source", name))
     });
     let codes = join_all(lives).await;
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +95,8 @@ async fn endure(
             return ExitCode::FAILURE;
         }
         tokio::select! {
-            () = shared.cancel.cancelled() => return ExitCode::FAILURE,
+            // It was told to stop, and had nothing to stop.
+            () = shared.cancel.cancelled() => return ExitCode::SUCCESS,
             () = tokio::time::sleep(TRY_AGAIN) => {}
         }
         failed.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);

@@ -250,7 +250,7 @@ pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: 
                 return Err(Error::misconfigured(format!(
                     "the schema {quoted} already has {table}, which Headwater did not make"
                 ))
-                .with_remedy("give the store a schema of its own (schema = \"…\"), or rename the view"));
+                .with_remedy("give the store a schema of its own (schema = \"…\"), rename the view, or drop the table if it was another source's"));
             }
             let document = match view.layout() {
                 Layout::Json => format!(", {DOCUMENT} json"),
