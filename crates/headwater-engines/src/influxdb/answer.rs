@@ -42,7 +42,7 @@ pub(super) async fn answer(client: &Client, read: &Read) -> Result<Answer> {
 
 /// The records of keys, and the state before.
 async fn look(client: &Client, view: &View, keys: &[String]) -> Result<(State, Vec<Option<Record>>)> {
-    let mut questions = vec![state::question()];
+    let mut questions = vec![state::question(client)];
     questions.extend(keys.iter().map(|key| directory::question(&view.name, key)));
     let mut answers = client.ask(&questions).await?.into_iter();
     let state = state::answered(&answers.next().unwrap_or_default())?.ok_or_else(state::empty)?;
@@ -121,7 +121,7 @@ impl<'r> Stretch<'r> {
             let size = limit.saturating_add(1).min(POINTS_MAX);
             let question = self.pages.question(size);
             let mut answers =
-                client.ask(&[state::question(), question, state::question()]).await?.into_iter();
+                client.ask(&[state::question(client), question, state::question(client)]).await?.into_iter();
             let mut next = || answers.next().unwrap_or_default();
             let (before, rows, after) = (next(), next(), next());
             let (Some(before), Some(after)) = (state::answered(&before)?, state::answered(&after)?) else {

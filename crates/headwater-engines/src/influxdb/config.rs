@@ -15,11 +15,16 @@ const REMEDY: &str = "write influx://user:password@host:8086/database, influxs:/
 /// As InfluxDB 1.x bounds the values of a tag unless it is told otherwise.
 const SERIES_MAX: i64 = 100_000;
 
+/// What it is called: [`StoreSection::of_source`] of it.
+const STATE: &str = "hw:state";
+
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) server: Server,
     /// The database, or the bucket of version 2.
     pub(super) database: String,
+    /// The measurement of the store's own state.
+    pub(super) state: String,
     pub(super) login: Login,
     /// The organization, where writing goes by the API of version 2.
     pub(super) org: Option<String>,
@@ -106,7 +111,8 @@ impl Config {
             request_within: Duration::from_secs(seconds.unsigned_abs()),
         };
         let series_max = usize::try_from(series_max).unwrap_or(usize::MAX);
-        Ok(Config { server, database, login, org, create, series_max, gzip })
+        let state = section.of_source(STATE);
+        Ok(Config { server, database, state, login, org, create, series_max, gzip })
     }
 }
 
@@ -123,6 +129,7 @@ mod tests {
             name: "history".into(),
             url: Secret::new(url),
             settings: settings.iter().map(|(name, value)| (Box::from(*name), text(value))).collect(),
+            source: None,
         })
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `price` | the series `price`: a point per document, its tags and fields as columns of their own, and all of it as [`record`] |
 //! | `hw:key:price` | the directory: a point per key ever seen, addressed by a hash of the key, with the same record |
-//! | `hw:state` | one point: who owns the store, its position, and what is being written just now |
+//! | `hw:state`, or `hw:state@SOURCE` | one point: who owns the store, its position, and what is being written just now |
 //!
 //! InfluxDB names a point by measurement, tags and time, has neither transactions nor conditional writes, and makes a point
 //! visible field by field. So whatever is read back here is *one* field, a text; documents are believed as the directory

@@ -56,8 +56,8 @@ impl State {
 }
 
 /// What reads the state.
-pub(super) fn question() -> String {
-    "SELECT \"d\" FROM \"hw:state\" WHERE time = 0".to_owned()
+pub(super) fn question(client: &Client) -> String {
+    format!("SELECT \"d\" FROM {} WHERE time = 0", line::identifier(&client.config().state))
 }
 
 /// `None`: the store is empty.
@@ -81,7 +81,7 @@ pub(super) fn answered(rows: &Rows) -> Result<Option<State>> {
 
 /// `None`: the store is empty, or not even there.
 pub(super) async fn read(client: &Client) -> Result<Option<State>> {
-    match client.ask_one(question()).await {
+    match client.ask_one(question(client)).await {
         Ok(rows) => answered(&rows),
         Err(error) if error.kind() == ErrorKind::OutOfStep => Ok(None),
         Err(error) => Err(error.while_doing("read the store's position")),
@@ -91,7 +91,9 @@ pub(super) async fn read(client: &Client) -> Result<Option<State>> {
 pub(super) async fn write(client: &Client, state: &State) -> Result<()> {
     let text =
         serde_json::to_string(state).map_err(|e| Error::bug("write the store's position").with_cause(e))?;
-    let mut point = "hw:state d=".to_owned();
+    let mut point = String::new();
+    line::push_measurement(&client.config().state, &mut point);
+    point.push_str(" d=");
     line::push_text(&text, &mut point);
     point.push_str(" 0");
     client.write(&[point]).await.map_err(|e| e.while_doing("write the store's position"))

@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use headwater_model::file::StoreSection;
 use headwater_model::{Layout, Store};
 use headwater_testkit::InfluxDb;
 use headwater_testkit::contract::store::{Subject, run};
 
-use super::{database, server, store};
+use super::{database, section, server, store};
 
 struct Database {
     server: &'static InfluxDb,
@@ -26,6 +27,12 @@ impl Subject for Database {
             self.server.ask("", &format!("DROP DATABASE {former}"));
         }
         store(self.server, &self.name())
+    }
+
+    async fn of_source(&self, source: &str) -> Option<Arc<dyn Store>> {
+        let section = section(&self.server.url(&self.name()), &[]);
+        let section = StoreSection { source: Some(source.into()), ..section };
+        Some(headwater_engines::store(&section).unwrap())
     }
 
     async fn reopen(&self, _: &Arc<dyn Store>) -> Option<Arc<dyn Store>> {

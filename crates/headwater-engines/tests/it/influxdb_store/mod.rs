@@ -37,6 +37,7 @@ fn section(url: &str, settings: &[(&str, Setting)]) -> StoreSection {
         name: "history".into(),
         url: Secret::new(url),
         settings: settings.iter().map(|(name, value)| (Box::from(*name), value.clone())).collect(),
+        source: None,
     }
 }
 
