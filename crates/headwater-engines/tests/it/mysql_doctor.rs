@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn examine(url: &str, budget: &ExamBudget) -> Examination {
     let section = SourceSection {
+        name: None,
         url: Secret::new(url),
         settings: Default::default(),
         hold_for: Duration::from_secs(60),

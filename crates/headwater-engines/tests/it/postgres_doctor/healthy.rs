@@ -95,6 +95,7 @@ async fn a_database_that_is_a_store_is_examined_alike() {
     let patient = Patient::new(&postgres, "derived");
     patient.psql("CREATE TABLE t (n int); CREATE INDEX one ON t (n); CREATE INDEX two ON t (n)");
     let section = StoreSection {
+        source: None,
         name: "tables".into(),
         url: Secret::new(format!("postgres://postgres@127.0.0.1:{}/derived", postgres.port())),
         settings: Default::default(),
