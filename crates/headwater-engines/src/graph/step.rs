@@ -141,7 +141,7 @@ impl<D: Database> Apply for Step<D> {
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {
         let Step { shared, epoch, after, changes } = *self;
         let statement = write::statement(changes, epoch, after, held)?;
-        let done = shared.database.run(statement).await.map_err(|e| shared.named(e))?;
+        let done = shared.run(statement).await?;
         if !done.is_empty() {
             return Ok(());
         }
