@@ -63,9 +63,10 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let old = args.diff.as_deref().map(kept).transpose()?;
     let emit = args.emit.as_deref().map(emit::Order::read).transpose()?;
     let page = args.html.as_deref().map(std::path::absolute).transpose().context("--html")?;
-    let file = args.which.one(&file::load(path)?)?;
+    let whole = file::load(path)?;
+    let file = args.which.one(&whole)?;
     let facts = if args.offline { None } else { facts(&file).await };
-    let catalog = catalog(&file, args.calibrated)?;
+    let catalog = catalog(&whole, args.calibrated)?;
     let question = Question { file, facts, catalog, path };
     let found = match (args.observed, args.what_if.is_empty()) {
         (true, _) => observed(&question).await?,
