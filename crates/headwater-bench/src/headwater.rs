@@ -39,7 +39,8 @@ impl Headwater {
     /// With this `headwater.toml`.
     pub fn with_file(file: &str) -> anyhow::Result<Headwater> {
         let binary = match std::env::var_os("HEADWATER_BIN") {
-            Some(path) => path.into(),
+            // The program runs in a folder of its own.
+            Some(path) => std::path::absolute(PathBuf::from(path))?,
             None => std::env::current_exe()?.with_file_name("headwater"),
         };
         ensure!(binary.is_file(), "{} is missing: run this by `cargo xtask bench`", binary.display());
@@ -82,9 +83,15 @@ impl Headwater {
         Ok(())
     }
 
-    /// Compares everything; the report. An error if anything drifted or could not be compared.
+    fn verify_command(&self, rate: &str) -> Command {
+        let mut command = self.command();
+        command.args(["verify", "--json", "--rate", rate]);
+        command
+    }
+
+    /// Compares everything as fast as it can; the report. An error if anything drifted or could not be compared.
     pub fn verify(&self) -> anyhow::Result<serde_json::Value> {
-        let output = self.command().args(["verify", "--json"]).output().context("start headwater verify")?;
+        let output = self.verify_command("full").output().context("start headwater verify")?;
         let said = String::from_utf8_lossy(&output.stdout);
         ensure!(
             output.status.success(),
@@ -94,17 +101,15 @@ impl Headwater {
         serde_json::from_str(&said).context("the report of headwater verify")
     }
 
-    /// Begins to compare everything, at most so many rows a second, in a process of its own.
-    pub fn begin_verify(&self, rows_per_second: u64) -> anyhow::Result<Child> {
-        let rate = format!("{rows_per_second}/s");
-        let mut command = self.command();
-        command.args(["verify", "--json", "--rate", &rate]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("start headwater verify")
+    /// Begins to compare everything, in a process of its own.
+    pub fn begin_verify(&self, rate: &str) -> anyhow::Result<Child> {
+        let mut command = self.verify_command(rate);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start headwater verify")
     }
 
     /// Whether everything could be compared, and is equal.
     pub fn is_verified(&self) -> anyhow::Result<bool> {
-        let output = self.command().args(["verify", "--json"]).output().context("start headwater verify")?;
+        let output = self.verify_command("full").output().context("start headwater verify")?;
         Ok(output.status.success())
     }
 

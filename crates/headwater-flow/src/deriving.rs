@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use headwater_model::{ErrorKind, Offset, Result, TableName, View, ViewChange};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,6 +20,7 @@ use crate::derive::{Deriver, Tables, compile_each};
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal, Options, Reader, Writer};
 use crate::machine::Disk;
+use crate::recount::Recount;
 use crate::upkeep::DerivedJournal;
 use crate::watch;
 
@@ -52,6 +54,8 @@ pub(crate) struct Shared {
     pub reshaped: CancellationToken,
     /// As [`crate::machine::Machine::disk`]. With one that is given, deriving gets no thread of its own.
     pub disk: Option<Arc<dyn Disk>>,
+    /// Groups of rankings that are to be counted again.
+    pub recounts: mpsc::Receiver<Recount>,
 }
 
 impl Deriving {
@@ -183,6 +187,7 @@ impl Deriving {
         let mut persisted_at = Instant::now();
         let mut in_hand = false;
         let mut holding = !self.deriver.held().is_empty();
+        let mut recounted = Vec::new();
         loop {
             let items = tokio::select! {
                 // First, for a runtime that goes away takes timers with it.
@@ -203,6 +208,10 @@ impl Deriving {
                         self.deriver.emit_unchanged(self.shared.board.may_be_filling());
                         self.deriver.begin(offset)?;
                         in_hand = true;
+                        while let Ok(recount) = self.shared.recounts.try_recv() {
+                            self.deriver.count_again(&recount.view, &recount.groups)?;
+                            recounted.push(recount);
+                        }
                     }
                     Item::Changes(changes) => {
                         for change in changes {
@@ -229,6 +238,7 @@ impl Deriving {
             // A transaction larger than one read is in hand: what it does is told when it is whole.
             if !in_hand {
                 self.save()?;
+                recounted.drain(..).for_each(Recount::done);
                 if persisted_at.elapsed() >= PERSIST_EVERY && self.deriver.durable() < self.deriver.cursor() {
                     self.deriver.persist()?;
                     self.saved.send_replace(self.deriver.durable());

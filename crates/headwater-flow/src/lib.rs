@@ -33,6 +33,7 @@ pub mod machine;
 mod mapping;
 mod part;
 mod passed;
+mod recount;
 mod refused;
 mod repair;
 mod reshape;

@@ -16,7 +16,7 @@ use headwater_model::{Error, Listed, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mapping::Mapper;
-use crate::verify::page::{Entry, Page, Roll, Should};
+use crate::verify::page::{Entry, Page, Roll, Should, Tails};
 
 /// Mends that wait for an applier.
 const WAITING_MAX: usize = 4;
@@ -125,7 +125,9 @@ impl Mend {
 
 fn roll(mapper: &Mapper, view: &Arc<View>, after: Offset) -> Result<Roll> {
     match &mapper.derived {
-        Some(derived) if derived.views.contains(&view.name) => Roll::derived(&derived.journal, after, view),
-        _ => Roll::flat(&mapper.journal, after, view, &mapper.tables),
+        Some(derived) if derived.views.contains(&view.name) => {
+            Roll::derived(&mut Tails::of(&derived.journal), after, view)
+        }
+        _ => Roll::flat(&mut Tails::of(&mapper.journal), after, view, &mapper.tables),
     }
 }

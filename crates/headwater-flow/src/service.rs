@@ -43,6 +43,7 @@ use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
+use crate::recount::Recounter;
 use crate::refused::RefusedKeys;
 use crate::repair::Menders;
 use crate::reshape::{Catalogue, Watch};
@@ -676,6 +677,7 @@ impl Service {
             Deriving::forget(&self.options.data)?;
             state.set_mirrored(&[])?;
         }
+        let (recounter, recounts) = Recounter::new();
         let derived = if stateful.is_empty() {
             None
         } else {
@@ -685,6 +687,7 @@ impl Service {
                 frontier: Arc::clone(&frontier),
                 reshaped: reshaped.clone(),
                 disk: self.machine.disk.clone(),
+                recounts,
             };
             let read_again = self.reshape_mirror(&state, &described)?;
             let mut deriving =
@@ -850,6 +853,7 @@ impl Service {
             estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
             chunk_rows: self.options.backfill_chunk_rows.max(1),
             menders,
+            recounter,
             heal: Arc::clone(heal),
             turn: tokio::sync::Mutex::default(),
             canaries: Canaries::default(),

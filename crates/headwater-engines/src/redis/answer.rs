@@ -336,10 +336,13 @@ impl Block {
     ) -> Result<std::result::Result<Told, String>> {
         let mut refused = None;
         // MULTI and what was queued.
-        for _ in 0..1 + self.ends.len() {
+        let mut left = 1 + self.ends.len();
+        while left > 0 {
             if let Reply::Error(text) = connection.reply().await? {
                 refused.get_or_insert(text);
             }
+            left -= 1;
+            left -= connection.skip_queued(left);
         }
         match (refused, connection.reply().await?) {
             (Some(text), _) | (None, Reply::Error(text)) => Ok(Err(text)),

@@ -381,7 +381,7 @@ pub(super) fn read(layout: Layout, reply: Reply) -> Result<Option<StoredBody>> {
             let mut fields = Vec::with_capacity(items.len() / 2);
             let mut items = items.into_iter();
             while let (Some(name), Some(Reply::Text(value))) = (items.next(), items.next()) {
-                let name = name.lossy();
+                let name = name.into_lossy();
                 if name != MARKER {
                     fields.push((name, value));
                 }

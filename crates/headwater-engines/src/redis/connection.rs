@@ -24,6 +24,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Room that is kept for replies; grows for a reply that is larger.
 const INBOX_BYTES: usize = 64 << 10;
 
+/// Room that is made for the items of an array before they are there.
+const ROOM_ITEMS: usize = 1024;
+
 pub(crate) struct Connection {
     pub(super) address: Address,
     stream: Box<dyn Stream>,
@@ -107,36 +110,31 @@ impl Connection {
 
     /// The next whole reply. Sends whatever is not sent yet.
     pub(super) async fn reply(&mut self) -> Result<Reply> {
-        let token = self.token().await?;
-        let items = match token {
-            Token::Array(Some(items)) => items,
-            leaf => return Ok(self.leaf(leaf)),
-        };
         // Replies nest (SCAN, CLUSTER SLOTS): a stack of arrays that still miss items.
-        let mut open: Vec<(usize, Vec<Reply>)> = vec![(items, Vec::new())];
+        let mut open: Vec<(usize, Vec<Reply>)> = Vec::new();
         loop {
-            while let Some((missing, _)) = open.last()
-                && *missing == 0
-            {
-                let (_, items) = open.pop().ok_or_else(failure::garbled)?;
-                match open.last_mut() {
-                    None => return Ok(Reply::Array(items)),
-                    Some((missing, outer)) => {
-                        outer.push(Reply::Array(items));
-                        *missing -= 1;
+            // Most of a reply is there at once: what has arrived is taken without waiting.
+            while let Some(token) = self.token_now()? {
+                let mut whole = match token {
+                    Token::Array(Some(0)) => Reply::Array(Vec::new()),
+                    Token::Array(Some(items)) => {
+                        open.push((items, Vec::with_capacity(items.min(ROOM_ITEMS))));
+                        continue;
                     }
+                    leaf => self.leaf(leaf),
+                };
+                loop {
+                    let Some((missing, items)) = open.last_mut() else { return Ok(whole) };
+                    items.push(whole);
+                    *missing -= 1;
+                    if *missing > 0 {
+                        break;
+                    }
+                    let (_, items) = open.pop().ok_or_else(failure::garbled)?;
+                    whole = Reply::Array(items);
                 }
             }
-            match self.token().await? {
-                Token::Array(Some(items)) => open.push((items, Vec::new())),
-                leaf => {
-                    let leaf = self.leaf(leaf);
-                    if let Some((missing, items)) = open.last_mut() {
-                        items.push(leaf);
-                        *missing -= 1;
-                    }
-                }
-            }
+            self.pump(Goal::Received).await?;
         }
     }
 

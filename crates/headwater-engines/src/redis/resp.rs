@@ -101,6 +101,15 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// [`Reply::lossy`], of a text without a copy.
+    pub(super) fn into_lossy(self) -> String {
+        match self {
+            Reply::Text(bytes) => String::from_utf8(bytes)
+                .unwrap_or_else(|garbled| String::from_utf8_lossy(garbled.as_bytes()).into_owned()),
+            other => other.lossy(),
+        }
+    }
+
     pub(crate) fn lossy(&self) -> String {
         match self {
             Reply::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),

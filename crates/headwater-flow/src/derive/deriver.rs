@@ -212,6 +212,19 @@ impl Deriver {
         }
     }
 
+    /// Counts groups of a ranking again from the mirror's rows, and emits them with the transaction in hand. `ks`: what they
+    /// are found by, as [`super::Look::miscounted`] told.
+    pub fn count_again(&mut self, view: &str, ks: &BTreeSet<Vec<u8>>) -> Result<()> {
+        let place = self.plan.views.iter().position(|v| &*v.name == view);
+        match place.and_then(|place| self.plan.roots[place]) {
+            Some(Root::Ranking(number)) => {
+                ranking::count_again(&self.mirror, &mut self.dirty, number, &self.plan.rankings[number], ks)
+            }
+            // It broke meanwhile: nothing is shown of it.
+            _ => Ok(()),
+        }
+    }
+
     // ---- transactions
 
     /// Whether a change emits its row's own document, and its groups, even if nothing differs. While a store is being filled it must: what

@@ -35,6 +35,7 @@ pub(super) struct Groups {
     fewer: String,
     least: String,
     greatest: String,
+    forget: String,
 }
 
 /// One group.
@@ -79,23 +80,28 @@ pub(super) const SCHEMA: &str =
 
 impl Groups {
     fn of(id: i64) -> Groups {
+        Groups::named(id, &format!("g{id}"), &format!("v{id}"))
+    }
+
+    fn named(id: i64, g: &str, v: &str) -> Groups {
         Groups {
             id,
-            get: format!("SELECT key, state, shown FROM g{id} WHERE k = ?1"),
+            get: format!("SELECT key, state, shown FROM {g} WHERE k = ?1"),
             put: format!(
-                "INSERT INTO g{id} VALUES (?1, ?2, ?3, ?4) ON CONFLICT (k) DO UPDATE SET state = excluded.state"
+                "INSERT INTO {g} VALUES (?1, ?2, ?3, ?4) ON CONFLICT (k) DO UPDATE SET state = excluded.state"
             ),
-            show: format!("UPDATE g{id} SET shown = ?2 WHERE k = ?1"),
-            remove: format!("DELETE FROM g{id} WHERE k = ?1"),
-            keys: format!("SELECT key FROM g{id} ORDER BY k"),
-            keys_after: format!("SELECT k FROM g{id} WHERE k > ?1 ORDER BY k LIMIT ?2"),
+            show: format!("UPDATE {g} SET shown = ?2 WHERE k = ?1"),
+            remove: format!("DELETE FROM {g} WHERE k = ?1"),
+            keys: format!("SELECT key FROM {g} ORDER BY k"),
+            keys_after: format!("SELECT k FROM {g} WHERE k > ?1 ORDER BY k LIMIT ?2"),
             more: format!(
-                "INSERT INTO v{id} VALUES (?1, ?2, ?3, 1) ON CONFLICT (k, sort, value) DO UPDATE SET n = n + 1"
+                "INSERT INTO {v} VALUES (?1, ?2, ?3, 1) ON CONFLICT (k, sort, value) DO UPDATE SET n = n + 1"
             ),
-            last: format!("DELETE FROM v{id} WHERE k = ?1 AND sort = ?2 AND value = ?3 AND n = 1"),
-            fewer: format!("UPDATE v{id} SET n = n - 1 WHERE k = ?1 AND sort = ?2 AND value = ?3"),
-            least: format!("SELECT value FROM v{id} WHERE k = ?1 ORDER BY sort, value LIMIT 1"),
-            greatest: format!("SELECT value FROM v{id} WHERE k = ?1 ORDER BY sort DESC, value DESC LIMIT 1"),
+            last: format!("DELETE FROM {v} WHERE k = ?1 AND sort = ?2 AND value = ?3 AND n = 1"),
+            fewer: format!("UPDATE {v} SET n = n - 1 WHERE k = ?1 AND sort = ?2 AND value = ?3"),
+            least: format!("SELECT value FROM {v} WHERE k = ?1 ORDER BY sort, value LIMIT 1"),
+            greatest: format!("SELECT value FROM {v} WHERE k = ?1 ORDER BY sort DESC, value DESC LIMIT 1"),
+            forget: format!("DELETE FROM {v} WHERE k = ?1"),
         }
     }
 
@@ -121,13 +127,47 @@ impl Groups {
                 params![view, of, spec],
             )?;
             let id = conn.last_insert_rowid();
-            conn.execute_batch(&format!(
-                "CREATE TABLE g{id} (k BLOB PRIMARY KEY, key BLOB NOT NULL, state BLOB NOT NULL, shown BLOB) WITHOUT ROWID;
-                 CREATE TABLE v{id} (k BLOB, sort BLOB, value BLOB, n INTEGER, PRIMARY KEY (k, sort, value)) WITHOUT ROWID;"
-            ))?;
+            conn.execute_batch(&tables(&format!("g{id}"), &format!("v{id}")))?;
             Ok(id)
         };
         Ok((Groups::of(sql!(make())?), true))
+    }
+
+    /// Groups beside those of the file, for as long as the transaction in hand lasts: to count them again without moving any.
+    pub fn aside(conn: &Connection) -> Result<Groups> {
+        sql!(conn.execute_batch(&tables("temp.counted_g", "temp.counted_v")))?;
+        Ok(Groups::named(0, "temp.counted_g", "temp.counted_v"))
+    }
+
+    /// By what groups are found that are not as in [`Groups::aside`], at most `limit` of them. What is shown of them is not compared, nor
+    /// how their keys print.
+    pub fn unlike_aside(&self, conn: &Connection, limit: usize) -> Result<Vec<Vec<u8>>> {
+        let id = self.id;
+        let unlike = format!(
+            "SELECT g.k FROM g{id} g LEFT JOIN temp.counted_g c ON c.k = g.k WHERE c.state IS NOT g.state
+             UNION SELECT c.k FROM temp.counted_g c LEFT JOIN g{id} g ON g.k = c.k WHERE g.k IS NULL
+             UNION SELECT v.k FROM v{id} v LEFT JOIN temp.counted_v c
+                 ON c.k = v.k AND c.sort = v.sort AND c.value = v.value WHERE c.n IS NOT v.n
+             UNION SELECT c.k FROM temp.counted_v c LEFT JOIN v{id} v
+                 ON v.k = c.k AND v.sort = c.sort AND v.value = c.value WHERE v.k IS NULL
+             LIMIT ?1"
+        );
+        let mut statement = sql!(conn.prepare(&unlike))?;
+        let found = sql!(statement.query_map([limit as i64], |row| row.get(0)))?;
+        sql!(found.collect::<rusqlite::Result<_>>())
+    }
+
+    pub fn count(&self, conn: &Connection) -> Result<u64> {
+        let count = format!("SELECT count(*) FROM g{}", self.id);
+        let count: i64 = sql!(conn.query_row(&count, [], |row| row.get(0)))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Forgets a group and its values.
+    pub fn forget_group(&self, conn: &Connection, k: &[u8]) -> Result<()> {
+        let mut statement = sql!(conn.prepare_cached(&self.forget))?;
+        sql!(statement.execute([k]))?;
+        self.remove(conn, k)
     }
 
     /// Forgets the groups of every ranking of which `keep` does not hold: nobody moves them any more.
@@ -244,6 +284,13 @@ impl Groups {
         let found: Option<Vec<u8>> = sql!(statement.query_row([k], |row| row.get(0)).optional())?;
         found.map_or(Ok(Value::Null), |bytes| Reader::new(&bytes).value())
     }
+}
+
+fn tables(g: &str, v: &str) -> String {
+    format!(
+        "CREATE TABLE {g} (k BLOB PRIMARY KEY, key BLOB NOT NULL, state BLOB NOT NULL, shown BLOB) WITHOUT ROWID;
+         CREATE TABLE {v} (k BLOB, sort BLOB, value BLOB, n INTEGER, PRIMARY KEY (k, sort, value)) WITHOUT ROWID;"
+    )
 }
 
 fn drop_groups(conn: &Connection, id: i64) -> rusqlite::Result<()> {

@@ -11,6 +11,7 @@ use headwater_model::{Error, Key, Offset, Record, Result, Table, TableName, Valu
 use super::encoding::{key_bytes, read_key};
 use super::mirror::Mirror;
 use super::plan::{Plan, Root, compile_each};
+use super::ranking::Miscounted;
 use super::render::Renderer;
 use super::{Tables, find_table, ranking};
 
@@ -26,6 +27,12 @@ pub(crate) struct Look {
 pub(crate) struct Looked<T> {
     pub offset: Offset,
     pub found: T,
+}
+
+/// The groups of a ranking, after their rows were counted.
+pub(crate) struct Recounted {
+    pub count: u64,
+    pub wrong: Vec<Miscounted>,
 }
 
 /// The names of the columns that differ; `None`: the row is not there.
@@ -108,6 +115,17 @@ impl Look {
         self.at(|mirror, plan| {
             let root = root(plan, view)?;
             keys.iter().map(|key| document_of(mirror, plan, root, key)).collect()
+        })
+    }
+
+    /// Whether the groups of a ranking are what the mirror's rows make of them; `None` if the view is none. Takes a pass over
+    /// the rows, as of one moment.
+    pub fn miscounted(&mut self, view: &str, limit: usize) -> Result<Looked<Option<Recounted>>> {
+        self.at(|mirror, plan| {
+            let Root::Ranking(number) = root(plan, view)? else { return Ok(None) };
+            let count = mirror.groups(*number).count(&mirror.conn)?;
+            let wrong = ranking::miscounted(mirror, *number, &plan.rankings[*number], limit)?;
+            Ok(Some(Recounted { count, wrong }))
         })
     }
 

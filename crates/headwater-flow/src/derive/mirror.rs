@@ -217,7 +217,7 @@ impl Mirror {
             let (groups, is_new) = Groups::fit(&self.conn, &ranked.name, of, &ranked.spec)?;
             self.groups.push(groups);
             if is_new {
-                ranking::count_anew(self, number, ranked)?;
+                ranking::count_anew(self, self.groups(number), ranked)?;
             }
         }
         let kept: Vec<i64> = self.groups.iter().map(|groups| groups.id).collect();

@@ -40,9 +40,10 @@ use headwater_model::{Error, Index, Result, Table, TableFacts, TableName, View, 
 pub use collapse::collapse;
 pub use deriver::Deriver;
 pub(crate) use held::HeldKeys;
-pub(crate) use look::Look;
+pub(crate) use look::{Look, Recounted};
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
+pub(crate) use ranking::{Miscounted, Tally};
 pub(crate) use showing::{Showing, showing};
 pub use stateless::Stateless;
 

@@ -13,10 +13,11 @@ use headwater_model::{
     Aggregate, ColumnType, Error, Key, Names, Ranking, Record, Result, Table, TableName, Value, View,
     ViewChange,
 };
+use rusqlite::Connection;
 
 use super::dirty::Dirty;
 use super::encoding::{join_bytes, key_bytes, read_key};
-use super::groups::{Group, Shown};
+use super::groups::{Group, Groups, Shown};
 use super::mirror::Mirror;
 use super::projection::{bind, column_of, parse_filter};
 use super::{Tables, table_of};
@@ -155,27 +156,105 @@ impl Ranked {
 }
 
 /// Counts the groups of a ranking from the rows that the mirror has.
-pub(super) fn count_anew(mirror: &Mirror, ranking: usize, ranked: &Ranked) -> Result<()> {
-    let mut ranker = Mover { mirror, ranking, ranked };
+pub(super) fn count_anew(mirror: &Mirror, groups: &Groups, ranked: &Ranked) -> Result<()> {
+    count(mirror, groups, ranked, |_| true)
+}
+
+/// Counts some groups again, by what they are found by, and marks them: whatever stores have of them is written again.
+pub(super) fn count_again(
+    mirror: &Mirror,
+    dirty: &mut Dirty,
+    ranking: usize,
+    ranked: &Ranked,
+    ks: &BTreeSet<Vec<u8>>,
+) -> Result<()> {
+    let (groups, conn) = (mirror.groups(ranking), &mirror.conn);
+    let mut mark = |k: &[u8]| match groups.get(conn, k)? {
+        Some(group) => dirty.add(conn, ranked.view, &group.key, true),
+        None => Ok(()),
+    };
+    for k in ks {
+        mark(k)?;
+        groups.forget_group(conn, k)?;
+    }
+    count(mirror, groups, ranked, |k| ks.contains(k))?;
+    ks.iter().try_for_each(|k| mark(k))
+}
+
+fn count(
+    mirror: &Mirror,
+    groups: &Groups,
+    ranked: &Ranked,
+    is_counted: impl Fn(&[u8]) -> bool,
+) -> Result<()> {
+    let mut mover = Mover { mirror, groups, ranked };
     mirror.each_row(ranked.stored, |_, row| {
-        if let Some(share) = ranked.share(&row.cells) {
-            ranker.put(&share, &row.cells, Shown::Unknown)?;
+        if let Some(share) = ranked.share(&row.cells).filter(|share| is_counted(&share.k)) {
+            mover.put(&share, &row.cells, Shown::Unknown)?;
         }
         Ok(true)
     })
 }
 
+/// A group that is not what the mirror's rows make of it.
+pub(crate) struct Miscounted {
+    pub k: Vec<u8>,
+    pub key: Key,
+    /// What is kept of it, and what its rows make; `None`: nothing.
+    pub kept: Option<Tally>,
+    pub made: Option<Tally>,
+}
+
+/// What is known of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tally {
+    pub score: Value,
+    pub rows: u64,
+}
+
+/// The groups that are not what the mirror's rows make of them, at most `limit`: all rows are counted, beside what is kept. Within
+/// [`Mirror::moment`].
+pub(super) fn miscounted(
+    mirror: &Mirror,
+    ranking: usize,
+    ranked: &Ranked,
+    limit: usize,
+) -> Result<Vec<Miscounted>> {
+    let (kept, conn) = (mirror.groups(ranking), &mirror.conn);
+    let made = Groups::aside(conn)?;
+    count_anew(mirror, &made, ranked)?;
+    let mut found = Vec::new();
+    for k in kept.unlike_aside(conn, limit)? {
+        let (has, should) = (kept.get(conn, &k)?, made.get(conn, &k)?);
+        let key = match should.as_ref().or(has.as_ref()) {
+            Some(group) => read_key(&group.key)?,
+            // Values of a group that there is not: only these bytes are known of it.
+            None => Key(vec![Value::Bytes(k.clone().into())]),
+        };
+        let tally = |groups: &Groups, group: Option<Group>| -> Result<Option<Tally>> {
+            let tally = |group: Group| {
+                let score = score(groups, conn, ranked, &k, &group)?;
+                Ok(Tally { score, rows: group.rows })
+            };
+            group.map(tally).transpose()
+        };
+        let (kept, made) = (tally(kept, has)?, tally(&made, should)?);
+        found.push(Miscounted { k, key, kept, made });
+    }
+    Ok(found)
+}
+
 /// Moves the groups of one ranking.
 struct Mover<'a> {
     mirror: &'a Mirror,
-    ranking: usize,
+    groups: &'a Groups,
     ranked: &'a Ranked,
 }
 
 impl Mover<'_> {
     /// Adds a share; gives the group's key.
     fn put(&mut self, share: &Share<'_>, cells: &[Value], shown: Shown) -> Result<Vec<u8>> {
-        let (groups, conn) = (self.mirror.groups(self.ranking), &self.mirror.conn);
+        let (groups, conn) = (self.groups, &self.mirror.conn);
         let mut group =
             groups.get(conn, &share.k)?.unwrap_or_else(|| Group::new(self.ranked.key(cells), shown));
         group.rows += 1;
@@ -193,7 +272,7 @@ impl Mover<'_> {
 
     /// Takes a share out; gives the group's key. A group without rows stays until the transaction's end, for its key.
     fn take(&mut self, share: &Share<'_>) -> Result<Vec<u8>> {
-        let (groups, conn) = (self.mirror.groups(self.ranking), &self.mirror.conn);
+        let (groups, conn) = (self.groups, &self.mirror.conn);
         let wrong = || {
             Error::corrupt(format!(
                 "the mirror's groups of view \"{}\" do not fit its rows",
@@ -237,7 +316,7 @@ pub(super) fn step(
     {
         return Ok(());
     }
-    let mut mover = Mover { mirror, ranking, ranked };
+    let mut mover = Mover { mirror, groups: mirror.groups(ranking), ranked };
     let (old, new) =
         (row.old.and_then(|cells| ranked.share(cells)), row.new.and_then(|cells| ranked.share(cells)));
     if let Some(share) = old {
@@ -265,7 +344,7 @@ pub(super) fn view_change(
     let k = join_bytes(&key.0, &columns).ok_or_else(|| Error::bug("a group has NULL in its key"))?;
     let found = groups.get(conn, &k)?;
     if let Some(group) = found.as_ref().filter(|group| group.rows > 0) {
-        let score = score(mirror, ranking, ranked, &k, group)?;
+        let score = score(groups, conn, ranked, &k, group)?;
         let mut bytes = Vec::with_capacity(10);
         write_value(&score, &mut bytes);
         let shown = Shown::Score(bytes);
@@ -288,11 +367,10 @@ pub(super) fn view_change(
     Ok(Some(ViewChange::Delete { view: view.clone(), key: Key(key.0) }))
 }
 
-fn score(mirror: &Mirror, ranking: usize, ranked: &Ranked, k: &[u8], group: &Group) -> Result<Value> {
-    let (groups, conn) = (mirror.groups(ranking), &mirror.conn);
+fn score(groups: &Groups, conn: &Connection, ranked: &Ranked, k: &[u8], group: &Group) -> Result<Value> {
     Ok(match ranked.function {
-        Aggregate::Count if ranked.value.is_none() => count(group.rows),
-        Aggregate::Count => count(group.values),
+        Aggregate::Count if ranked.value.is_none() => whole(group.rows),
+        Aggregate::Count => whole(group.values),
         Aggregate::Sum => group.sum.value(),
         Aggregate::Min => groups.extreme(conn, k, false)?,
         Aggregate::Max => groups.extreme(conn, k, true)?,
@@ -306,11 +384,12 @@ pub(super) fn document(
     ranked: &Ranked,
     k: &[u8],
 ) -> Result<Option<(Key, Record)>> {
-    let found = mirror.groups(ranking).get(&mirror.conn, k)?;
+    let (groups, conn) = (mirror.groups(ranking), &mirror.conn);
+    let found = groups.get(conn, k)?;
     let Some(group) = found.filter(|group| group.rows > 0) else { return Ok(None) };
     let key = read_key(&group.key)?;
     let mut values = key.0.clone();
-    values.push(score(mirror, ranking, ranked, k, &group)?);
+    values.push(score(groups, conn, ranked, k, &group)?);
     Ok(Some((key, Record { names: ranked.names.clone(), values })))
 }
 
@@ -328,6 +407,6 @@ pub(super) struct Touched<'a> {
     pub cleared: bool,
 }
 
-fn count(n: u64) -> Value {
+fn whole(n: u64) -> Value {
     Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
 }

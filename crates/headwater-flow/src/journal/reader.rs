@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use headwater_model::{Change, Error, ErrorKind, Offset, Result, wire};
 
-use super::entry::{self, Mark, Sequence};
-use super::frame::HEAD;
+use super::entry::{self, Begin, Mark, Sequence};
+use super::frame::{HEAD, Kind};
 use super::scan::{Frames, Step};
 use super::shapes::Shapes;
 use super::{Item, Payload, Shared};
@@ -58,6 +58,51 @@ impl<T: Payload> Reader<T> {
             sequence,
             shapes: Shapes::default(),
             after,
+            failed: None,
+            payload: PhantomData,
+        })
+    }
+
+    /// Passes over the entries up to `offset`, so that a [`Reader::fork`] begins behind it.
+    pub fn pass(&mut self, offset: Offset) -> Result<()> {
+        self.after = self.after.max(offset);
+        let (mut limit, mut sealed) = self.limit()?;
+        while self.sequence.last < offset {
+            let at = self.frames.position();
+            match self.frames.next(limit)? {
+                Step::End if sealed => {
+                    if !self.next_segment()? {
+                        return Ok(());
+                    }
+                    (limit, sealed) = self.limit()?;
+                }
+                Step::End => return Ok(()),
+                Step::Bad => {
+                    return Err(self.frames.corrupt(at, "synced bytes there fail their checksum"));
+                }
+                Step::Frame(kind, body) => {
+                    if kind == Kind::Begin && Begin::decode(body)?.offset > offset {
+                        self.frames.seek(at);
+                        return Ok(());
+                    }
+                    take::<T>(&mut self.sequence, &mut self.shapes, self.after, kind, body, &mut Vec::new())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another reader at the same place.
+    pub fn fork(&self) -> Result<Reader<T>> {
+        Ok(Reader {
+            shared: Arc::clone(&self.shared),
+            durable: self.durable.clone(),
+            frames: self.frames.fork()?,
+            segment: self.segment,
+            sealed: self.sealed,
+            sequence: self.sequence.clone(),
+            shapes: self.shapes.clone(),
+            after: self.after,
             failed: None,
             payload: PhantomData,
         })

@@ -62,6 +62,13 @@ impl Frames {
         }
     }
 
+    /// The same segment at the same place, with a buffer of its own.
+    pub fn fork(&self) -> Result<Frames> {
+        let file = self.file.try_clone().map_err(|error| io_error("open", &self.path, error))?;
+        let Frames { segment, position, .. } = *self;
+        Ok(Frames { file, path: self.path.clone(), segment, buffer: Vec::new(), start: 0, end: 0, position })
+    }
+
     pub fn position(&self) -> u64 {
         self.position
     }

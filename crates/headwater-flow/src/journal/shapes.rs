@@ -165,7 +165,7 @@ impl<S: ?Sized + PartialEq> Interner<S> {
 }
 
 /// The shapes of the segment being read, by number: the reader's side.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Shapes {
     defined: Vec<Shape>,
     /// Those of the segment before: a shape that comes again keeps its `Arc`, so pointers stay comparable.

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Verifier;
+use super::mend::groups_part;
+use super::pace::Pace;
 use super::report::{Progress, Request, Verdict};
 use crate::backfill::ViewPlan;
 use crate::heal::MIRROR;
@@ -109,6 +111,7 @@ impl Verifier {
         let view = &plan.view;
         let parts = view.parts.iter().map(|part| &part.store);
         view.stores.iter().chain(parts).any(|store| is(format!("view {store}/{}", view.name)))
+            || is(groups_part(&view.name))
             || (plan.stateful && plan.tables.iter().any(|table| is(format!("{MIRROR} {table}"))))
     }
 
@@ -119,7 +122,7 @@ impl Verifier {
             return false;
         }
         let views = vec![view.to_owned()];
-        let request = Request { views, rows_per_second: Some(rate), repair, ..Request::default() };
+        let request = Request { views, pace: Pace::Rate(rate), repair, ..Request::default() };
         let (sink, _) = watch::channel(Progress::default());
         let report = tokio::select! {
             () = somebody_asks(&mut asked) => {

@@ -40,22 +40,53 @@ pub(super) struct Allowance {
     part: String,
     /// What the table said in this run.
     may: Option<bool>,
+    /// What it would be made from is wrong itself.
+    is_withheld: bool,
 }
 
 impl Allowance {
     pub fn of_view(share: Option<f64>, heal: &Arc<Heal>, store: &str, view: &str) -> Allowance {
         let part = format!("view {store}/{view}");
-        Allowance { share, heal: Arc::clone(heal), kind: PartKind::View, part, may: None }
+        Allowance { share, heal: Arc::clone(heal), kind: PartKind::View, part, may: None, is_withheld: false }
     }
 
     pub fn of_table(share: Option<f64>, heal: &Arc<Heal>, table: &TableName) -> Allowance {
         let part = format!("{MIRROR} {table}");
-        Allowance { share, heal: Arc::clone(heal), kind: PartKind::Mirror, part, may: None }
+        Allowance {
+            share,
+            heal: Arc::clone(heal),
+            kind: PartKind::Mirror,
+            part,
+            may: None,
+            is_withheld: false,
+        }
+    }
+
+    pub fn of_groups(share: Option<f64>, heal: &Arc<Heal>, view: &str) -> Allowance {
+        let part = groups_part(view);
+        Allowance {
+            share,
+            heal: Arc::clone(heal),
+            kind: PartKind::Mirror,
+            part,
+            may: None,
+            is_withheld: false,
+        }
+    }
+
+    /// Nothing may be put right, for what it would be made from is wrong itself.
+    pub fn withhold(&mut self) {
+        self.is_withheld = true;
     }
 
     /// Whether `more` may be put right too, of about `of` documents. If not, it is noted, and nothing is from then on.
     pub fn admits(&mut self, comparison: &mut Comparison, more: usize, of: u64) -> Result<bool> {
         let Some(share) = self.share else { return Ok(false) };
+        if self.is_withheld {
+            let why = "the mirror, which its documents are made from, is not right itself: that comes first";
+            comparison.repair_held = Some(why.to_owned());
+            return Ok(false);
+        }
         // All that drifted so far is counted, so that a stop is the same however the keys came in.
         let fits = !comparison.repair_stopped && comparison.drift() + more as u64 <= most(share, of);
         comparison.repair_stopped |= !fits;
@@ -84,7 +115,7 @@ impl Allowance {
         if done || needless {
             return self.heal.settle(&self.part, Action::Repair);
         }
-        if comparison.repair_held.is_some() {
+        if comparison.repair_held.is_some() && !self.is_withheld {
             let first =
                 comparison.drifted.first().map_or(String::new(), |first| format!("; {}, for one", first.key));
             let evidence = format!("{}{first}", comparison.kinds());
@@ -92,6 +123,11 @@ impl Allowance {
         }
         Ok(())
     }
+}
+
+/// The groups of a ranking, as healing names them.
+pub(super) fn groups_part(view: &str) -> String {
+    format!("{MIRROR} groups of {view}")
 }
 
 /// Of about `of` documents. That number may be an old estimate: whoever lets all of them be put right is never stopped by it.

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Verifier;
 use super::compare::Missed;
 use super::mend::Allowance;
-use super::page::Tail;
+use super::pace::Pacer;
+use super::page::{Tail, Tails};
 use super::report::{Comparison, DriftKind, Drifted, FieldDifference};
 use super::run::Watch;
 use super::seen::SeenKeys;
@@ -32,6 +33,7 @@ pub(super) struct MirrorTable<'v> {
     pub table: TableId,
     pub look: Arc<Mutex<Look>>,
     pub allowance: &'v mut Allowance,
+    pub tails: Tails<Change>,
 }
 
 #[derive(Default)]
@@ -44,16 +46,24 @@ struct Checked {
 
 impl MirrorTable<'_> {
     /// Compares all rows.
-    pub async fn compare(&mut self, watch: &mut Watch<'_>, comparison: &mut Comparison) -> Result<()> {
+    pub async fn compare(
+        &mut self,
+        watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
+        comparison: &mut Comparison,
+    ) -> Result<()> {
         let mut keys_seen = SeenKeys::new(self.verifier.estimate(&self.name));
-        let mut chunks =
-            see_table(self.verifier, self.name.clone(), self.table, None, self.verifier.chunk_rows);
+        let rows = pacer.pace.rows_at_once(self.verifier.chunk_rows);
+        let mut chunks = see_table(self.verifier, self.name.clone(), self.table, None, rows);
+        chunks.ahead = pacer.pace.reads_ahead();
         while let Some(seen) = chunks.next().await? {
             comparison.at(seen.offset.0, seen.offset.0);
             seen.rows.iter().for_each(|row| keys_seen.insert(row.key(&seen.table).to_text()));
+            let rows = seen.rows.len();
             let checked = self.check(seen).await?;
             self.take(checked, comparison).await?;
             watch.rows(comparison.rows, comparison.drift());
+            pacer.compared(rows).await;
         }
         watch.doing("looking for extra rows");
         let mut after = Vec::new();
@@ -66,6 +76,7 @@ impl MirrorTable<'_> {
                 let checked = self.check(self.see(unseen).await?).await?;
                 self.take(Checked { rows: 0, ..checked }, comparison).await?;
             }
+            pacer.looked().await;
             match page.next {
                 None => break,
                 Some(next) => after = next,
@@ -100,9 +111,9 @@ impl MirrorTable<'_> {
     }
 
     /// Rows as they are at the source at an offset, against the mirror at that offset or behind it.
-    async fn check(&self, seen: Seen) -> Result<Checked> {
+    async fn check(&mut self, seen: Seen) -> Result<Checked> {
         let derived = self.verifier.derived.as_ref().ok_or_else(|| Error::bug("nothing is derived"))?;
-        let tail = self.verifier.chunks.journal.read(seen.offset);
+        let tail = self.tails.behind(seen.offset);
         let mut upto = derived.upto.clone();
         match timeout(DERIVED_WITHIN, upto.wait_for(|upto| *upto >= seen.offset)).await {
             Ok(Ok(_)) => {}
@@ -121,7 +132,7 @@ impl MirrorTable<'_> {
         checked.upto = compared.offset.max(found.offset);
         // Rows that changed between the two places are looked at again.
         let touched = match tail {
-            Ok(reader) => touched(Tail::new(reader, seen.offset), checked.upto, table.id)?,
+            Ok(tail) => touched(tail, checked.upto, table.id)?,
             Err(_) => None,
         };
         let is_touched = |key: &Key| touched.as_ref().is_none_or(|keys| keys.contains(&key.to_bytes()));
@@ -161,7 +172,7 @@ impl MirrorTable<'_> {
 
     /// As [`super::settle`] does with documents.
     async fn settle(
-        &self,
+        &mut self,
         missed: Vec<Key>,
         unknown: Vec<Key>,
         comparison: &mut Comparison,

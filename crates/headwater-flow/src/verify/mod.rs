@@ -6,6 +6,7 @@
 //! ```text
 //! flat views     source ── chunk, true at offset o ──► documents ──┐ rolled along the journal to where the store
 //! other views    source ── chunks ──► mirror (table by table)      ├ says it is, compared key by key
+//!                mirror's rows, counted ──► groups of rankings     │
 //!                mirror ── as of its cursor ─────────► documents ──┘
 //! extra          keys that the store lists and the pass has not seen ──► looked up at the source
 //! indexes        where each document should stand ──► asked for; what else lies in an index ──► looked up at the source
@@ -18,8 +19,10 @@ mod background;
 pub(crate) mod canary;
 mod compare;
 pub(crate) mod coverage;
+mod groups;
 mod mend;
 mod mirror;
+mod pace;
 pub(crate) mod page;
 pub mod report;
 mod run;
@@ -36,12 +39,14 @@ use headwater_model::{Error, Key, Param, ParamRole, Result, TableFacts, TableNam
 use tokio::sync::watch;
 
 pub use background::Background;
+pub use pace::Pace;
 
 use crate::backfill::ViewPlan;
 use crate::board::Board;
 use crate::chunks::Chunks;
 use crate::derive::{Look, Tables};
 use crate::heal::Heal;
+use crate::recount::Recounter;
 use crate::repair::Menders;
 use crate::service::NamedStore;
 use crate::state::State;
@@ -62,6 +67,7 @@ pub(crate) struct Verifier {
     pub estimates: BTreeMap<TableName, u64>,
     pub chunk_rows: usize,
     pub menders: Menders,
+    pub recounter: Recounter,
     /// Whoever repairs asks it first.
     pub heal: Arc<Heal>,
     /// One verification at a time: each of them costs the source and the stores something.

@@ -123,22 +123,29 @@ pub(crate) enum Roll {
 
 impl Roll {
     /// Opened as early as possible: what the journal frees from then on can still be read.
-    pub fn flat(journal: &Journal, after: Offset, view: &Arc<View>, tables: &Tables) -> Result<Roll> {
+    pub fn flat(
+        journal: &mut Tails<Change>,
+        after: Offset,
+        view: &Arc<View>,
+        tables: &Tables,
+    ) -> Result<Roll> {
         let map = Box::new(Stateless::new(std::slice::from_ref(view), tables)?);
-        Ok(Roll::Flat { tail: Tail::new(journal.read(after)?, after), map })
+        Ok(Roll::Flat { tail: journal.behind(after)?, map })
     }
 
-    pub fn derived(journal: &Journal<ViewChange>, after: Offset, view: &Arc<View>) -> Result<Roll> {
-        if journal.first() > after.next() {
+    pub fn derived(derived: &mut Tails<ViewChange>, after: Offset, view: &Arc<View>) -> Result<Roll> {
+        if derived.journal.first() > after.next() {
             return Err(headwater_model::Error::transient("the derived journal has gone on"));
         }
-        // It has entries only where documents changed, and may end earlier; what comes later has later offsets.
-        let reader = journal.read(after.min(journal.durable()))?;
-        Ok(Roll::Derived { tail: Tail::new(reader, after), view: Arc::clone(view) })
+        Ok(Roll::Derived { tail: derived.behind(after)?, view: Arc::clone(view) })
     }
 
     /// Brings the page to `upto`, which is durable, and, of derived documents, derived.
     pub fn to(&mut self, upto: Offset, page: &mut Page) -> Result<()> {
+        // Nothing came meanwhile, or the page has it already.
+        if upto <= page.offset {
+            return Ok(());
+        }
         match self {
             Roll::Flat { tail, map } => {
                 let mut mapped = Vec::new();
@@ -165,6 +172,38 @@ impl Roll {
     }
 }
 
+/// A journal behind offsets that follow each other, more or less: what lies before them is passed over once, not for each.
+pub(crate) struct Tails<T> {
+    journal: Journal<T>,
+    /// At or before the last that was asked for.
+    passed: Option<Reader<T>>,
+}
+
+impl<T: Payload> Tails<T> {
+    pub fn of(journal: &Journal<T>) -> Tails<T> {
+        Tails { journal: journal.clone(), passed: None }
+    }
+
+    pub fn behind(&mut self, after: Offset) -> Result<Tail<T>> {
+        // A journal that has entries only where something changed may end earlier; what comes later has later offsets.
+        let from = after.min(self.journal.durable());
+        let passed = self.passed.take().filter(|passed| passed.offset() <= from);
+        // One that cannot go on, be it that the journal freed what comes next, is opened anew.
+        let passed = passed.and_then(|mut passed| passed.pass(from).ok().map(|()| passed));
+        let passed = match passed {
+            Some(passed) => passed,
+            None => {
+                let mut reader = self.journal.read(from)?;
+                reader.pass(from)?;
+                reader
+            }
+        };
+        let tail = Tail { reader: passed.fork()?, items: VecDeque::new(), after, passed: false };
+        self.passed = Some(passed);
+        Ok(tail)
+    }
+}
+
 /// The journal behind an offset, as far as it is asked for.
 pub(crate) struct Tail<T> {
     reader: Reader<T>,
@@ -175,10 +214,6 @@ pub(crate) struct Tail<T> {
 }
 
 impl<T: Payload> Tail<T> {
-    pub fn new(reader: Reader<T>, after: Offset) -> Tail<T> {
-        Tail { reader, items: VecDeque::new(), after, passed: false }
-    }
-
     /// The next changes of entries at or before `upto`; `None` when there are no more.
     pub fn next(&mut self, upto: Offset) -> Result<Option<Vec<T>>> {
         loop {

@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Pace;
+
 /// Drifted keys that a report names; all of them are counted.
 pub const NAMED_MAX: usize = 100;
+
+/// Where the groups of a ranking lie: in the mirror, beside its rows.
+pub const GROUPS: &str = "groups";
 
 /// What to compare. Nothing named: every view in every store.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,8 +18,7 @@ pub struct Request {
     pub store: Option<String>,
     /// A share of the keys, above 0 and below 1, chosen at random; `None`: all of them.
     pub sample: Option<f64>,
-    /// Rows of the source that are read per second, at most.
-    pub rows_per_second: Option<u64>,
+    pub pace: Pace,
     /// Whether what drifted is put right; at most this share of the documents of each view in each store, or so few that it does
     /// not matter ([`REPAIRED_ANYWAY`]).
     pub repair: Option<f64>,
@@ -44,7 +48,8 @@ pub struct Progress {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub took_ms: u64,
-    /// What documents with embedded rows, and rankings, are made from, against the source: each table once.
+    /// What documents with embedded rows, and rankings, are made from: each table once, against the source, then the groups of each
+    /// ranking, against the rows.
     #[serde(default)]
     pub mirror: Vec<Comparison>,
     pub views: Vec<Comparison>,
@@ -55,7 +60,7 @@ pub struct Report {
 pub struct Comparison {
     /// The view, or of the mirror the table.
     pub name: String,
-    /// The store, or `mirror`.
+    /// The store, or `mirror`, or [`GROUPS`].
     pub store: String,
     pub verdict: Verdict,
     /// Why nothing, or not all, was compared.

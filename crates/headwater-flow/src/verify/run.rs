@@ -1,22 +1,24 @@
 //! One verification, from what was asked for to the report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Error, Key, Listed, Result, TableName, View};
+use headwater_model::{Error, Key, Listed, Offset, Result, TableName, View, ViewKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::compare::{Compared, Missed, Target};
 use super::mend::Allowance;
 use super::mirror::MirrorTable;
-use super::page::{Page, Should};
-use super::report::{Comparison, DriftKind, Drifted, Progress, Report, Request, Verdict};
+use super::pace::Pacer;
+use super::page::{Page, Should, Tails};
+use super::report::{Comparison, DriftKind, Drifted, GROUPS, Progress, Report, Request, Verdict};
 use super::seen::SeenKeys;
 use super::settle::settle;
 use super::standing::{self, Strays};
-use super::truth::{Truth, readable};
+use super::truth::{Rolls, Truth, readable};
 use super::{Verifier, no_such};
 use crate::board::Board;
 use crate::state::Consumer;
@@ -27,6 +29,9 @@ const KEYS_AT_ONCE: usize = 1_000;
 
 /// Keys that differ are looked at again as soon as there are so many.
 const SETTLE_AT: usize = 1_000;
+
+/// Pages that are compared at once, at full speed: stores answer for one while the other is compared.
+const PAGES_AT_ONCE: usize = 3;
 
 /// Where a store lists keys for a sample: of so many pages, each may be chosen.
 const SAMPLE_KEYS: usize = 200;
@@ -106,6 +111,13 @@ struct Place {
     strays: Strays,
 }
 
+/// A page that is being compared with stores.
+struct PageInHand {
+    from: Offset,
+    /// With which place of the subject, and what comes of it.
+    compared: Vec<(usize, AbortOnDropHandle<Result<Compared>>)>,
+}
+
 impl Verifier {
     /// Compares what was asked for. An error means that nothing could be said; what broke off for one view in one store is in
     /// the report.
@@ -124,17 +136,30 @@ impl Verifier {
         let estimate = |table: &TableName| self.estimate(table);
         watch.now.rows_total_estimate = tables.iter().map(estimate).sum::<u64>()
             + subjects.iter().map(|subject| estimate(&subject.view.from)).sum::<u64>();
+        let mut pacer = Pacer::new(request.pace);
         let mut report = Report::default();
         for table in tables {
-            report.mirror.push(self.compare_table(table, request.repair, &mut watch).await?);
+            report.mirror.push(self.compare_table(table, request.repair, &mut watch, &mut pacer).await?);
+        }
+        if request.sample.is_none() {
+            let is_counted =
+                |subject: &&Subject| matches!(subject.view.kind, ViewKind::Ranking(_)) && subject.is_open();
+            for subject in subjects.iter().filter(is_counted) {
+                let view = Arc::clone(&subject.view);
+                report.mirror.push(self.groups(&view, request.repair, &mut watch).await?);
+                pacer.looked().await;
+            }
         }
         for mut subject in subjects {
             let estimate = self.estimate(&subject.view.from);
             watch.begin(format!("view {}", subject.view.name), estimate);
             let began_at = self.board.now_micros();
+            if report.mirror.iter().any(|made_from| made_from.left() > 0 && subject.is_made_from(made_from)) {
+                subject.places.iter_mut().for_each(|place| place.allowance.withhold());
+            }
             let compared = match request.sample {
-                Some(share) => self.sample(&mut subject, share, &mut watch).await,
-                None => self.compare_all(&mut subject, request.rows_per_second, &mut watch).await,
+                Some(share) => self.sample(&mut subject, share, &mut watch, &mut pacer).await,
+                None => self.compare_all(&mut subject, &mut watch, &mut pacer).await,
             };
             for mut place in subject.places {
                 if let Err(error) = &compared
@@ -242,6 +267,7 @@ impl Verifier {
         name: TableName,
         repair: Option<f64>,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<Comparison> {
         watch.begin(format!("table {name}"), self.estimate(&name));
         let mut comparison = Comparison {
@@ -255,8 +281,9 @@ impl Verifier {
             let table = readable(&name, self.chunks.table_id(&name)).await?;
             let look = self.look().await?;
             let allowance = &mut allowance;
-            let mut table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance };
-            table.compare(watch, &mut comparison).await
+            let tails = Tails::of(&self.chunks.journal);
+            let mut table = MirrorTable { verifier: self, name: name.clone(), table, look, allowance, tails };
+            table.compare(watch, pacer, &mut comparison).await
         };
         if let Err(error) = compared.await {
             fail(&mut comparison, &error);
@@ -268,10 +295,29 @@ impl Verifier {
         Ok(comparison)
     }
 
-    /// A slow pass reads small chunks, for a chunk is read at once.
-    fn rows_at_once(&self, rows_per_second: Option<u64>) -> usize {
-        let most = rows_per_second.map_or(usize::MAX, |rate| usize::try_from(rate).unwrap_or(usize::MAX));
-        self.chunk_rows.min(most.max(100))
+    async fn groups(
+        &self,
+        view: &Arc<View>,
+        repair: Option<f64>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Comparison> {
+        watch.begin(format!("groups of view {}", view.name), self.estimate(&view.from));
+        watch.doing("counting");
+        let mut comparison = Comparison {
+            name: view.name.to_string(),
+            store: GROUPS.to_owned(),
+            covered: 1.0,
+            ..Comparison::default()
+        };
+        let mut allowance = Allowance::of_groups(repair, &self.heal, &view.name);
+        if let Err(error) = self.compare_groups(view, &mut allowance, &mut comparison, watch).await {
+            fail(&mut comparison, &error);
+        }
+        comparison.conclude();
+        comparison.position = self.position();
+        allowance.settle(&comparison, true)?;
+        self.tell_drift("mirror", "groups of view", &comparison);
+        Ok(comparison)
     }
 
     /// That all of a view was compared in a store, and when that began.
@@ -310,8 +356,8 @@ impl Verifier {
     async fn compare_all(
         self: &Arc<Self>,
         subject: &mut Subject,
-        rows_per_second: Option<u64>,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<()> {
         if !subject.is_open() {
             return Ok(());
@@ -322,7 +368,11 @@ impl Verifier {
         let indexes = subject.view.indexes.len() as u64;
         let mut placed = (indexes > 0).then(|| SeenKeys::new(estimate.saturating_mul(indexes)));
         if subject.places.iter().any(|place| !place.part) {
-            let mut pages = truth.pages(self, None, self.rows_at_once(rows_per_second), rows_per_second);
+            let ahead = pacer.pace.reads_ahead();
+            let at_once = if ahead { PAGES_AT_ONCE } else { 1 };
+            let rows = pacer.pace.rows_at_once(self.chunk_rows);
+            let mut pages = truth.pages(self, None, rows, ahead);
+            let (mut rolls, mut in_hand) = (truth.rolls(self), VecDeque::new());
             while let Some(page) = pages.next().await? {
                 let there = page.entries.iter().filter(|entry| entry.should != Should::NotBe);
                 for entry in there {
@@ -335,18 +385,28 @@ impl Verifier {
                             .for_each(|entry| placed.insert(entry));
                     }
                 }
-                self.compare_page(subject, &truth, page, false).await?;
-                subject.tell(watch);
+                let rows = page.entries.len();
+                in_hand.push_back(begin_page(subject, &mut rolls, page));
+                if in_hand.len() >= at_once
+                    && let Some(page) = in_hand.pop_front()
+                {
+                    self.end_page(subject, &truth, page).await;
+                    subject.tell(watch);
+                }
+                pacer.compared(rows).await;
+            }
+            for page in in_hand {
+                self.end_page(subject, &truth, page).await;
             }
         }
         watch.doing("looking for extra documents");
         let view = Arc::clone(&subject.view);
         for place in subject.places.iter_mut().filter(|place| place.is_open()) {
-            let looked = self.look_for_extras(place, &view, &truth, &seen, watch).await;
+            let looked = self.look_for_extras(place, &view, &truth, &seen, watch, pacer).await;
             let looked = match (looked, &placed) {
                 (Ok(()), Some(placed)) if !place.part => {
                     watch.doing("looking into indexes");
-                    self.look_for_strays(place, &view, &truth, placed, watch).await
+                    self.look_for_strays(place, &view, &truth, placed, watch, pacer).await
                 }
                 (looked, _) => looked,
             };
@@ -363,21 +423,26 @@ impl Verifier {
         Ok(())
     }
 
-    /// Compares a page with every store that is still looked at. With `part`, only with those that hold part of the view.
-    async fn compare_page(&self, subject: &mut Subject, truth: &Truth, page: Page, part: bool) -> Result<()> {
-        let view = &subject.view;
-        let open = subject.places.iter_mut().filter(|place| place.is_open() && place.part == part);
-        let compare = open.map(|place| {
-            let page = page.clone();
-            async move {
-                let compared = self.compare_with(place, truth, view, page).await;
-                if let Err(error) = compared {
-                    fail(&mut place.comparison, &error);
-                }
+    /// Waits until a page is compared, and takes what came of it.
+    async fn end_page(&self, subject: &mut Subject, truth: &Truth, page: PageInHand) {
+        for (place, compared) in page.compared {
+            let place = &mut subject.places[place];
+            // What broke off is looked at no more.
+            if !place.is_open() {
+                continue;
             }
-        });
-        futures::future::join_all(compare).await;
-        Ok(())
+            let compared = match compared.await {
+                Ok(compared) => compared,
+                Err(error) => Err(Error::bug("comparing a page panicked").with_cause(error)),
+            };
+            let taken = match compared {
+                Ok(compared) => self.take(place, truth, page.from, compared).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                fail(&mut place.comparison, &error);
+            }
+        }
     }
 
     async fn compare_with(
@@ -390,6 +455,11 @@ impl Verifier {
         let roll = truth.roll(self, page.offset);
         let from = page.offset;
         let compared = place.target.compare(view, page, roll, &place.strays).await?;
+        self.take(place, truth, from, compared).await
+    }
+
+    /// Keeps what came of a page that was known from an offset on, and looks again at what differed as soon as that is much.
+    async fn take(&self, place: &mut Place, truth: &Truth, from: Offset, compared: Compared) -> Result<()> {
         place.comparison.at(from.0, compared.upto.0);
         place.take(compared);
         if place.missed.len() + place.unknown.len() >= SETTLE_AT {
@@ -454,6 +524,7 @@ impl Verifier {
         truth: &Truth,
         placed: &SeenKeys,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<()> {
         self.settle(place, truth).await?;
         let (mut cursor, mut found, mut count) = (None, Strays::new(), 0);
@@ -471,6 +542,7 @@ impl Verifier {
                 }
             }
             self.drifted_entries(place, view, nobodys).await?;
+            pacer.looked().await;
             if count >= KEYS_AT_ONCE || (next.is_none() && count > 0) {
                 let texts = found.keys().map(|key| key.to_string()).collect();
                 place.strays = std::mem::take(&mut found);
@@ -517,20 +589,32 @@ impl Verifier {
         truth: &Truth,
         seen: &SeenKeys,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<()> {
-        let (mut cursor, mut unseen) = (None, Vec::new());
-        loop {
-            let (keys, next) = place.target.store.keys(view, cursor, KEYS_AT_ONCE).await?;
+        let ahead = pacer.pace.reads_ahead();
+        let mut unseen = Vec::new();
+        let mut listing = Some(list(&place.target, view, None));
+        while let Some(listed) = listing.take() {
+            let (keys, next) = match listed.await {
+                Ok(listed) => listed?,
+                Err(error) => return Err(Error::bug("listing keys panicked").with_cause(error)),
+            };
+            let is_last = next.is_none();
+            let mut next = next.map(Some);
+            if ahead {
+                listing = next.take().map(|cursor| list(&place.target, view, cursor));
+            }
             unseen.extend(keys.into_iter().filter(|key| place.part || !seen.contains(key)));
-            if unseen.len() >= KEYS_AT_ONCE || (next.is_none() && !unseen.is_empty()) {
+            if unseen.len() >= KEYS_AT_ONCE || (is_last && !unseen.is_empty()) {
                 self.compare_keys(place, view, truth, std::mem::take(&mut unseen)).await?;
                 watch.rows(watch.now.rows, place.comparison.drift());
             }
-            match next {
-                None => return Ok(()),
-                next => cursor = next,
+            pacer.looked().await;
+            if let Some(cursor) = next {
+                listing = Some(list(&place.target, view, cursor));
             }
         }
+        Ok(())
     }
 
     /// Compares what lies in the store under these keys.
@@ -567,6 +651,7 @@ impl Verifier {
         subject: &mut Subject,
         share: f64,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<()> {
         if !subject.is_open() {
             return Ok(());
@@ -574,7 +659,7 @@ impl Verifier {
         let truth = Truth::of(self, &subject.view).await?;
         let view = Arc::clone(&subject.view);
         for place in subject.places.iter_mut().filter(|place| place.is_open()) {
-            let sampled = self.sample_place(place, &view, &truth, share, watch).await;
+            let sampled = self.sample_place(place, &view, &truth, share, watch, pacer).await;
             let settled = match sampled {
                 Ok(listed) => {
                     let all = listed.max(1) as f64;
@@ -599,6 +684,7 @@ impl Verifier {
         truth: &Truth,
         share: f64,
         watch: &mut Watch<'_>,
+        pacer: &mut Pacer,
     ) -> Result<u64> {
         let (mut cursor, mut listed) = (None, 0);
         // From the start of the table too: a store that has lost everything lists nothing.
@@ -613,12 +699,15 @@ impl Verifier {
             }
             if !place.part {
                 for start in starts.drain(..) {
-                    let mut pages = truth.pages(self, start, SAMPLE_KEYS, None);
+                    let mut pages = truth.pages(self, start, SAMPLE_KEYS, false);
                     if let Some(page) = pages.next().await? {
+                        let rows = page.entries.len();
                         self.compare_with(place, truth, view, page).await?;
+                        pacer.compared(rows).await;
                     }
                 }
             }
+            pacer.looked().await;
             watch.rows(place.comparison.rows, place.comparison.drift());
             match next {
                 None => return Ok(listed),
@@ -631,6 +720,14 @@ impl Verifier {
 impl Subject {
     fn is_open(&self) -> bool {
         self.places.iter().any(Place::is_open)
+    }
+
+    /// Whether its documents are made from what was compared there.
+    fn is_made_from(&self, compared: &Comparison) -> bool {
+        match &*compared.store {
+            GROUPS => *self.view.name == *compared.name,
+            _ => self.derived && self.tables.iter().any(|table| table.to_string() == compared.name),
+        }
     }
 
     fn tell(&self, watch: &mut Watch<'_>) {
@@ -649,6 +746,33 @@ impl Place {
         self.missed.extend(compared.missed.into_iter().map(|missed| missed.key));
         self.unknown.extend(compared.unknown);
     }
+}
+
+/// Begins to compare a page with every store that is still looked at and holds the whole view, each in a task of its own.
+fn begin_page(subject: &Subject, rolls: &mut Rolls<'_>, page: Page) -> PageInHand {
+    let compared_with = |place: &Place| place.is_open() && !place.part;
+    let places: Vec<usize> =
+        (0..subject.places.len()).filter(|place| compared_with(&subject.places[*place])).collect();
+    let from = page.offset;
+    let mut pages = vec![page; places.len()];
+    let compare = places.into_iter().filter_map(|place| {
+        let page = pages.pop()?;
+        let (view, roll) = (Arc::clone(&subject.view), rolls.roll(from));
+        let target = subject.places[place].target.clone();
+        let compare = async move { target.compare(&view, page, roll, &Strays::new()).await };
+        Some((place, AbortOnDropHandle::new(tokio::spawn(compare))))
+    });
+    PageInHand { from, compared: compare.collect() }
+}
+
+/// A page of the keys that a store lists; in a task, for it can be listed while the one before is looked at.
+fn list(
+    target: &Target,
+    view: &Arc<View>,
+    cursor: Option<String>,
+) -> AbortOnDropHandle<Result<(Vec<String>, Option<String>)>> {
+    let (store, view) = (Arc::clone(&target.store), Arc::clone(view));
+    AbortOnDropHandle::new(tokio::spawn(async move { store.keys(&view, cursor, KEYS_AT_ONCE).await }))
 }
 
 fn fail(comparison: &mut Comparison, error: &Error) {

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use headwater_model::{Change, ChunkRange, Error, Key, Offset, Result, TableId, TableName, View, ViewChange};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Verifier;
-use super::page::{Entry, Page, Roll, Should};
+use super::page::{Entry, Page, Roll, Should, Tails};
 use crate::chunks::{InFlight, MARK_WITHIN};
-use crate::derive::{Look, Stateless};
+use crate::derive::{Look, Stateless, Tables};
 use crate::landing::{Outcome, Purpose, Seen};
 use crate::retry::Backoff;
 
@@ -29,10 +29,10 @@ const READABLE_WITHIN: Duration = Duration::from_secs(120);
 /// How long single keys may be read again and again.
 const SEEN_WITHIN: Duration = Duration::from_secs(300);
 
-/// Chunks in flight: the next is read while one waits for its mark.
+/// Chunks in flight at full speed: the next is read while one waits for its mark.
 const CHUNKS_AHEAD: usize = 2;
 
-/// Pages that wait to be compared.
+/// Pages that wait to be compared, at full speed.
 const PAGES_AHEAD: usize = 1;
 
 /// Documents that are made from the mirror at once.
@@ -57,13 +57,17 @@ impl Truth {
         }
     }
 
+    /// Of one page, or of a few that follow each other.
     pub fn roll(&self, verifier: &Verifier, after: Offset) -> Result<Roll> {
-        match self {
-            Truth::Rows { view, .. } => Roll::flat(&verifier.chunks.journal, after, view, &verifier.tables),
-            Truth::Mirror { view, .. } => {
-                let derived = verifier.derived.as_ref().ok_or_else(|| Error::bug("nothing is derived"))?;
-                Roll::derived(&derived.journal, after, view)
-            }
+        self.rolls(verifier).roll(after)
+    }
+
+    pub fn rolls<'v>(&self, verifier: &'v Verifier) -> Rolls<'v> {
+        Rolls {
+            truth: self.clone(),
+            rows: Tails::of(&verifier.chunks.journal),
+            documents: verifier.derived.as_ref().map(|derived| Tails::of(&derived.journal)),
+            tables: &verifier.tables,
         }
     }
 
@@ -73,32 +77,30 @@ impl Truth {
         }
     }
 
-    /// All documents, in pages of about so many rows, behind `after` if that is given; at most about `rows_per_second`.
-    pub fn pages(
-        &self,
-        verifier: &Arc<Verifier>,
-        after: Option<Key>,
-        rows: usize,
-        rows_per_second: Option<u64>,
-    ) -> Pages {
-        let (send, pages) = mpsc::channel(PAGES_AHEAD);
+    /// All documents, in pages of about so many rows, behind `after` if that is given.
+    pub fn pages(&self, verifier: &Arc<Verifier>, after: Option<Key>, rows: usize, ahead: bool) -> Pages {
+        let (want, wanted) = mpsc::unbounded_channel();
+        let (send, pages) = mpsc::channel(1 + PAGES_AHEAD);
         let (truth, verifier) = (self.clone(), Arc::clone(verifier));
-        let pace = Pace::new(rows_per_second);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut out = Out { wanted, send };
             let ended = match truth {
                 Truth::Rows { view, table } => {
-                    let seen = see_table(&verifier, view.from.clone(), table, after, rows);
-                    of_rows(&verifier, &view, seen, pace, &send).await
+                    let mut seen = see_table(&verifier, view.from.clone(), table, after, rows);
+                    seen.ahead = ahead;
+                    of_rows(&verifier, &view, seen, &mut out).await
                 }
                 Truth::Mirror { view, look } => {
-                    of_mirror(&view, &look, after, rows.min(DOCUMENTS_AT_ONCE), pace, &send).await
+                    of_mirror(&view, &look, after, rows.min(DOCUMENTS_AT_ONCE), &mut out).await
                 }
             };
             if let Err(error) = ended {
-                let _ = send.send(Err(error)).await;
+                let _ = out.send.send(Err(error)).await;
             }
         }));
-        Pages { pages, _task: task }
+        let pages = Pages { want, pages, _task: task };
+        (0..if ahead { PAGES_AHEAD } else { 0 }).for_each(|_| pages.want());
+        pages
     }
 
     /// What the documents of these keys should be.
@@ -139,36 +141,60 @@ impl Truth {
     }
 }
 
+/// Rolls of pages that follow each other.
+pub(super) struct Rolls<'v> {
+    truth: Truth,
+    rows: Tails<Change>,
+    documents: Option<Tails<ViewChange>>,
+    tables: &'v Tables,
+}
+
+impl Rolls<'_> {
+    pub fn roll(&mut self, after: Offset) -> Result<Roll> {
+        match &self.truth {
+            Truth::Rows { view, .. } => Roll::flat(&mut self.rows, after, view, self.tables),
+            Truth::Mirror { view, .. } => {
+                let documents = self.documents.as_mut().ok_or_else(|| Error::bug("nothing is derived"))?;
+                Roll::derived(documents, after, view)
+            }
+        }
+    }
+}
+
 /// Pages as they are read. Dropped, nothing is read any more.
 pub(super) struct Pages {
+    want: mpsc::UnboundedSender<()>,
     pages: mpsc::Receiver<Result<Page>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Pages {
     pub async fn next(&mut self) -> Result<Option<Page>> {
+        self.want();
         self.pages.recv().await.transpose()
     }
+
+    /// One more may be read. That the reader has ended is seen where its pages are.
+    fn want(&self) {
+        let _ = self.want.send(());
+    }
 }
 
-/// Keeps to a rate.
-pub(super) struct Pace {
-    began: Instant,
-    rows: u64,
-    per_second: Option<u64>,
+/// Where pages go, one for each that is wanted.
+struct Out {
+    wanted: mpsc::UnboundedReceiver<()>,
+    send: mpsc::Sender<Result<Page>>,
 }
 
-impl Pace {
-    pub fn new(per_second: Option<u64>) -> Pace {
-        Pace { began: Instant::now(), rows: 0, per_second }
+impl Out {
+    /// False if nobody wants any more.
+    async fn is_wanted(&mut self) -> bool {
+        self.wanted.recv().await.is_some()
     }
 
-    pub async fn after(&mut self, rows: usize) {
-        self.rows += rows as u64;
-        if let Some(rate) = self.per_second {
-            let due = Duration::from_secs_f64(self.rows as f64 / rate.max(1) as f64);
-            sleep(due.saturating_sub(self.began.elapsed())).await;
-        }
+    async fn give(&self, page: Page) {
+        // Nobody takes it: the next one is not wanted either.
+        let _ = self.send.send(Ok(page)).await;
     }
 }
 
@@ -176,17 +202,13 @@ async fn of_rows(
     verifier: &Verifier,
     view: &Arc<View>,
     mut seen: SeenTable<'_>,
-    mut pace: Pace,
-    send: &mpsc::Sender<Result<Page>>,
+    out: &mut Out,
 ) -> Result<()> {
     let mut map = Stateless::new(std::slice::from_ref(view), &verifier.tables)?;
-    while let Some(seen) = seen.next().await? {
-        let rows = seen.rows.len();
-        let page = to_page(seen, &mut map)?;
-        if send.send(Ok(page)).await.is_err() {
-            return Ok(());
-        }
-        pace.after(rows).await;
+    while out.is_wanted().await
+        && let Some(seen) = seen.next().await?
+    {
+        out.give(to_page(seen, &mut map)?).await;
     }
     Ok(())
 }
@@ -196,29 +218,25 @@ async fn of_mirror(
     look: &Arc<Mutex<Look>>,
     after: Option<Key>,
     limit: usize,
-    mut pace: Pace,
-    send: &mpsc::Sender<Result<Page>>,
+    out: &mut Out,
 ) -> Result<()> {
     let mut after = match after {
         Some(key) => lock(look).place_of(&view.name, &key)?,
         None => Vec::new(),
     };
-    loop {
+    while out.is_wanted().await {
         let (look, view) = (Arc::clone(look), Arc::clone(view));
         let looked = blocking(move || lock(&look).documents(&view.name, &after, limit)).await?;
         let (offset, found) = (looked.offset, looked.found);
-        let rows = found.items.len();
         let entries =
             found.items.into_iter().map(|(key, document)| Entry::new(key, Should::Be(document))).collect();
-        if send.send(Ok(Page::new(offset, entries))).await.is_err() {
-            return Ok(());
-        }
+        out.give(Page::new(offset, entries)).await;
         match found.next {
             None => return Ok(()),
             Some(next) => after = next,
         }
-        pace.after(rows).await;
     }
+    Ok(())
 }
 
 /// The chunks of a table, in order.
@@ -229,6 +247,8 @@ pub(super) struct SeenTable<'v> {
     after: Option<Key>,
     rows: usize,
     limit: usize,
+    /// Whether the next is read while one waits for its mark.
+    pub ahead: bool,
     ended: bool,
     in_flight: VecDeque<InFlight>,
 }
@@ -240,14 +260,16 @@ pub(super) fn see_table(
     after: Option<Key>,
     rows: usize,
 ) -> SeenTable<'_> {
-    SeenTable { verifier, name, table, after, rows, limit: rows, ended: false, in_flight: VecDeque::new() }
+    let in_flight = VecDeque::new();
+    SeenTable { verifier, name, table, after, rows, limit: rows, ahead: false, ended: false, in_flight }
 }
 
 impl SeenTable<'_> {
     /// The next chunk; `None` at the end of the table.
     pub async fn next(&mut self) -> Result<Option<Seen>> {
+        let most = if self.ahead { CHUNKS_AHEAD } else { 1 };
         loop {
-            while !self.ended && self.in_flight.len() < CHUNKS_AHEAD {
+            while !self.ended && self.in_flight.len() < most {
                 let range = ChunkRange {
                     table: self.name.clone(),
                     after: self.after.clone(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use headwater_flow::verify::Pace;
 use headwater_flow::verify::report::{Comparison, Request, Verdict};
 use headwater_flow::{NamedStore, Options};
 use headwater_model::{Index, Layout, Order, Source, Store, View};
@@ -116,7 +117,8 @@ impl Case {
                 }
             });
             for sample in [None, Some(0.3)] {
-                let report = life.verify(&Request { sample, ..Request::default() });
+                let pace = *self.chance.pick(&[Pace::Full, Pace::Gentle]);
+                let report = life.verify(&Request { sample, pace, ..Request::default() });
                 for comparison in report.comparisons() {
                     assert_eq!(comparison.verdict, Verdict::Equal, "under load: {comparison:#?}");
                     assert_eq!(comparison.unsettled, 0, "under load: {comparison:#?}");

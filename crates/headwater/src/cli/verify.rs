@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use headwater_flow::verify::report::{Comparison, DriftKind, Progress, Report, Request, Verdict};
+use headwater_flow::verify::Pace;
+use headwater_flow::verify::report::{Comparison, DriftKind, GROUPS, Progress, Report, Request, Verdict};
 use headwater_model::Error;
 use headwater_model::file::File;
 
@@ -37,9 +38,10 @@ pub struct Args {
     /// How much of a view in a store may be put right; a hundred documents always may.
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "1%", requires = "repair")]
     allow: f64,
-    /// Rows of the source that are read per second, at most, such as 5000/s.
-    #[arg(long, value_parser = rate)]
-    rate: Option<u64>,
+    /// How fast: `gentle` rests nine tenths of the time, so that those who write hardly notice; `full` is as fast as it can;
+    /// 5000/s is so many rows of the source per second, at most.
+    #[arg(long, value_parser = pace, default_value = "gentle")]
+    rate: Pace,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -59,9 +61,15 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn rate(text: &str) -> Result<u64, String> {
-    let rate = text.strip_suffix("/s").unwrap_or(text).trim().parse().ok();
-    rate.filter(|rate| *rate > 0).ok_or_else(|| "write rows per second, as in 5000/s".to_owned())
+fn pace(text: &str) -> Result<Pace, String> {
+    match text {
+        "gentle" => return Ok(Pace::Gentle),
+        "full" => return Ok(Pace::Full),
+        _ => {}
+    }
+    let rate: Option<u64> = text.strip_suffix("/s").unwrap_or(text).trim().parse().ok();
+    let rate = rate.filter(|rate| *rate > 0).map(Pace::Rate);
+    rate.ok_or_else(|| "write rows per second, as in 5000/s, or `full` or `gentle`".to_owned())
 }
 
 /// Exit code 0 if everything that was asked for was compared and is equal, or was put right; 1 if something drifted; 2 if something
@@ -122,7 +130,7 @@ async fn compare(args: &Args, flow: &File) -> Result<Result<Report, Error>, Fail
         store: args.store.clone(),
         sample: args.sample,
         repair: args.repair.then_some(args.allow),
-        rows_per_second: args.rate,
+        pace: args.rate,
     };
     let asked = Verifying::begin(&flow.data, request).await.context("cannot ask the running instance")?;
     let Some(mut verifying) = asked else {
@@ -166,7 +174,8 @@ fn exit_code(report: &Report) -> u8 {
 fn text(report: &Report) -> String {
     let mut out = String::new();
     for comparison in &report.mirror {
-        out.push_str(&one(comparison, &format!("mirror of {}", comparison.name)));
+        let what = if comparison.store == GROUPS { GROUPS } else { "mirror" };
+        out.push_str(&one(comparison, &format!("{what} of {}", comparison.name)));
     }
     for comparison in &report.views {
         out.push_str(&one(comparison, &format!("{} in {}", comparison.name, comparison.store)));
@@ -319,6 +328,7 @@ fn progress_text(progress: &Progress, elapsed: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use headwater_flow::verify::Pace;
     use headwater_flow::verify::report::{Drifted, FieldDifference};
 
     use super::*;

@@ -1,5 +1,6 @@
 //! `headwater verify` as a script calls it: what it says, how it ends, and what `--repair` makes of damage.
 
+use headwater_testkit::Redis;
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
@@ -63,6 +64,106 @@ fn verified(service: &Service, args: &[&str], code: i32) -> Json {
 fn of<'a>(report: &'a Json, view: &str, store: &str) -> &'a Json {
     let views = report["views"].as_array().unwrap();
     views.iter().find(|one| one["name"] == view && one["store"] == store).expect("it is in the report")
+}
+
+const RANKED: &str = r#"
+[source]
+url = "sqlite:shop.db"
+[stores]
+local = { url = "sqlite:derived.db" }
+[views.most]
+from = "item"
+rank = { by = "shelf_id", score = "count(*)" }
+store = "local"
+[views.total]
+from = "item"
+rank = { by = "shelf_id", score = "sum(id)" }
+store = "local"
+[views.least]
+from = "item"
+rank = { by = "shelf_id", score = "min(id)" }
+store = "local"
+"#;
+
+/// The groups of a ranking in the mirror, by the view's name, made wrong.
+fn miscount(service: &Service, view: &str, sql: &str) {
+    let db = Connection::open(service.path("data/mirror.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let id: i64 = db.query_row("SELECT id FROM rankings WHERE view = ?1", [view], |row| row.get(0)).unwrap();
+    let changed = db.execute(&sql.replace("{id}", &id.to_string()), []).unwrap();
+    assert!(changed > 0, "{view}: nothing was made wrong");
+}
+
+/// The keys of a ranking's groups that are wrong in the mirror, each with what is wrong.
+fn miscounted(report: &Json, view: &str) -> Vec<String> {
+    let mirror = report["mirror"].as_array().unwrap();
+    let of =
+        mirror.iter().find(|one| one["name"] == view && one["store"] == "groups").expect("it was counted");
+    let told = of["drifted"].as_array().unwrap().iter().map(|drifted| {
+        let fields = drifted["fields"].as_array().map_or(&[][..], |fields| fields);
+        let fields: Vec<String> =
+            fields.iter().map(|f| format!("{} {} {}", f["field"], f["expected"], f["found"])).collect();
+        format!("{} {} {}", drifted["key"], drifted["kind"], fields.join(", ")).replace('"', "")
+    });
+    told.collect()
+}
+
+/// A group that was counted wrong is as wrong in every store: both agree, and only its rows tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_do_not_fit_the_mirrors_rows_are_found_and_counted_again() {
+    let service = shop(RANKED).await;
+    let source = Connection::open(service.path("shop.db")).unwrap();
+    source.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    source.execute_batch("DELETE FROM item WHERE id = 2").unwrap();
+    let score = |view: &str, key: i64| -> Option<i64> {
+        let db = Connection::open(service.path("derived.db")).unwrap();
+        let found = format!("SELECT document ->> 'score' FROM {view} WHERE key = ?1");
+        db.query_row(&found, [key.to_string()], |row| row.get(0)).ok()
+    };
+    let has = |view: &str, key: i64, expected: i64| match score(view, key) {
+        Some(found) if found == expected => Ok(()),
+        found => Err(format!("{view} {key}: {found:?}")),
+    };
+    service.eventually("the deletion is there", async || has("most", 1, 149)).await;
+    let said = service.command(&["verify"]).expect(0).stdout;
+    assert!(said.contains("✓ groups of least: equal\n  2 rows compared at offsets"), "{said}");
+
+    // Both groups take each other's count; one sum is lost; the least of a group's values too.
+    miscount(
+        &service,
+        "most",
+        "UPDATE g{id} AS own SET state = (SELECT state FROM g{id} AS other WHERE other.k <> own.k)",
+    );
+    miscount(&service, "total", "DELETE FROM g{id} WHERE k = (SELECT max(k) FROM g{id})");
+    miscount(
+        &service,
+        "least",
+        "DELETE FROM v{id} WHERE (k, sort) IN (SELECT k, sort FROM v{id} ORDER BY k, sort LIMIT 1)",
+    );
+    source.execute_batch("INSERT INTO item VALUES (1000, 1, 'one more')").unwrap();
+    service.eventually("the store has the wrong count", async || has("most", 1, 151)).await;
+    service.eventually("and the wrong least", async || has("least", 1, 6)).await;
+
+    let report = verified(&service, &[], 1);
+    assert_eq!(
+        miscounted(&report, "most"),
+        ["1 different score 150 151, (rows) 150 151", "2 different score 150 149, (rows) 150 149"]
+    );
+    assert_eq!(miscounted(&report, "total"), ["2 missing "]);
+    assert_eq!(miscounted(&report, "least"), ["1 different score 4 6"]);
+    let said = service.command(&["verify", "most"]).expect(1).stdout;
+    assert!(said.contains("✗ groups of most: drifted"), "{said}");
+
+    let report = verified(&service, &["--repair"], 0);
+    for (view, repaired) in [("most", 2), ("total", 1), ("least", 1)] {
+        let mirror = report["mirror"].as_array().unwrap();
+        let of = mirror.iter().find(|one| one["name"] == view && one["store"] == "groups").unwrap();
+        assert_eq!(of["repaired"], repaired, "{view}: {report}");
+    }
+    verified(&service, &[], 0);
+    let truth = |sql: &str| -> i64 { source.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!((score("most", 1), score("most", 2), score("least", 1)), (Some(150), Some(150), Some(4)));
+    assert_eq!(score("total", 2), Some(truth("SELECT sum(id) FROM item WHERE shelf_id = 2")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,12 +356,23 @@ async fn the_background_puts_right_what_was_approved_and_no_sooner() {
 async fn how_long_damage_goes_unnoticed_is_measured_and_disturbs_nobody() {
     let more =
         "\n[verify]\nrate = \"100000/s\"\nevery = \"1s\"\ndetect_within = \"1h\"\n[heal]\nrepair = \"two\"\n";
-    let service = shop(&format!("{FILE}{more}")).await;
+    // One of each kind of store that comes without a server, and a real Redis.
+    let redis = Redis::start();
+    let stores = format!(
+        "spare = {{ url = \"sqlite:spare.db\" }}\nnear = {{ url = \"{}\" }}\nquick = {{ url = \"memory:\" }}",
+        redis.url()
+    );
+    let file = FILE
+        .replace("spare = { url = \"sqlite:spare.db\" }", &stores)
+        .replace("\"spare\"]", "\"spare\", \"near\", \"quick\"]");
+    let service = shop(&format!("{file}{more}")).await;
     let canaries = |service: &Service| service.status().0["verification"]["canaries"].clone();
     service
         .eventually("the canary of every store was found twice", async || {
             let all = canaries(&service);
-            let found = ["local", "spare"].iter().all(|store| all[store]["detections"].as_u64() >= Some(2));
+            let found = ["local", "spare", "near", "quick"]
+                .iter()
+                .all(|store| all[store]["detections"].as_u64() >= Some(2));
             if found { Ok(()) } else { Err(all.to_string()) }
         })
         .await;
@@ -274,6 +386,12 @@ async fn how_long_damage_goes_unnoticed_is_measured_and_disturbs_nobody() {
     // Nobody's data: no drift, nothing held, no rows.
     service.command(&["verify"]).expect(0);
     let (status, _) = service.status();
+    for store in status["stores"].as_array().unwrap() {
+        assert!(
+            store["views"].as_array().unwrap().iter().all(|view| view["name"] != "_headwater_canary"),
+            "{store}"
+        );
+    }
     assert_eq!(status["heal"]["held"], serde_json::json!([]), "{status}");
     let incidents = service.command(&["incidents", "--json"]).stdout;
     assert!(!incidents.contains("drifted") && !incidents.contains("undetected"), "{incidents}");

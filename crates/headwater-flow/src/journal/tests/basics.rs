@@ -18,9 +18,12 @@ fn what_is_written_is_read_back_in_order() {
     assert_eq!(reader.offset(), Offset(300));
     assert_eq!(journal.durable(), Offset(300));
     assert_eq!(journal.last_position(), Some(position(3000)));
-    for after in [0, 1, 57, 299, 300] {
+    let mut passing = journal.read(Offset::ZERO).unwrap();
+    for after in [0, 1, 57, 57, 299, 300] {
         let mut reader = journal.read(Offset(after)).unwrap();
         assert_eq!(read_all(&mut reader).unwrap(), written[after as usize..]);
+        passing.pass(Offset(after)).unwrap();
+        assert_eq!(read_all(&mut passing.fork().unwrap()).unwrap(), written[after as usize..]);
     }
     drop((journal, writer));
 

@@ -56,6 +56,11 @@ fn offsets_may_have_gaps_and_only_grow() {
     assert!(journal.shared.state().segments.len() > 2);
     assert_eq!(read_all(&mut journal.read(Offset::ZERO).unwrap()).unwrap(), written);
     assert_eq!(read_all(&mut journal.read(Offset(100)).unwrap()).unwrap(), written[33..]);
+    let mut passing = journal.read(Offset::ZERO).unwrap();
+    for (after, first) in [(2, 0), (100, 33), (101, 33), (102, 34), (300, 100)] {
+        passing.pass(Offset(after)).unwrap();
+        assert_eq!(read_all(&mut passing.fork().unwrap()).unwrap(), written[first..], "behind {after}");
+    }
     let again = writer.begin_at(Offset(300), EntryKind::Transaction { xid: None });
     assert_eq!(again.err().unwrap().kind(), ErrorKind::Bug);
     assert_eq!(writer.begin(EntryKind::Transaction { xid: None }).unwrap(), Offset(301));

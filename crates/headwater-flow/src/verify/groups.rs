@@ -1,0 +1,107 @@
+//! The groups of rankings in the mirror against the mirror's rows, which are compared with the source ([`super::mirror`]).
+//!
+//! Nothing here is on its way: groups and rows move in one step, and both are read as of one moment. So a group that differs is
+//! wrong, and is not looked at again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Error, Result, TableId, View};
+use tokio::time::timeout;
+
+use super::Verifier;
+use super::mend::Allowance;
+use super::report::{Comparison, DriftKind, Drifted, FieldDifference};
+use super::run::Watch;
+use super::truth::{blocking, lock, readable};
+use crate::derive::{Miscounted, Recounted, Tally};
+
+/// More wrong groups than this are not drift: the mirror is no good.
+const WRONG_MAX: usize = 10_000;
+
+/// How long the deriver may take to count some again.
+const WITHIN: Duration = Duration::from_secs(60);
+
+impl Verifier {
+    /// Compares the groups of a ranking; an error if that could not be done.
+    pub(super) async fn compare_groups(
+        &self,
+        view: &Arc<View>,
+        allowance: &mut Allowance,
+        comparison: &mut Comparison,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let found = self.recounted(view, comparison).await?;
+        comparison.rows = found.count;
+        watch.rows(found.count, 0);
+        if found.wrong.len() > WRONG_MAX {
+            return Err(Error::corrupt(format!("more than {WRONG_MAX} groups do not fit the mirror's rows"))
+                .with_remedy("stop, remove mirror.db in the data folder and start again: it is filled again from the source"));
+        }
+        if found.wrong.is_empty() {
+            return Ok(());
+        }
+        let repair = allowance.admits(comparison, found.wrong.len(), found.count)?;
+        found.wrong.iter().for_each(|group| comparison.add(drifted(group)));
+        watch.rows(found.count, comparison.drift());
+        if repair {
+            watch.doing("counting groups again");
+            let groups: BTreeSet<Vec<u8>> = found.wrong.into_iter().map(|group| group.k).collect();
+            self.count_again(view, groups.clone()).await?;
+            let left = self.recounted(view, comparison).await?.wrong;
+            let left = left.iter().filter(|group| groups.contains(&group.k)).count();
+            comparison.repaired += (groups.len() - left) as u64;
+        }
+        Ok(())
+    }
+
+    async fn recounted(&self, view: &View, comparison: &mut Comparison) -> Result<Recounted> {
+        let (look, name) = (self.look().await?, view.name.clone());
+        let looked = blocking(move || lock(&look).miscounted(&name, WRONG_MAX + 1)).await?;
+        comparison.at(looked.offset.0, looked.offset.0);
+        looked.found.ok_or_else(|| Error::bug(format!("view {} has no groups", view.name)))
+    }
+
+    async fn count_again(&self, view: &View, groups: BTreeSet<Vec<u8>>) -> Result<()> {
+        let counted = self.recounter.ask(&view.name, groups).await?;
+        // It is done with the next transaction, so one is made: a row that the mirror has is put into the journal once more.
+        let (look, table) = (self.look().await?, view.from.clone());
+        let first = blocking(move || lock(&look).keys(&table, &[], 1)).await?.found.items;
+        if !first.is_empty() {
+            let id: TableId = readable(&view.from, self.chunks.table_id(&view.from)).await?;
+            self.mend_mirror(&view.from, id, &first).await?;
+        }
+        match timeout(WITHIN, counted).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::transient("documents are not derived any more")),
+            Err(_) => Err(Error::transient("nothing was committed with which groups could be counted again")
+                .with_remedy("ask again while the source is written to")),
+        }
+    }
+}
+
+fn drifted(group: &Miscounted) -> Drifted {
+    let (kind, fields) = match (&group.made, &group.kept) {
+        (Some(_), None) => (DriftKind::Missing, Vec::new()),
+        (None, _) => (DriftKind::Extra, Vec::new()),
+        (Some(made), Some(kept)) => (DriftKind::Different, differences(made, kept)),
+    };
+    Drifted { key: group.key.to_text(), kind, fields, quarantined: false }
+}
+
+fn differences(made: &Tally, kept: &Tally) -> Vec<FieldDifference> {
+    let mut fields = Vec::new();
+    let mut note = |field: &str, expected: String, found: String| {
+        if expected != found {
+            fields.push(FieldDifference {
+                field: field.to_owned(),
+                expected: Some(expected),
+                found: Some(found),
+            });
+        }
+    };
+    note("score", made.score.to_text().to_string(), kept.score.to_text().to_string());
+    note("(rows)", made.rows.to_string(), kept.rows.to_string());
+    fields
+}
