@@ -328,7 +328,6 @@ fn progress_text(progress: &Progress, elapsed: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_flow::verify::Pace;
     use headwater_flow::verify::report::{Drifted, FieldDifference};
 
     use super::*;
