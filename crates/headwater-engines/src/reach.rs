@@ -21,7 +21,13 @@ enum Region {
 }
 
 impl Reach {
-    #[cfg(any(feature = "redis", feature = "postgres", feature = "dynamodb", feature = "neptune"))]
+    #[cfg(any(
+        feature = "dynamodb",
+        feature = "influxdb",
+        feature = "neptune",
+        feature = "postgres",
+        feature = "redis"
+    ))]
     pub(crate) fn new(hosts: Vec<String>, encrypted: bool, region: Option<&str>) -> Reach {
         let said = region.map(|region| Region::Named(region.to_owned()));
         let region = said.or_else(|| hosts.iter().find_map(|host| of_host(host)));
@@ -57,8 +63,8 @@ fn is_local(host: &str) -> bool {
 /// Hosts of the provider are named for their regions: `db.x1y2.eu-central-1.rds.amazonaws.com`,
 /// `cache.x1y2.ng.0001.euc1.cache.amazonaws.com` (docs.aws.amazon.com/general/latest/gr/rande.html).
 fn of_host(host: &str) -> Option<Region> {
-    let labels: Vec<&str> =
-        host.strip_suffix(".amazonaws.com").or(host.strip_suffix(".amazonaws.com.cn"))?.split('.').collect();
+    let domains = [".amazonaws.com", ".amazonaws.com.cn", ".on.aws"];
+    let labels: Vec<&str> = domains.iter().find_map(|domain| host.strip_suffix(domain))?.split('.').collect();
     if let Some(name) = labels.iter().find(|label| is_region(label)) {
         return Some(Region::Named((*name).to_owned()));
     }
@@ -114,6 +120,7 @@ mod tests {
             ("cache.x1y2.ng.0001.euc1.cache.amazonaws.com", Some(true)),
             ("master.x1y2.apse2.cache.amazonaws.com", Some(true)),
             ("master.x1y2.use1.cache.amazonaws.com", Some(false)),
+            ("x1-y2.timestream-influxdb.eu-central-1.on.aws", Some(true)),
             ("cache.example.org", None),
         ] {
             assert_eq!(at(host).is_in(&allowed), inside, "{host}");

@@ -84,6 +84,8 @@ pub fn store_reach(section: &StoreSection) -> Result<Option<Reach>> {
         "falkordb" | "falkordbs" => Some(crate::falkordb::reach(section)?),
         #[cfg(feature = "neptune")]
         "neptune" => Some(crate::neptune::reach(section)?),
+        #[cfg(feature = "influxdb")]
+        "influx" | "influxs" => Some(crate::influxdb::reach(section)?),
         _ => None,
     })
 }

@@ -43,5 +43,14 @@ mod state;
 mod step;
 mod store;
 
+use headwater_model::Result;
+use headwater_model::file::StoreSection;
+
+use crate::reach::Reach;
 pub(crate) use place::fits;
 pub use store::Store;
+
+pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
+    let server = config::Config::new(section)?.server;
+    Ok(Reach::new(vec![server.host], server.tls, None))
+}
