@@ -33,6 +33,10 @@ fn budget(check: &str, limits: &[(&str, f64)]) -> ExamBudget {
 }
 
 async fn look(mariadb: &MariaDb, check: &str, limits: &[(&str, f64)]) -> Vec<Diagnosis> {
+    if check.starts_with("HW402") {
+        // What InnoDB tells of transactions is renewed once nobody has asked for a tenth of a second.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     let examination = examine(&mariadb.url(), &budget(check, limits)).await;
     assert!(examination.skipped.is_empty(), "{:?}", examination.skipped);
     assert_eq!(examination.made, 1, "{check} was not made");
