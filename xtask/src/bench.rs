@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, engines};
+use crate::{cargo, engines, tpchgen};
 
 pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     engines::install()?;
+    if names.iter().any(|name| name == "doctor") {
+        tpchgen::install()?;
+    }
     let built = cargo()
         .args(["build", "--profile", "dist", "-p", "headwater", "-p", "headwater-bench"])
         .status()

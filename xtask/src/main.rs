@@ -10,6 +10,7 @@ mod python;
 mod schema;
 mod simulate;
 mod test;
+mod tpchgen;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@
 //! ratios mean more.
 
 mod backfill;
+mod doctor;
 mod engines;
 mod failover;
 mod follow;
@@ -25,7 +26,8 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
-names: follow backfill latency memory resp sqlite verify failover wait http plan (all of them if none is given)
+names: follow backfill latency memory resp sqlite verify failover wait http plan (all of them if none is given);
+       doctor, which takes half an hour, only if it is named
 ";
 
 /// How much work a bench does.
@@ -72,6 +74,7 @@ fn main() -> anyhow::Result<()> {
     for name in &names {
         match name.as_str() {
             "backfill" => backfill::run(size),
+            "doctor" => doctor::run(),
             "follow" => follow::run(size),
             "latency" => latency::run(size),
             "memory" => memory::run(size),

@@ -47,6 +47,11 @@ impl Report {
         self.figure(&format!("{name} seconds"), round(seconds));
     }
 
+    pub fn count(&mut self, name: &str, count: u64) {
+        self.line(name, count.to_string(), String::new());
+        self.figure(name, count as f64);
+    }
+
     pub fn rate(&mut self, name: &str, per_second: f64) {
         self.line(name, format!("{per_second:.0} /s"), String::new());
         self.figure(&format!("{name} per second"), per_second.round());
