@@ -9,6 +9,8 @@ mod effect;
 mod program;
 mod queries;
 mod script;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 pub use advise::{Advice, Advised, Asked, Dearer, Helped, advise};
