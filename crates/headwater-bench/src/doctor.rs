@@ -1,7 +1,7 @@
 //! Advice about indexes: what it promises and what it gives. The advice of the released program is built as it is printed, and every
 //! query is run before and after, apart from what the program itself measured.
 //!
-//! TPC-H's tables at scale 1 with queries of our own in its spirit, without and with `--verify`; and a shop's program with partial,
+//! TPC-H's tables (at scale 1 unless told otherwise) with queries of our own in its spirit, without and with `--verify`; and a shop's program with partial,
 //! expression and text-search needs.
 
 use std::fs::File;
@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use headwater_testkit::{Folder, Postgres};
 use serde_json::Value;
 
+use crate::Size;
 use crate::report::Report;
 
 const TABLES: [&str; 8] =
@@ -22,7 +23,8 @@ const TABLES: [&str; 8] =
 const SLOWER_SHARE: f64 = 1.10;
 const SLOWER_MS: f64 = 5.0;
 
-pub fn run() -> anyhow::Result<()> {
+pub fn run(size: Size) -> anyhow::Result<()> {
+    let scale = size.rows as f64 / 1e6;
     let postgres = Postgres::builder()
         .setting("shared_buffers", "512MB")
         .setting("max_wal_size", "8GB")
@@ -30,13 +32,13 @@ pub fn run() -> anyhow::Result<()> {
         .setting("autovacuum", "off")
         .start();
     let folder = Folder::new("doctor");
-    load_tpch(&postgres, &folder)?;
+    load_tpch(&postgres, &folder, scale)?;
     let tpch = include_str!("doctor/tpch.sql");
     let dump = folder.join("tpch.dump");
     let mut pg_dump = postgres.tool("pg_dump");
     ran(pg_dump.args(["-Fc", "-Z0", "-f"]).arg(&dump))?;
     let before = times(&postgres, tpch)?;
-    for megabytes in [125, 500] {
+    for megabytes in [125.0, 500.0].map(|room| (room * scale).ceil() as u64) {
         measure(
             &postgres,
             &folder,
@@ -162,14 +164,14 @@ fn times(postgres: &Postgres, queries: &str) -> anyhow::Result<Vec<Timed>> {
     Ok(times)
 }
 
-fn load_tpch(postgres: &Postgres, folder: &Folder) -> anyhow::Result<()> {
+fn load_tpch(postgres: &Postgres, folder: &Folder, scale: f64) -> anyhow::Result<()> {
     let generator = target().join("tpchgen/tpchgen-cli");
     ensure!(
         generator.is_file(),
         "{} is missing: run this by `cargo xtask bench doctor`",
         generator.display()
     );
-    ran(Command::new(generator).args(["csv", "-s", "1", "--output-dir"]).arg(folder.path()))?;
+    ran(Command::new(generator).args(["csv", "-s", &scale.to_string(), "--output-dir"]).arg(folder.path()))?;
     postgres.psql(include_str!("doctor/tpch_schema.sql"));
     for table in TABLES {
         let file = folder.join(format!("{table}.csv"));

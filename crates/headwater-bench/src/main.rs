@@ -27,7 +27,7 @@ const USAGE: &str = "\
 cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
 
 names: follow backfill latency memory resp sqlite verify failover wait http plan (all of them if none is given);
-       doctor, which takes half an hour, only if it is named
+       doctor, which takes half an hour, only if it is named: TPC-H at scale rows / 1,000,000
 ";
 
 /// How much work a bench does.
@@ -74,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     for name in &names {
         match name.as_str() {
             "backfill" => backfill::run(size),
-            "doctor" => doctor::run(),
+            "doctor" => doctor::run(size),
             "follow" => follow::run(size),
             "latency" => latency::run(size),
             "memory" => memory::run(size),

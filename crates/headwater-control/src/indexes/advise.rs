@@ -4,8 +4,8 @@ use headwater_model::TableName;
 use headwater_model::advice::{Index, IndexProblem, LeftOut};
 use serde::Serialize;
 
-use super::Budget;
 use super::effect::{after, dearer, slower, taken, workload};
+use super::{Budget, Choice};
 
 /// Advice about indexes, the most worth first.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub struct Advice {
     pub before: f64,
     pub after: f64,
     pub bytes: f64,
+    /// What another choice of these candidates could save beyond this one at most, as a share of `before`: proven.
+    pub gap: f64,
     pub indexes: Vec<Advised>,
     pub queries: Vec<Asked>,
     pub writes: Vec<Dearer>,
@@ -68,11 +70,11 @@ pub struct Dearer {
     pub share: f64,
 }
 
-/// What `chosen` (see [`super::choose`]) does.
-pub fn advise(problem: &IndexProblem, chosen: &[usize], budget: &Budget, verified: bool) -> Advice {
+/// What a choice does.
+pub fn advise(problem: &IndexProblem, choice: &Choice, budget: &Budget, verified: bool) -> Advice {
     let before: f64 = problem.queries.iter().map(|query| query.calls * query.before).sum();
-    let mut kept = chosen.to_vec();
-    // What the solver left in within its tolerance, and nothing needs.
+    let mut kept = choice.indexes.clone();
+    // What was left in within what is near enough, and nothing needs.
     loop {
         let full = workload(problem, &kept);
         let useless = kept.iter().position(|at| {
@@ -163,6 +165,7 @@ pub fn advise(problem: &IndexProblem, chosen: &[usize], budget: &Budget, verifie
         before,
         after: full,
         bytes: kept.iter().map(|at| &problem.indexes[*at]).filter(|i| !i.exists).map(|i| i.bytes).sum(),
+        gap: choice.gap,
         indexes,
         queries,
         writes,

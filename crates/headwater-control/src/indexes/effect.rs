@@ -61,7 +61,7 @@ pub(super) fn fits(problem: &IndexProblem, there: &[usize], budget: &Budget) -> 
         && !slower(problem, there, budget)
 }
 
-/// What having a new index is charged beside its upkeep, as a share of the workload: of two that save the same, the smaller one.
+/// What a new index is charged beside its upkeep, as a share of the workload: of two that save the same, the smaller one.
 pub(super) fn charge(problem: &IndexProblem, at: usize, budget: &Budget) -> f64 {
     let largest = problem.indexes.iter().map(|index| index.bytes).fold(1.0, f64::max);
     budget.worth + LARGEST_SHARE * problem.indexes[at].bytes / largest
@@ -70,11 +70,18 @@ pub(super) fn charge(problem: &IndexProblem, at: usize, budget: &Budget) -> f64 
 /// What the largest candidate is charged for its room.
 const LARGEST_SHARE: f64 = 0.003;
 
-/// What is to be made small: queries, writes, and what is charged for new indexes.
+/// What every index that could be dropped is charged, as a share of the workload: one that nobody reads is not kept for nothing.
+pub(super) fn dropping_saves(before: f64) -> f64 {
+    1e-6 * before
+}
+
+/// What is to be made small: queries, writes, and what is charged for indexes.
 pub(super) fn total(problem: &IndexProblem, there: &[usize], budget: &Budget) -> f64 {
     let before: f64 = problem.queries.iter().map(|query| query.calls * query.before).sum();
-    let new = there.iter().filter(|at| !problem.indexes[**at].exists);
-    let charged: f64 = new.map(|at| charge(problem, *at, budget)).sum();
+    let charged = there.iter().map(|at| match problem.indexes[*at].exists {
+        true => dropping_saves(before),
+        false => charge(problem, *at, budget) * before,
+    });
     let writes: f64 = (0..problem.writes.len()).map(|table| dearer(problem, table, there)).sum();
-    workload(problem, there) + writes + charged * before
+    workload(problem, there) + writes + charged.sum::<f64>()
 }

@@ -5,6 +5,7 @@
 //! - [`advise`]: what it does to each query, in the order of what each index is worth
 
 mod advise;
+mod bound;
 mod effect;
 mod program;
 mod queries;
@@ -14,7 +15,7 @@ mod tests;
 mod trial;
 
 pub use advise::{Advice, Advised, Asked, Dearer, Helped, advise};
-pub use program::choose;
+pub use program::{Choice, choose};
 pub use queries::{queries, refused};
 pub use script::script;
 pub use trial::{measured, pool};

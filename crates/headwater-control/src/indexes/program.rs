@@ -1,209 +1,206 @@
-//! The integer program. A query takes one of its plans, a plan needs its indexes, an index takes room and makes writes dearer. The
-//! planner takes the plan that it believes to be the cheapest of those that it can have; where measuring told otherwise, no plan
-//! may be counted on that the planner would pass over.
+//! The choice, as an integer program. A query takes one of its plans, a plan needs its indexes, an index takes room and makes writes
+//! dearer. The planner takes the plan that it believes to be the cheapest of those that it can have; where measuring told
+//! otherwise, no plan may be counted on that the planner would pass over.
+//!
+//! Solved by branch and bound: one index after the other is chosen and refused, and what cannot become better than what is known is
+//! left aside. What remains of that when it is stopped tells how far from the best the choice can be.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use good_lp::{
-    Expression, ProblemVariables, Solution, SolverModel, Variable, WithMipGap, WithTimeLimit, constraint,
-    microlp, variable,
-};
-use headwater_model::advice::{Config, IndexProblem, Query};
+use headwater_model::advice::IndexProblem;
 
 use super::Budget;
-use super::effect::{self, charge, fits};
+use super::bound::{Bounded, Fate, Prices, Relaxation};
+use super::effect::{fits, total};
 
-/// The choice may be this much worse than the best there is, as a share of the whole: what is known of costs is not known better.
-const GAP: f32 = 0.002;
+/// What is known of costs is not known better than this share of the whole: who comes so near to the best has found it.
+const NEAR: f64 = 0.0005;
 
-/// And takes no longer than this to find.
-const SECONDS_MAX: f64 = 20.0;
+/// So much is done to find it, in plans looked at: some seconds.
+const WORK_MAX: usize = 300_000_000;
+
+/// How often prices are moved for the first bound, and for each later one, which goes on from those of the bound before.
+const FIRST_MOVES: usize = 400;
+const MOVES: usize = 30;
+
+/// Mending a set that takes too much is dear: one of so many.
+const MENDED_EACH: usize = 64;
 
 /// The indexes that should be there, by their places: those of today that stay, and new ones.
-pub fn choose(problem: &IndexProblem, budget: &Budget) -> Vec<usize> {
-    let total: f64 = problem.queries.iter().map(|query| query.calls * query.before).sum();
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    pub indexes: Vec<usize>,
+    /// How much of what the workload costs today another choice could save beyond this one, at most: proven.
+    pub gap: f64,
+}
+
+pub fn choose(problem: &IndexProblem, budget: &Budget) -> Choice {
+    choose_within(problem, budget, WORK_MAX)
+}
+
+pub(super) fn choose_within(problem: &IndexProblem, budget: &Budget, work: usize) -> Choice {
+    let before: f64 = problem.queries.iter().map(|query| query.calls * query.before).sum();
     let today: Vec<usize> = (0..problem.indexes.len()).filter(|at| problem.indexes[*at].exists).collect();
-    if total <= 0.0 {
-        return today;
+    if before <= 0.0 {
+        return Choice { indexes: today, gap: 0.0 };
     }
-    let queries: Vec<Worthwhile<'_>> =
-        problem.queries.iter().map(|query| Worthwhile::of(query, problem, budget)).collect();
-    let mut variables = ProblemVariables::new();
-    let used =
-        |at: usize| queries.iter().any(|query| query.configs.iter().any(|config| config.uses.contains(&at)));
-    let there: BTreeMap<usize, Variable> = (0..problem.indexes.len())
-        .filter(|at| problem.indexes[*at].exists || used(*at))
-        .map(|at| (at, variables.add(variable().binary())))
-        .collect();
-    // In shares of the whole, so that the solver's tolerances mean the same for every workload.
-    let mut cost = Expression::from(0.0);
-    let mut rules = Vec::new();
-    for (query, asked) in queries.iter().zip(&problem.queries) {
-        let share = asked.calls / total;
-        let taken: Vec<(Variable, &Config)> = query
-            .configs
-            .iter()
-            .map(|config| (variables.add(variable().min(0.0).max(1.0)), *config))
-            .collect();
-        rules.push(constraint!(taken.iter().map(|(taken, _)| *taken).sum::<Expression>() == 1.0));
-        // An index serves whichever plan needs it: one rule for all of them is tighter than one for each.
-        let mut needed: BTreeMap<usize, Expression> = BTreeMap::new();
-        for (place, (taken, config)) in taken.iter().enumerate() {
-            cost += share * config.cost * *taken;
-            for index in config.uses.iter().filter(|index| there.contains_key(index)) {
-                *needed.entry(*index).or_default() += *taken;
-            }
-            for other in query.in_the_way(place) {
-                // One of its indexes has to be missing.
-                let missing: Expression =
-                    other.uses.iter().filter_map(|index| there.get(index)).map(|index| 1.0 - *index).sum();
-                rules.push(constraint!(*taken <= missing));
-            }
-        }
-        rules.extend(needed.into_iter().map(|(index, needed)| constraint!(needed <= there[&index])));
-    }
-    let mut room = Expression::from(0.0);
-    let mut dearer: Vec<Expression> = problem.writes.iter().map(|_| Expression::from(0.0)).collect();
-    let table_of =
-        |at: usize| problem.writes.iter().position(|writes| writes.table == problem.indexes[at].table);
-    for (at, chosen) in &there {
-        let index = &problem.indexes[*at];
-        if index.exists {
-            // Dropping saves what keeping it costs, and a little for the room.
-            cost += (index.upkeep / total + DROP_SAVES) * *chosen;
-        } else {
-            cost += (index.upkeep / total + charge(problem, *at, budget)) * *chosen;
-            room += index.bytes * *chosen;
-        }
-        if let Some(table) = table_of(*at) {
-            let share = index.upkeep / problem.writes[table].cost.max(1e-9);
-            dearer[table] += share * *chosen;
-            if index.exists {
-                dearer[table] += -share;
-            }
-        }
-    }
-    for (table, writes) in problem.writes.iter().enumerate() {
-        let of_it: Vec<(usize, Variable)> =
-            there.iter().filter(|(at, _)| table_of(**at) == Some(table)).map(|(at, v)| (*at, *v)).collect();
-        for (place, in_place) in
-            writes.in_place.iter().enumerate().filter(|(_, in_place)| in_place.each > 0.0)
-        {
-            let ending: Vec<Variable> = (of_it.iter())
-                .filter(|(at, _)| problem.indexes[*at].ends.contains(&place))
-                .map(|(_, chosen)| *chosen)
-                .collect();
-            if ending.is_empty() {
-                continue;
-            }
-            let ended = variables.add(variable().min(0.0).max(1.0));
-            rules.extend(ending.iter().map(|chosen| constraint!(ended >= *chosen)));
-            let mut charge = |to: Variable, amount: f64| {
-                cost += amount / total * to;
-                dearer[table] += amount / writes.cost.max(1e-9) * to;
-            };
-            charge(ended, in_place.standing);
-            for (_, chosen) in of_it.iter().filter(|(at, _)| !problem.indexes[*at].exists) {
-                let both = variables.add(variable().min(0.0).max(1.0));
-                rules.push(constraint!(both >= *chosen + ended - 1.0));
-                charge(both, in_place.each);
-            }
-        }
-    }
-    let mut model = variables.minimise(cost).using(microlp).with_time_limit(SECONDS_MAX);
-    model = match model.with_mip_gap(GAP) {
-        Ok(model) => model,
-        Err(_) => return today,
+    let relaxation = Relaxation::of(problem, budget);
+    let mut search = Search {
+        problem,
+        budget,
+        near: NEAR * before,
+        least: total(problem, &today, budget),
+        best: today,
+        open: BinaryHeap::new(),
+        left: work / relaxation.work().max(1),
+        looked: 0,
+        relaxation,
     };
-    for rule in rules {
-        model = model.with(rule);
+    search.climb();
+    search.begin();
+    let gap = search.run() / before;
+    search.best.sort_unstable();
+    Choice { indexes: search.best, gap }
+}
+
+struct Search<'p> {
+    problem: &'p IndexProblem,
+    budget: &'p Budget,
+    relaxation: Relaxation,
+    near: f64,
+    /// The best choice that is known, and what it comes to.
+    best: Vec<usize>,
+    least: f64,
+    open: BinaryHeap<Node>,
+    /// So often the prices may still be moved.
+    left: usize,
+    looked: usize,
+}
+
+/// Some decisions, and how cheap it can get with them.
+struct Node {
+    bound: f64,
+    fates: Vec<Fate>,
+    prices: Arc<Prices>,
+    next: usize,
+}
+
+impl Search<'_> {
+    /// Everything is open.
+    fn begin(&mut self) {
+        let fates = vec![Fate::Open; self.problem.indexes.len()];
+        let moves = FIRST_MOVES.min(self.left);
+        self.look(fates, &self.relaxation.prices(), moves);
     }
-    if let Some(bytes) = budget.bytes {
-        let unit = 1.0 / bytes.max(1.0);
-        model = model.with((room * unit).leq(1.0));
+
+    /// How much cheaper than the best any choice can be at most.
+    fn run(&mut self) -> f64 {
+        // The one that could become the cheapest comes first, so none of the others can be cheaper either.
+        while let Some(node) = self.open.pop().filter(|node| node.bound < self.least - self.near) {
+            if self.left == 0 {
+                return self.least - node.bound;
+            }
+            for fate in [Fate::Chosen, Fate::Refused] {
+                let mut fates = node.fates.clone();
+                fates[node.next] = fate;
+                self.look(fates, &node.prices, MOVES);
+            }
+        }
+        self.near
     }
-    if let Some(most) = budget.writes {
-        for dearer in dearer {
-            model = model.with(dearer.leq(most));
+
+    /// Finds out how cheap it can get with these decisions, and keeps them if that is of interest.
+    fn look(&mut self, mut fates: Vec<Fate>, from: &Prices, moves: usize) {
+        self.left = self.left.saturating_sub(moves);
+        self.looked += 1;
+        let goal = self.least - self.near;
+        let Some(bounded) = self.relaxation.bound(&fates, from, goal, moves) else { return };
+        let Bounded { bound, prices, picked, reduced, next } = bounded;
+        let chosen = (0..fates.len()).filter(|at| fates[*at] == Fate::Chosen);
+        let mut set: Vec<usize> = picked.into_iter().chain(chosen).collect();
+        set.sort_unstable();
+        set.dedup();
+        self.try_out(set, self.looked % MENDED_EACH == 1);
+        let goal = self.least - self.near;
+        let Some(next) = next.filter(|_| bound < goal) else { return };
+        // What would lift the bound too far if it were decided otherwise is decided.
+        for (fate, reduced) in fates.iter_mut().zip(reduced).filter(|(fate, _)| **fate == Fate::Open) {
+            if bound + reduced >= goal {
+                *fate = Fate::Refused;
+            } else if bound - reduced >= goal {
+                *fate = Fate::Chosen;
+            }
+        }
+        self.open.push(Node { bound, fates, prices: Arc::new(prices), next });
+    }
+
+    /// Takes a set if it is better than the best. One that takes too much first loses what it loses the least by, if it is to be
+    /// mended.
+    fn try_out(&mut self, mut set: Vec<usize>, mended: bool) {
+        while !fits(self.problem, &set, self.budget) {
+            if !mended {
+                return;
+            }
+            let without = |at: &usize| set.iter().copied().filter(|other| other != at).collect::<Vec<_>>();
+            let droppable = set.iter().filter(|at| !self.problem.indexes[**at].exists);
+            let fewer = droppable.map(without).min_by(|a, b| self.cost(a).total_cmp(&self.cost(b)));
+            let Some(fewer) = fewer else { return };
+            set = fewer;
+        }
+        let cost = self.cost(&set);
+        if cost < self.least {
+            (self.best, self.least) = (set, cost);
+            self.climb();
         }
     }
-    let found: Option<Vec<usize>> = model.solve().ok().map(|solution| {
-        there.into_iter().filter(|(_, chosen)| solution.value(*chosen) > 0.5).map(|(at, _)| at).collect()
-    });
-    // Nothing within the budget, or nothing found in time: what is there is where to begin.
-    climb(problem, budget, found.filter(|found| fits(problem, found, budget)).unwrap_or(today))
-}
 
-/// As long as taking one more plan, or doing without one index, makes it better: for what the solver's time was too short for.
-fn climb(problem: &IndexProblem, budget: &Budget, from: Vec<usize>) -> Vec<usize> {
-    let mut best = (effect::total(problem, &from, budget), from);
-    loop {
-        let with = problem.queries.iter().flat_map(|query| &query.configs).map(|config| {
-            let more = config.uses.iter().copied().filter(|at| !best.1.contains(at));
-            best.1.iter().copied().chain(more).collect::<Vec<_>>()
-        });
-        let without =
-            best.1.iter().map(|at| best.1.iter().copied().filter(|other| other != at).collect::<Vec<_>>());
-        let better = with
-            .chain(without)
-            .filter(|set| fits(problem, set, budget))
-            .map(|set| (effect::total(problem, &set, budget), set))
-            .min_by(|a, b| a.0.total_cmp(&b.0));
-        match better {
-            Some(better) if better.0 < best.0 * (1.0 - 1e-6) => best = better,
-            _ => break,
+    fn cost(&self, set: &[usize]) -> f64 {
+        total(self.problem, set, self.budget)
+    }
+
+    /// As long as taking one more plan, or doing without one index, makes it better.
+    fn climb(&mut self) {
+        loop {
+            let best = &self.best;
+            let configs = self.problem.queries.iter().flat_map(|query| &query.configs);
+            let with = configs.map(|config| best.iter().chain(&config.uses).copied().collect());
+            let without = best.iter().map(|at| best.iter().copied().filter(|other| other != at).collect());
+            let near: BTreeSet<BTreeSet<usize>> = with.chain(without).collect();
+            let better = near
+                .into_iter()
+                .map(|set| set.into_iter().collect::<Vec<usize>>())
+                .map(|set| (self.cost(&set), set))
+                .filter(|(cost, set)| *cost < self.least && fits(self.problem, set, self.budget))
+                .min_by(|a, b| a.0.total_cmp(&b.0));
+            match better {
+                Some((cost, set)) if cost < self.least - 1e-9 * self.least.abs() => {
+                    (self.least, self.best) = (cost, set);
+                }
+                _ => return,
+            }
         }
     }
-    best.1.sort_unstable();
-    best.1
 }
 
-/// As a share of the workload: an index that nobody reads is not kept for nothing.
-const DROP_SAVES: f64 = 1e-6;
-
-/// A query's plans without those that another one beats with fewer indexes.
-struct Worthwhile<'p> {
-    configs: Vec<&'p Config>,
-    all: &'p [Config],
-}
-
-impl<'p> Worthwhile<'p> {
-    fn of(query: &'p Query, problem: &IndexProblem, budget: &Budget) -> Worthwhile<'p> {
-        let bound = query.before * (1.0 + budget.regression) * (1.0 + 1e-9);
-        let fits = |config: &&Config| {
-            let new: f64 = config
-                .uses
-                .iter()
-                .map(|at| &problem.indexes[*at])
-                .filter(|index| !index.exists)
-                .map(|index| index.bytes)
-                .sum();
-            config.acceptable && config.cost <= bound && budget.bytes.is_none_or(|bytes| new <= bytes)
-        };
-        let fitting: Vec<&Config> = query.configs.iter().filter(fits).collect();
-        let beats = |one: &Config, other: &Config| {
-            one != other
-                && one.cost <= other.cost
-                && one.believed <= other.believed
-                && one.uses.len() <= other.uses.len()
-                && one.uses.iter().all(|at| other.uses.contains(at))
-        };
-        let configs = fitting
-            .iter()
-            .copied()
-            .filter(|config| !fitting.iter().any(|other| beats(other, config)))
-            .collect();
-        Worthwhile { configs, all: &query.configs }
-    }
-
-    /// Plans that the planner would rather take than this one, and that are worse.
-    fn in_the_way(&self, place: usize) -> impl Iterator<Item = &Config> {
-        let wanted = self.configs[place];
-        self.all.iter().filter(move |other| {
-            other.believed < wanted.believed
-                && (other.cost > wanted.cost * 1.02 || !other.acceptable)
-                && !other.uses.is_empty()
-                && !other.uses.iter().all(|at| wanted.uses.contains(at))
-        })
+// A heap gives the greatest first: that is the one that can become the cheapest.
+impl Ord for Node {
+    fn cmp(&self, other: &Node) -> Ordering {
+        other.bound.total_cmp(&self.bound)
     }
 }
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Node) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Node {}

@@ -20,7 +20,7 @@ pub fn pool(problem: &IndexProblem, budget: &Budget) -> Vec<usize> {
     let room = budget.bytes;
     for times in [1.0, 0.5, 2.0, f64::INFINITY] {
         let bytes = room.map(|bytes| bytes * times).filter(|bytes| bytes.is_finite());
-        pool.extend(choose(problem, &Budget { bytes, ..*budget }));
+        pool.extend(choose(problem, &Budget { bytes, ..*budget }).indexes);
     }
     let mut queries: Vec<_> = problem.queries.iter().collect();
     queries.sort_by(|a, b| (b.calls * b.before).total_cmp(&(a.calls * a.before)));
@@ -43,7 +43,7 @@ pub fn pool(problem: &IndexProblem, budget: &Budget) -> Vec<usize> {
 pub async fn measured(trial: &mut dyn IndexTrial, budget: &Budget) -> Result<Advice> {
     let mut chosen = choose(trial.problem(), budget);
     for _ in 0..ROUNDS_MAX {
-        if trial.settle(&chosen).await? {
+        if trial.settle(&chosen.indexes).await? {
             break;
         }
         chosen = choose(trial.problem(), budget);

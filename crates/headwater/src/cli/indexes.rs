@@ -189,6 +189,13 @@ fn told(advice: &Advice) -> String {
             "All together: {share:.0} % less for the whole workload, {how}; {} of storage.",
             figures::bytes(advice.bytes as u64)
         );
+        if advice.gap > GAP_TOLD {
+            let _ = writeln!(
+                out,
+                "Another choice could save {:.1} % more at most: the search was stopped before it could rule that out.",
+                100.0 * advice.gap
+            );
+        }
         for dearer in &advice.writes {
             let (word, share) = match dearer.share > 0.0 {
                 true => ("more", dearer.share),
@@ -213,6 +220,9 @@ fn told(advice: &Advice) -> String {
     }
     out
 }
+
+/// A gap above this share is told.
+const GAP_TOLD: f64 = 0.005;
 
 fn index(number: usize, advised: &Advised, advice: &Advice) -> String {
     let mut out = String::new();
