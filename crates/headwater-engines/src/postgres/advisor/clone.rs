@@ -182,20 +182,26 @@ impl Clone {
     }
 
     async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
-        for (names, valid) in [
+        let mut changed = Vec::new();
+        for (names, seen) in [
             (hidden.difference(&self.hidden).collect::<Vec<_>>(), false),
             (self.hidden.difference(hidden).collect(), true),
         ] {
-            if !names.is_empty() {
-                let names: Vec<String> = names.into_iter().map(|name| literal(name)).collect();
-                self.connection
-                    .query(&format!(
-                        "UPDATE pg_index SET indisvalid = {valid} FROM pg_class c
-                         WHERE c.oid = indexrelid AND c.relname IN ({})",
-                        names.join(", ")
-                    ))
-                    .await?;
-            }
+            changed.extend(names.into_iter().map(|name| format!("({}, {seen})", literal(name))));
+        }
+        if !changed.is_empty() {
+            // One that is not live is not even opened, which an invalid one is, each time that a plan is made. A table's list of
+            // indexes is read again when its own row has changed.
+            self.connection
+                .query(&format!(
+                    "WITH changed AS (
+                       UPDATE pg_index SET indisvalid = seen, indislive = seen
+                       FROM (VALUES {}) asked(name, seen) JOIN pg_class c ON c.relname = name
+                       WHERE indexrelid = c.oid RETURNING indrelid)
+                     UPDATE pg_class SET relhasindex = true WHERE oid IN (SELECT indrelid FROM changed)",
+                    changed.join(", ")
+                ))
+                .await?;
         }
         self.hidden.clone_from(hidden);
         Ok(())
