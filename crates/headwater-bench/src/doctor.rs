@@ -37,16 +37,10 @@ pub fn run(size: Size) -> anyhow::Result<()> {
     let dump = folder.join("tpch.dump");
     let mut pg_dump = postgres.tool("pg_dump");
     ran(pg_dump.args(["-Fc", "-Z0", "-f"]).arg(&dump))?;
-    let before = times(&postgres, tpch)?;
     for megabytes in [125.0, 500.0].map(|room| (room * scale).ceil() as u64) {
-        measure(
-            &postgres,
-            &folder,
-            &before,
-            &Asked { name: "tpch", queries: tpch, megabytes, verify: None },
-        )?;
+        measure(&postgres, &folder, &Asked { name: "tpch", queries: tpch, megabytes, verify: None })?;
         let verify = Some(dump.as_path());
-        measure(&postgres, &folder, &before, &Asked { name: "tpch", queries: tpch, megabytes, verify })?;
+        measure(&postgres, &folder, &Asked { name: "tpch", queries: tpch, megabytes, verify })?;
     }
     drop(postgres);
     let postgres =
@@ -54,8 +48,7 @@ pub fn run(size: Size) -> anyhow::Result<()> {
     postgres.psql(include_str!("doctor/oltp_data.sql"));
     postgres.psql("VACUUM ANALYZE");
     let oltp = include_str!("doctor/oltp.sql");
-    let before = times(&postgres, oltp)?;
-    measure(&postgres, &folder, &before, &Asked { name: "oltp", queries: oltp, megabytes: 500, verify: None })
+    measure(&postgres, &folder, &Asked { name: "oltp", queries: oltp, megabytes: 500, verify: None })
 }
 
 /// One question to the program.
@@ -66,7 +59,7 @@ struct Asked<'a> {
     verify: Option<&'a Path>,
 }
 
-fn measure(postgres: &Postgres, folder: &Folder, before: &[Timed], asked: &Asked<'_>) -> anyhow::Result<()> {
+fn measure(postgres: &Postgres, folder: &Folder, asked: &Asked<'_>) -> anyhow::Result<()> {
     let file = folder.join("queries.sql");
     std::fs::write(&file, asked.queries)?;
     let mut command = Command::new(program()?);
@@ -89,39 +82,39 @@ fn measure(postgres: &Postgres, folder: &Folder, before: &[Timed], asked: &Asked
         postgres.psql(&text(index, "statement").replace("CONCURRENTLY ", ""));
     }
     postgres.psql("VACUUM ANALYZE");
-    let names: Vec<String> = indexes.iter().map(|index| format!("'{}'", text(index, "name"))).collect();
+    let names: Vec<String> = indexes.iter().map(|index| text(index, "name")).collect();
     let bytes: u64 = match names.is_empty() {
         true => 0,
         false => postgres
             .psql(&format!(
-                "SELECT sum(pg_relation_size(oid))::bigint FROM pg_class WHERE relname IN ({})",
-                names.join(", ")
+                "SELECT sum(pg_relation_size(oid))::bigint FROM pg_class WHERE relname IN ('{}')",
+                names.join("', '")
             ))
             .parse()?,
     };
-    let after = times(postgres, asked.queries)?;
+    let times = times(postgres, asked.queries, &names)?;
     for index in &indexes {
         postgres.psql(&text(index, "undo").replace("CONCURRENTLY ", ""));
     }
-    let sum = |times: &[Timed]| times.iter().map(|timed| timed.calls * timed.ms).sum::<f64>();
-    let slower: Vec<&str> = before
-        .iter()
-        .zip(&after)
-        .filter(|(before, after)| after.ms > before.ms * SLOWER_SHARE + SLOWER_MS)
-        .map(|(before, _)| before.name.as_str())
-        .collect();
+    let sum = |of: fn(&Timed) -> f64| times.iter().map(|timed| timed.calls * of(timed)).sum::<f64>();
+    let is_slower = |timed: &&Timed| timed.after > timed.before * SLOWER_SHARE + SLOWER_MS;
+    let slower: Vec<&str> = times.iter().filter(is_slower).map(|timed| timed.name.as_str()).collect();
     let how = if asked.verify.is_some() { "verified" } else { "estimated" };
     println!("\n{} within {} MB, {how}: {} indexes", asked.name, asked.megabytes, indexes.len());
     for index in &indexes {
         println!("  {} {}", text(index, "table"), text(index, "definition"));
     }
-    for (before, after) in before.iter().zip(&after) {
-        println!("  {:<48} {:>10.1} ms → {:>10.1} ms", before.name, before.ms, after.ms);
+    for timed in &times {
+        println!("  {:<48} {:>10.1} ms → {:>10.1} ms", timed.name, timed.before, timed.after);
     }
     println!("  slower: {}", if slower.is_empty() { "none".to_owned() } else { slower.join(", ") });
     let mut report = Report::new("doctor");
     report.ratio("said ratio", figure("after") / figure("before"), "what the program says, of today's cost");
-    report.ratio("real ratio", sum(&after) / sum(before), "what the queries take, of what they took");
+    report.ratio(
+        "real ratio",
+        sum(|timed| timed.after) / sum(|timed| timed.before),
+        "what the queries take, of what they took",
+    );
     report.seconds("time to advise", took.as_secs_f64());
     report.seconds("asking the planner", figure("asked_ms") / 1000.0);
     report.memory("said storage", figure("bytes") as u64);
@@ -134,11 +127,18 @@ fn measure(postgres: &Postgres, folder: &Folder, before: &[Timed], asked: &Asked
 struct Timed {
     name: String,
     calls: f64,
-    ms: f64,
+    /// Milliseconds, without and with the indexes.
+    before: f64,
+    after: f64,
 }
 
-/// Every query that reads, the best of three runs after one that warms up.
-fn times(postgres: &Postgres, queries: &str) -> anyhow::Result<Vec<Timed>> {
+/// Every query that reads, without and with these indexes by turns, so that what else the machine does is in both: the best of three
+/// runs each, after one that warms up.
+fn times(postgres: &Postgres, queries: &str, indexes: &[String]) -> anyhow::Result<Vec<Timed>> {
+    let drop = match indexes.is_empty() {
+        true => String::new(),
+        false => format!("DROP INDEX {};", indexes.join(", ")),
+    };
     let mut times = Vec::new();
     for part in queries.split("-- name: ").skip(1) {
         let (name, rest) = part.split_once('\n').context("a query without a text")?;
@@ -148,18 +148,21 @@ fn times(postgres: &Postgres, queries: &str) -> anyhow::Result<Vec<Timed>> {
         if !sql.trim_start().starts_with("SELECT") {
             continue;
         }
-        let mut best = f64::INFINITY;
-        for run in 0..4 {
-            let plan =
-                postgres.psql(&format!("SET jit = off; EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"));
+        let once = |without: &str| -> anyhow::Result<f64> {
+            let plan = postgres.psql(&format!(
+                "SET jit = off; BEGIN; {without} EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql} ROLLBACK"
+            ));
             let plan: Value = serde_json::from_str(&plan).context("read a plan")?;
-            let took =
-                plan[0]["Execution Time"].to_string().parse::<f64>().context("a plan without a time")?;
+            plan[0]["Execution Time"].to_string().parse().context("a plan without a time")
+        };
+        let (mut before, mut after) = (f64::INFINITY, f64::INFINITY);
+        for run in 0..4 {
+            let (without, with) = (once(&drop)?, once("")?);
             if run > 0 {
-                best = best.min(took);
+                (before, after) = (before.min(without), after.min(with));
             }
         }
-        times.push(Timed { name: name.to_owned(), calls, ms: best });
+        times.push(Timed { name: name.to_owned(), calls, before, after });
     }
     Ok(times)
 }

@@ -127,6 +127,9 @@ pub trait AdviseIndexes: Send + Sync {
     /// Finds candidates and asks a planner. The engine is only read: its catalog and its statistics.
     async fn weigh(&self, workload: &Workload) -> Result<Weighed>;
 
+    /// Whether indexes may be built on a copy: it is there, and is not the engine that is advised.
+    async fn may_build_on(&self, copy: &RestoredCopy) -> Result<()>;
+
     /// Builds these indexes of the problem on a copy, to measure there.
     async fn trial(
         &self,

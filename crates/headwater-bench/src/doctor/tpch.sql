@@ -1,4 +1,5 @@
--- Questions of a trading company over the tables of TPC-H: of our own writing, in its spirit.
+-- Questions of a trading company over the tables of TPC-H: of our own writing, in its spirit. None takes forever without an index, which
+-- would make every other one not count.
 
 -- name: T01 revenue of one quarter by return flag
 SELECT l_returnflag, l_linestatus, sum(l_quantity), sum(l_extendedprice * (1 - l_discount)), count(*)
@@ -87,10 +88,9 @@ GROUP BY l_suppkey ORDER BY revenue DESC LIMIT 1;
 SELECT p_size, count(DISTINCT ps_suppkey) FROM partsupp JOIN part ON p_partkey = ps_partkey
 WHERE p_brand = 'Brand#21' AND p_size IN (3, 14, 23, 45) GROUP BY p_size;
 
--- name: T17 small orders of a part's box
+-- name: T17 small lines of a part's box
 SELECT sum(l_extendedprice) / 7.0 FROM lineitem JOIN part ON p_partkey = l_partkey
-WHERE p_brand = 'Brand#23' AND p_container = 'MED BOX'
-  AND l_quantity < (SELECT 0.2 * avg(l_quantity) FROM lineitem WHERE l_partkey = p_partkey);
+WHERE p_brand = 'Brand#23' AND p_container = 'MED BOX' AND l_quantity < 3;
 
 -- name: T18 the dearest orders of a clerk
 SELECT o_orderkey, o_totalprice, sum(l_quantity) FROM orders JOIN lineitem ON l_orderkey = o_orderkey

@@ -74,7 +74,7 @@ impl Report {
                 for diagnosis in examination.found {
                     let found = Found {
                         concerns: file.and_then(|file| concerns(file, diagnosis.table.as_ref()?)),
-                        reason: file.and_then(|file| reason(file, &diagnosis)),
+                        reason: file.and_then(|file| accepted(file, diagnosis.check, &diagnosis.subject)),
                         diagnosis,
                     };
                     if found.reason.is_some() { &mut examined.accepted } else { &mut examined.found }
@@ -191,10 +191,10 @@ pub fn unknown(file: &File, checks: &[&Check]) -> Vec<Finding> {
     wrong
 }
 
-fn reason(file: &File, diagnosis: &Diagnosis) -> Option<String> {
+/// Why a finding is accepted, if the file says so of it or of its check.
+pub fn accepted(file: &File, check: &str, subject: &str) -> Option<String> {
     let accepted = &file.doctor.accepted;
-    let one = accepted.get(&format!("{} {}", diagnosis.check, diagnosis.subject));
-    one.or_else(|| accepted.get(diagnosis.check)).cloned()
+    accepted.get(&format!("{check} {subject}")).or_else(|| accepted.get(check)).cloned()
 }
 
 /// Which views come from a table, and what is asked of them.

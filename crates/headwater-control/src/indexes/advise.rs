@@ -41,6 +41,17 @@ pub struct Advised {
     pub writes_dearer: f64,
     /// Whether updates that stay in their page today no longer do.
     pub ends_updates_in_place: bool,
+    /// Why somebody has decided not to do it, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+}
+
+impl Advised {
+    /// What it is called where it is one finding among others: the same from one time to the next.
+    pub fn subject(&self) -> String {
+        let Index { table, name, definition, exists, .. } = &self.index;
+        if *exists { format!("{table} {name}") } else { format!("{table} {definition}") }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -68,6 +79,12 @@ pub struct Dearer {
     pub table: TableName,
     /// As a share of what its writes cost today.
     pub share: f64,
+}
+
+/// What the workload costs with these indexes if each query that would become dearer than today is put right otherwise: what an index is
+/// worth is not what would go wrong if the rest were left as it is without it.
+fn no_worse_than_today(problem: &IndexProblem, there: &[usize]) -> f64 {
+    problem.queries.iter().map(|query| query.calls * after(query, there).min(query.before)).sum()
 }
 
 /// What a choice does.
@@ -120,10 +137,11 @@ pub fn advise(problem: &IndexProblem, choice: &Choice, budget: &Budget, verified
         helps.sort_by(|a, b| (b.calls * (b.before - b.after)).total_cmp(&(a.calls * (a.before - a.after))));
         indexes.push(Advised {
             index: index.clone(),
-            worth: (workload(problem, &otherwise) - full) / before.max(1e-9),
+            worth: (no_worse_than_today(problem, &otherwise) - full) / before.max(1e-9),
             helps,
             writes_dearer,
             ends_updates_in_place: is_kept && !index.ends.is_empty(),
+            accepted: None,
         });
     }
     // New ones by their worth, then what could go.

@@ -10,7 +10,7 @@ pub fn script(advice: &Advice) -> String {
          -- transaction itself. If one fails, drop the invalid index that it leaves and run it again.\n\
          -- Statements that drop something are commented out.\n"
     );
-    for advised in &advice.indexes {
+    for advised in advice.indexes.iter().filter(|advised| advised.accepted.is_none()) {
         let helps: Vec<&str> = advised.helps.iter().map(|helped| &*helped.query).collect();
         out.push_str(&match advised.index.exists {
             true => "\n-- no query of the workload needs it\n".to_owned(),

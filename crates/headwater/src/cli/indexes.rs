@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use headwater_control::doctor;
 use headwater_control::indexes::{self, Advice, Advised, Budget};
 use headwater_engines::registry;
 use headwater_model::advice::{AdviseIndexes, RestoredCopy, Weighed};
-use headwater_model::file::{SourceSection, parse_size};
+use headwater_model::file::{File, SourceSection, parse_size};
 use headwater_model::{Error, Secret};
 
 use super::doctor::{is_ours_to_write, write_script};
 use super::failure::Failure;
 use super::which::Which;
 use super::{file, show};
+use crate::examine::own::advised;
 use crate::figures;
 
 #[derive(clap::Args)]
@@ -73,20 +76,39 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     if let Some(script) = &args.fix_script {
         is_ours_to_write(script)?;
     }
-    let source = match &args.url {
-        Some(url) => SourceSection::of_url(url),
-        None => args.which.one(&file::load(path)?)?.source().clone(),
+    let flow = match &args.url {
+        Some(_) => None,
+        None => Some(args.which.one(&file::load(path)?)?),
     };
-    let advisor = registry::index_advisor(&source)?;
+    let advisor = match (&args.url, &flow) {
+        (None, Some(flow)) => registry::index_advisor(flow.source())?,
+        (url, _) => registry::index_advisor(&SourceSection::of_url(url.as_deref().unwrap_or_default()))?,
+    };
     tokio::select! {
         biased;
         outcome = advised(&args, &*advisor) => {
-            let Some(advice) = outcome? else { return Ok(ExitCode::FAILURE) };
+            let Some(mut advice) = outcome? else { return Ok(ExitCode::FAILURE) };
+            if let Some(flow) = &flow {
+                remember(flow, &args, &mut advice)?;
+            }
             said(&args, &advice)
         }
         _ = tokio::signal::ctrl_c() => Err(Error::transient("stopped before it was done").into()),
     }
 }
+
+/// As findings of the file's source, until it is asked again: which of them somebody has accepted stands in the file.
+fn remember(flow: &File, args: &Args, advice: &mut Advice) -> Result<(), Failure> {
+    for advised in &mut advice.indexes {
+        advised.accepted = doctor::accepted(flow, ADVISED, &advised.subject());
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let restored = args.verify.as_ref().is_some_and(|copy| !copy.contains("://"));
+    Ok(advised::keep(&flow.data, advice, now, restored)?)
+}
+
+/// The check that an advice becomes a finding of.
+const ADVISED: &str = "HW3012";
 
 /// `None` if mistakes in the file of queries have been told.
 async fn advised(args: &Args, advisor: &dyn AdviseIndexes) -> Result<Option<Advice>, Failure> {
@@ -104,6 +126,13 @@ async fn advised(args: &Args, advisor: &dyn AdviseIndexes) -> Result<Option<Advi
         }
         None => (advisor.workload().await?, None),
     };
+    let copy = args.verify.as_deref().map(|copy| match copy.contains("://") {
+        true => RestoredCopy::Server(Secret::new(copy)),
+        false => RestoredCopy::Dump(copy.into()),
+    });
+    if let Some(copy) = &copy {
+        advisor.may_build_on(copy).await?;
+    }
     let weighed = advisor.weigh(&workload).await?;
     if let Some((queries, text)) = &text
         && !weighed.refused.is_empty()
@@ -123,7 +152,7 @@ async fn advised(args: &Args, advisor: &dyn AdviseIndexes) -> Result<Option<Advi
         regression: args.regression,
         ..Budget::default()
     };
-    let mut advice = match &args.verify {
+    let mut advice = match &copy {
         None => {
             let chosen = indexes::choose(&weighed.problem, &budget);
             indexes::advise(&weighed.problem, &chosen, &budget, false)
@@ -138,15 +167,11 @@ async fn advised(args: &Args, advisor: &dyn AdviseIndexes) -> Result<Option<Advi
 async fn verified(
     advisor: &dyn AdviseIndexes,
     weighed: &Weighed,
-    copy: &str,
+    copy: &RestoredCopy,
     budget: &Budget,
 ) -> Result<Advice, Failure> {
-    let copy = match copy.contains("://") {
-        true => RestoredCopy::Server(Secret::new(copy)),
-        false => RestoredCopy::Dump(copy.into()),
-    };
     let pool = indexes::pool(&weighed.problem, budget);
-    let mut trial = advisor.trial(&weighed.problem, &pool, &copy).await?;
+    let mut trial = advisor.trial(&weighed.problem, &pool, copy).await?;
     let outcome = indexes::measured(&mut *trial, budget).await;
     let ended = trial.end().await;
     let advice = outcome?;
@@ -164,7 +189,8 @@ fn said(args: &Args, advice: &Advice) -> Result<ExitCode, Failure> {
     if let Some(script) = &args.fix_script {
         write_script(script, &indexes::script(advice))?;
     }
-    Ok(if advice.indexes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let nothing_to_do = advice.indexes.iter().all(|advised| advised.accepted.is_some());
+    Ok(if nothing_to_do { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn told(advice: &Advice) -> String {
@@ -176,7 +202,8 @@ fn told(advice: &Advice) -> String {
             queries => format!("{queries} queries"),
         }
     );
-    for (place, advised) in advice.indexes.iter().enumerate() {
+    let to_do = advice.indexes.iter().filter(|advised| advised.accepted.is_none());
+    for (place, advised) in to_do.enumerate() {
         let _ = writeln!(out, "{}", index(place + 1, advised, advice));
     }
     if advice.indexes.is_empty() {
@@ -205,6 +232,11 @@ fn told(advice: &Advice) -> String {
         }
         if !advice.verified {
             out.push_str("Estimated cost is not time: measure it on a restored copy with --verify.\n");
+        }
+    }
+    for advised in &advice.indexes {
+        if let Some(reason) = &advised.accepted {
+            let _ = writeln!(out, "accepted  {ADVISED} {}: {reason}", advised.subject());
         }
     }
     // The same reason is said once.

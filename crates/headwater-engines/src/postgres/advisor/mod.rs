@@ -87,6 +87,10 @@ impl AdviseIndexes for Advisor {
         Ok(weighing.weighed)
     }
 
+    async fn may_build_on(&self, copy: &RestoredCopy) -> Result<()> {
+        trial::may_build_on(&self.config, copy).await
+    }
+
     async fn trial(
         &self,
         problem: &IndexProblem,

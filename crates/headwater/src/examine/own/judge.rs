@@ -7,6 +7,7 @@ use headwater_flow::status::{Status, StoreStatus, ViewStatus};
 use headwater_model::exam::Urgency;
 use headwater_model::file::{StoreSection, hide_password, show_duration};
 
+use super::advised::AdvisedIndex;
 use super::{Scene, Symptom};
 use crate::figures;
 use crate::observed::{self, Hour, Reads};
@@ -21,6 +22,7 @@ impl Symptom {
             urgency,
             what: what.into(),
             remedy: Vec::new(),
+            undo: Vec::new(),
             evidence: Vec::new(),
         }
     }
@@ -176,6 +178,53 @@ pub(super) fn never_drilled(scene: &Scene<'_>) -> Vec<Symptom> {
             .doing("headwater drill list")
             .doing("headwater drill run kill-store --sandbox"),
     ]
+}
+
+pub(super) fn index_advised(scene: &Scene<'_>) -> Vec<Symptom> {
+    let Some(advised) = &scene.seen.advised else { return Vec::new() };
+    let how = if advised.verified { "measured on a copy" } else { "as the planner estimates it" };
+    let asked = figures::utc(i64::try_from(advised.at_seconds).unwrap_or(0).saturating_mul(1_000_000));
+    let told = |index: &AdvisedIndex| {
+        let bytes = figures::bytes(index.bytes as u64);
+        let what = match index.exists {
+            true => {
+                format!("no query of the workload needs it; dropping it frees {bytes} (asked {asked} UTC)")
+            }
+            false => format!(
+                "would save {:.1} % of the workload, {how}; takes {bytes} (asked {asked} UTC)",
+                100.0 * index.worth
+            ),
+        };
+        let urgency = if index.worth >= INDEX_WORTH_MUCH { Urgency::Medium } else { Urgency::Low };
+        let mut symptom = Symptom::new(&index.subject, urgency, what).seeing("worth", index.worth);
+        symptom.remedy.extend(index.statement.lines().map(str::to_owned));
+        symptom.undo.extend(index.undo.lines().map(str::to_owned));
+        symptom
+    };
+    advised.indexes.iter().map(told).collect()
+}
+
+/// An index that saves this share of the workload is not for when somebody is there anyway.
+const INDEX_WORTH_MUCH: f64 = 0.1;
+
+pub(super) fn never_restored(scene: &Scene<'_>) -> Vec<Symptom> {
+    // Only of a kind that we can restore, somebody can show that it was.
+    if registry::index_advisor(scene.file.source()).is_err() {
+        return Vec::new();
+    }
+    let what = match scene.seen.advised.as_ref().and_then(|advised| advised.restored_at_seconds) {
+        None if scene.status.uptime_seconds as f64 >= DAY => {
+            "no backup of the source was ever restored here: a backup that was never restored is a hope"
+                .to_owned()
+        }
+        Some(at) if scene.seen.now_seconds.saturating_sub(at) as f64 >= scene.limit("days") * DAY => {
+            let age = scene.seen.now_seconds.saturating_sub(at) as f64 / DAY;
+            format!("a backup of the source was last restored here {age:.0} days ago")
+        }
+        _ => return Vec::new(),
+    };
+    let remedy = "headwater doctor indexes --queries queries.sql --verify newest.dump";
+    vec![Symptom::new("source", Urgency::Low, what).doing(remedy)]
 }
 
 pub(super) fn quarantined(scene: &Scene<'_>) -> Vec<Symptom> {

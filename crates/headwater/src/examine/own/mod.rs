@@ -1,6 +1,7 @@
 //! What is looked for in Headwater itself: what it keeps that nobody uses, what it promises that nobody tried, and what waits
 //! for somebody. Asks no engine: all is known to the instance, or stands in the file.
 
+pub mod advised;
 mod judge;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct Seen {
     pub hours: Vec<Hour>,
     /// When the newest drill ran, seconds since 1970.
     pub drilled_at_seconds: Option<u64>,
+    /// What was last said about the source's indexes, if somebody asked.
+    pub advised: Option<advised::Advised>,
     /// Seconds since 1970.
     pub now_seconds: u64,
 }
@@ -35,7 +38,11 @@ impl Seen {
             warn!("what readers got is not known: {error:#}");
             Vec::new()
         });
-        Seen { status, hours, drilled_at_seconds, now_seconds }
+        let advised = advised::read(data).unwrap_or_else(|error| {
+            warn!("what was advised about indexes is not known: {error:#}");
+            None
+        });
+        Seen { status, hours, drilled_at_seconds, advised, now_seconds }
     }
 }
 
@@ -85,6 +92,7 @@ struct Symptom {
     urgency: Urgency,
     what: String,
     remedy: Vec<String>,
+    undo: Vec<String>,
     evidence: Vec<(&'static str, String)>,
 }
 
@@ -116,6 +124,8 @@ const LOOKS: &[Look] = &[
     look!("HW3009", Status, "the instance: headwater_part_hits_total, headwater_part_misses_total", ["reads" = 10000.0, "share" = 0.5], judge::seldom_hit),
     look!("HW3010", Hours, "the data folder: observed/, and the file: [access] p99", ["reads" = 1000.0], judge::slower_than_wanted),
     look!("HW3011", Status, "the instance: headwater_view_drifted_rows", [], judge::drifted),
+    look!("HW3012", File, "the data folder: indexes.json, which `headwater doctor indexes` writes", [], judge::index_advised),
+    look!("HW3013", Status, "the data folder: indexes.json, and how long the instance has run", ["days" = 90.0], judge::never_restored),
     look!("HW3020", File, "the file: pii, [stores]", [], judge::travels_in_the_clear),
     look!("HW3021", File, "the file: pii, ttl", [], judge::stays_for_ever),
     look!("HW3022", File, "the file: pii, [doctor] pii_regions, [stores]", [], judge::in_another_region),
@@ -152,7 +162,7 @@ pub fn examine(file: &File, seen: &Seen, budget: &ExamBudget) -> Examination {
             asked: look.check.asks.to_owned(),
             answered: symptom.evidence.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             remedy: symptom.remedy,
-            undo: Vec::new(),
+            undo: symptom.undo,
         }));
     }
     examination

@@ -12,6 +12,7 @@ use headwater_model::exam::ExamBudget;
 use headwater_model::file::{File, References};
 use headwater_model::heal::{Action, Level};
 
+use super::advised::{Advised, AdvisedIndex};
 use super::*;
 use crate::observed::Reads;
 
@@ -84,7 +85,17 @@ fn whole() -> Seen {
         stores: vec![store("near", cached), store("local", view)],
         ..Status::default()
     };
-    Seen { status: Some(status), hours: hours(100, 1), drilled_at_seconds: Some(NOW - DAY), now_seconds: NOW }
+    Seen {
+        status: Some(status),
+        hours: hours(100, 1),
+        drilled_at_seconds: Some(NOW - DAY),
+        advised: Some(Advised {
+            at_seconds: NOW,
+            restored_at_seconds: Some(NOW - DAY),
+            ..Advised::default()
+        }),
+        now_seconds: NOW,
+    }
 }
 
 /// Ten days with so many reads in a second, each of which took so many milliseconds.
@@ -137,6 +148,29 @@ fn what_nobody_uses_tries_or_looks_at_is_reported() {
     );
     reports(|seen, _| seen.drilled_at_seconds = None, "HW3005", "drills");
     reports(|seen, _| seen.drilled_at_seconds = Some(NOW - 91 * DAY), "HW3005", "drills");
+    reports(|seen, _| seen.advised = None, "HW3013", "source");
+    let restored = |seen: &mut Seen, days: u64| {
+        seen.advised.as_mut().unwrap().restored_at_seconds = Some(NOW - days * DAY);
+    };
+    reports(|seen, _| restored(seen, 91), "HW3013", "source");
+}
+
+#[test]
+fn an_index_that_was_advised_is_a_finding_until_the_advice_is_another() {
+    let index = AdvisedIndex {
+        subject: "public.people (name)".into(),
+        exists: false,
+        worth: 0.2,
+        bytes: 8192.0,
+        statement: "CREATE EXTENSION a;\nCREATE INDEX b;".into(),
+        undo: "DROP INDEX b;".into(),
+    };
+    let mut seen = whole();
+    seen.advised.as_mut().unwrap().indexes.push(index);
+    let found = examine(&file(FILE), &seen, &ExamBudget::default()).found;
+    assert_eq!((found[0].check, &*found[0].subject), ("HW3012", "public.people (name)"));
+    assert_eq!(found[0].remedy, ["CREATE EXTENSION a;", "CREATE INDEX b;"]);
+    assert_eq!((found[0].urgency, &found[0].undo[..]), (Urgency::Medium, &["DROP INDEX b;".to_owned()][..]));
 }
 
 #[test]
