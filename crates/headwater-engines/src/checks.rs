@@ -1,10 +1,22 @@
 //! What the definitions of checks share, whatever the engine.
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "influxdb",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis"
+))]
 use std::collections::BTreeMap;
 
 use headwater_model::exam::Limit;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "influxdb",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis"
+))]
 use headwater_model::exam::{Check, Diagnosis, Urgency};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use headwater_model::{Error, Result, TableName};
@@ -20,6 +32,75 @@ macro_rules! page {
     };
 }
 pub(crate) use page;
+
+/// The limits that are in force for a check.
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+pub(crate) struct Limits<'a> {
+    pub(crate) check: &'a Check,
+    pub(crate) set: &'a BTreeMap<String, f64>,
+}
+
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+impl Limits<'_> {
+    pub(crate) fn of(&self, name: &str) -> f64 {
+        let limit = self.check.limits.iter().find(|limit| limit.name == name);
+        limit.map_or(0.0, |limit| self.check.limit(limit, self.set))
+    }
+}
+
+/// A finding without what the check itself knows.
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+pub(crate) struct Symptom {
+    pub(crate) subject: String,
+    pub(crate) urgency: Urgency,
+    pub(crate) what: String,
+    pub(crate) remedy: Vec<String>,
+    pub(crate) undo: Vec<String>,
+}
+
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+impl Symptom {
+    pub(crate) fn new(
+        subject: impl Into<String>,
+        urgency: Urgency,
+        what: impl Into<String>,
+        remedy: &[&str],
+    ) -> Symptom {
+        Symptom {
+            subject: subject.into(),
+            urgency,
+            what: what.into(),
+            remedy: remedy.iter().map(|line| (*line).to_owned()).collect(),
+            undo: Vec::new(),
+        }
+    }
+
+    pub(crate) fn undo(mut self, line: String) -> Symptom {
+        self.undo.push(line);
+        self
+    }
+
+    /// Of the check whose question was `asked`; `answered` is the evidence.
+    pub(crate) fn diagnosis(
+        self,
+        check: &Check,
+        asked: &str,
+        answered: BTreeMap<String, String>,
+    ) -> Diagnosis {
+        Diagnosis {
+            check: check.id,
+            title: check.title(),
+            subject: self.subject,
+            urgency: self.urgency,
+            what: self.what,
+            table: None,
+            asked: asked.to_owned(),
+            answered,
+            remedy: self.remedy,
+            undo: self.undo,
+        }
+    }
+}
 
 /// The finding that a row of a check's query is: cells by the names of their columns, without those that are NULL. Columns with a
 /// meaning of their own are `subject`, `severity`, `what`, `remedy` and `undo` (statements, one per line), `table_schema` and

@@ -133,6 +133,12 @@ pub fn store_examiner(section: &StoreSection) -> Result<Option<Box<dyn Examine>>
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Some(Box::new(crate::postgres::Examiner::of_store(section)?))),
+        #[cfg(feature = "falkordb")]
+        "falkordb" | "falkordbs" => Ok(Some(Box::new(crate::falkordb::Examiner::of_store(section)?))),
+        #[cfg(feature = "influxdb")]
+        "influx" | "influxs" => Ok(Some(Box::new(crate::influxdb::Examiner::of_store(section)?))),
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => Ok(Some(Box::new(crate::dynamodb::Examiner::of_store(section)?))),
         _ => store(section).map(|_| None),
     }
 }
@@ -146,6 +152,12 @@ pub fn checks() -> Vec<&'static Check> {
     checks.extend(crate::redis::checks());
     #[cfg(feature = "mysql")]
     checks.extend(crate::mysql::checks());
+    #[cfg(feature = "dynamodb")]
+    checks.extend(crate::dynamodb::checks());
+    #[cfg(feature = "falkordb")]
+    checks.extend(crate::falkordb::checks());
+    #[cfg(feature = "influxdb")]
+    checks.extend(crate::influxdb::checks());
     checks.sort_by_key(|check| check.id);
     checks
 }

@@ -23,9 +23,11 @@
 //! | `answer`, `scan` | access patterns; all of a view |
 //! | `tables` | names, keys, creation |
 //! | `meter` | capacity consumed, per view |
+//! | `checks` | what erodes such tables, and how to see it |
 //! | `config`, `client`, `failure` | URL and settings; the SDK; what the service says |
 
 mod answer;
+mod checks;
 mod client;
 mod codec;
 mod config;
@@ -46,6 +48,7 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+pub(crate) use checks::{Examiner, checks};
 pub use store::Store;
 pub use tables::{Layout, layout};
 

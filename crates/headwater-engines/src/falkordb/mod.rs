@@ -13,10 +13,12 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | `checks` | what erodes such a graph, and how to see it |
 //! | `config` | URL and settings |
 //! | `database` | connections, queries, their replies |
 //! | `failure` | what the module says |
 
+mod checks;
 mod config;
 mod database;
 mod failure;
@@ -27,6 +29,8 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+
+pub(crate) use checks::{Examiner, checks};
 
 pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
     Ok(config::Config::new(section)?.redis.reach())

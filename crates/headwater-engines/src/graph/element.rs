@@ -23,6 +23,9 @@ pub(super) const VERTEX: &str = "headwater_vertex";
 /// Of vertices whose last edge may have gone.
 pub(super) const LOOSE: &str = "headwater_loose";
 
+/// And the parts of an index's places.
+pub(super) const PART: &str = "headwater_part_";
+
 /// Labels of our own.
 pub(super) const HELD_LABEL: &str = "Headwater";
 pub(super) const VERTEX_LABEL: &str = "Vertex";
@@ -59,7 +62,7 @@ pub(super) struct End {
 
 /// The property that holds the part, or the place in it, of an index.
 pub(super) fn part_property(index: usize) -> String {
-    format!("headwater_part_{index}")
+    format!("{PART}{index}")
 }
 
 pub(super) fn sort_property(index: usize) -> String {

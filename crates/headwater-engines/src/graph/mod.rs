@@ -74,6 +74,11 @@ impl Indexed<'_> {
     }
 }
 
+/// Whether elements are looked up by one of their properties.
+pub(crate) fn is_looked_up(property: &str) -> bool {
+    [element::KEY, element::HASH, element::VERTEX].contains(&property) || property.starts_with(element::PART)
+}
+
 /// What the store says of itself beside what the database says.
 fn facts(server: String, bounds: Bounds, risks: Vec<headwater_model::Risk>) -> StoreFacts {
     StoreFacts {

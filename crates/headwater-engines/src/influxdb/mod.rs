@@ -26,9 +26,11 @@
 //! | `place`, `guard` | where a point lies; which tags and types a series takes |
 //! | `directory`, `record` | where a key lies; a document as one text |
 //! | `answer`, `scan` | access patterns; all of a view |
+//! | `checks` | what erodes such a database, and how to see it |
 //! | `line`, `client`, `config`, `failure` | line protocol and InfluxQL; HTTP; URL and settings; what the server says |
 
 mod answer;
+mod checks;
 mod client;
 mod config;
 mod directory;
@@ -47,6 +49,7 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+pub(crate) use checks::{Examiner, checks};
 pub(crate) use place::fits;
 pub use store::Store;
 

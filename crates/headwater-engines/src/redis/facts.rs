@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::resp::Reply;
 use super::{codec, failure};
 
-pub(super) async fn inspect(connection: &mut Connection) -> Result<StoreFacts> {
+pub(crate) async fn inspect(connection: &mut Connection) -> Result<StoreFacts> {
     let info = connection.call(&[b"INFO"]).await?.lossy();
     let info = parse(&info);
     let server = server(&info)?;

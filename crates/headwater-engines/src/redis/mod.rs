@@ -53,6 +53,8 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+#[cfg(feature = "falkordb")]
+pub(crate) use checks::examine_server;
 pub(crate) use checks::{Examiner, checks};
 pub use store::Store;
 

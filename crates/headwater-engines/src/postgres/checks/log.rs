@@ -124,4 +124,24 @@ WHERE current_setting('archive_mode') = 'off' AND NOT pg_is_in_recovery()
         },
         needs: &[],
     },
+    Ask {
+        check: Check {
+            id: "HW1035",
+            page: page!("HW1035"),
+            asks: "SELECT 'archive_timeout' AS subject, 'medium' AS severity,
+       format('nothing has been archived since %s, because a segment of the log is archived when it is full: what was committed since then '
+              'is on this server''s disk alone', to_char(since, 'YYYY-MM-DD HH24:MI')) AS what,
+       last_archived_wal, last_archived_time, current_setting('archive_timeout') AS archive_timeout,
+       E'ALTER SYSTEM SET archive_timeout = ''5min'';\nSELECT pg_reload_conf();' AS remedy,
+       E'ALTER SYSTEM RESET archive_timeout;\nSELECT pg_reload_conf();' AS undo
+FROM (SELECT *, coalesce(last_archived_time, stats_reset) AS since FROM pg_stat_archiver) archiver
+WHERE current_setting('archive_mode') <> 'off' AND (SELECT setting = '0' FROM pg_settings WHERE name = 'archive_timeout')
+  AND since < now() - {minutes} * interval '1 minute'
+  AND coalesce(last_failed_time, '-infinity') <= coalesce(last_archived_time, '-infinity')
+  AND CASE WHEN pg_is_in_recovery() THEN false
+           ELSE (pg_walfile_name_offset(pg_current_wal_insert_lsn())).file_offset > 16384 END",
+            limits: &[limit("minutes", 60.0)],
+        },
+        needs: &[],
+    },
 ];

@@ -7,8 +7,9 @@ use headwater_model::exam::{Check, Diagnosis, ExamBudget, Examination, Examine, 
 use headwater_model::file::StoreSection;
 use headwater_model::{Error, ErrorKind, Result};
 
-use super::judge::{Limits, Seen};
+use super::judge::Seen;
 use super::{Ask, CHECKS};
+use crate::checks::Limits;
 use crate::redis::config::Config;
 use crate::redis::connection::Connection;
 use crate::redis::resp::Reply;
@@ -34,37 +35,42 @@ impl Examine for Examiner {
         let mut connection = Connection::open(&self.config, &self.config.address).await?;
         let server = facts::inspect(&mut connection).await?.server;
         let mut examination = Examination { server, ..Examination::default() };
-        for ask in CHECKS.iter().filter(|ask| budget.wants(&ask.check)) {
-            match look(&mut connection, ask, budget).await {
-                Ok(found) => {
-                    examination.made += 1;
-                    examination.found.extend(found);
-                }
-                // A user that may not, or a service that hides the command.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Bug
-                    ) =>
-                {
-                    examination.skipped.push(Skipped {
-                        check: ask.check.id,
-                        title: ask.check.title(),
-                        why: error.to_string(),
-                        remedy: Some(format!("ACL SETUSER {} {}", self.user(), allowed(&ask.check))),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        examine_server(&mut connection, &self.config, budget, &[], &mut examination).await?;
         Ok(examination)
     }
 }
 
-impl Examiner {
-    fn user(&self) -> &str {
-        self.config.user.as_deref().unwrap_or("default")
+/// Makes the checks that `budget` wants, without some, of a server that speaks as Redis does.
+pub(crate) async fn examine_server(
+    connection: &mut Connection,
+    config: &Config,
+    budget: &ExamBudget,
+    without: &[&str],
+    examination: &mut Examination,
+) -> Result<()> {
+    let user = config.user.as_deref().unwrap_or("default");
+    let wanted = |ask: &&Ask| budget.wants(&ask.check) && !without.contains(&ask.check.id);
+    for ask in CHECKS.iter().filter(wanted) {
+        match look(connection, ask, budget).await {
+            Ok(found) => {
+                examination.made += 1;
+                examination.found.extend(found);
+            }
+            // A user that may not, or a service that hides the command.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Bug) =>
+            {
+                examination.skipped.push(Skipped {
+                    check: ask.check.id,
+                    title: ask.check.title(),
+                    why: error.to_string(),
+                    remedy: Some(format!("ACL SETUSER {user} {}", allowed(&ask.check))),
+                });
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(())
 }
 
 /// The rights that a check's commands need.
@@ -116,18 +122,7 @@ async fn look(connection: &mut Connection, ask: &Ask, budget: &ExamBudget) -> Re
     Ok(symptoms
         .into_iter()
         .take(budget.findings_max)
-        .map(|symptom| Diagnosis {
-            check: ask.check.id,
-            title: ask.check.title(),
-            subject: symptom.subject,
-            urgency: symptom.urgency,
-            what: symptom.what,
-            table: None,
-            asked: asked.clone(),
-            answered: answered.iter().cloned().collect(),
-            remedy: symptom.remedy,
-            undo: symptom.undo,
-        })
+        .map(|symptom| symptom.diagnosis(&ask.check, &asked, answered.iter().cloned().collect()))
         .collect())
 }
 

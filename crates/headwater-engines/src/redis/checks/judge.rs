@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::exam::{Check, Urgency};
+use headwater_model::exam::Urgency;
 
+use crate::checks::{Limits, Symptom};
 use crate::redis::resp::Reply;
 
 /// What came back, as names and values, and the replies that are neither.
@@ -32,50 +33,6 @@ impl Seen {
         };
         let bind = self.text("bind");
         self.text("port") != "0" && (bind.is_empty() || !bind.split_ascii_whitespace().all(local))
-    }
-}
-
-/// The limits that are in force for a check.
-pub(super) struct Limits<'a> {
-    pub check: &'a Check,
-    pub set: &'a BTreeMap<String, f64>,
-}
-
-impl Limits<'_> {
-    pub fn of(&self, name: &str) -> f64 {
-        let limit = self.check.limits.iter().find(|limit| limit.name == name);
-        limit.map_or(0.0, |limit| self.check.limit(limit, self.set))
-    }
-}
-
-/// A finding without what the check itself knows.
-pub(super) struct Symptom {
-    pub subject: String,
-    pub urgency: Urgency,
-    pub what: String,
-    pub remedy: Vec<String>,
-    pub undo: Vec<String>,
-}
-
-impl Symptom {
-    fn new(
-        subject: impl Into<String>,
-        urgency: Urgency,
-        what: impl Into<String>,
-        remedy: &[&str],
-    ) -> Symptom {
-        Symptom {
-            subject: subject.into(),
-            urgency,
-            what: what.into(),
-            remedy: remedy.iter().map(|line| (*line).to_owned()).collect(),
-            undo: Vec::new(),
-        }
-    }
-
-    fn undo(mut self, line: String) -> Symptom {
-        self.undo.push(line);
-        self
     }
 }
 

@@ -8,9 +8,11 @@ mod judge;
 use headwater_model::exam::Check;
 
 pub(crate) use examine::Examiner;
-use judge::{Limits, Seen, Symptom};
+#[cfg(feature = "falkordb")]
+pub(crate) use examine::examine_server;
+use judge::Seen;
 
-use crate::checks::{limit, page};
+use crate::checks::{Limits, Symptom, limit, page};
 
 /// A check, and what makes findings of the answers.
 struct Ask {

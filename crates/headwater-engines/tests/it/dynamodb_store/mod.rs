@@ -1,6 +1,7 @@
 //! The DynamoDB store against DynamoDB Local: the contract first, then what only this engine can do wrong.
 
 mod contract;
+mod doctor;
 mod items;
 mod late;
 mod unwilling;

@@ -1,5 +1,6 @@
 //! FalkorDB as a store, on a real server: the contract, what lies in the graph, and what a killed server still has.
 
+mod doctor;
 mod killed;
 
 use std::sync::Arc;

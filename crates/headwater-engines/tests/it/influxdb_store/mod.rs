@@ -2,6 +2,7 @@
 
 mod broken;
 mod contract;
+mod doctor;
 mod points;
 mod server;
 mod unwilling;

@@ -38,6 +38,17 @@ async fn archiving_that_fails() {
 }
 
 #[tokio::test]
+async fn a_tail_of_the_log_that_is_archived_only_when_it_is_long() {
+    let postgres =
+        Postgres::builder().setting("archive_mode", "on").setting("archive_command", "true").start();
+    let patient = Patient::new(&postgres, "tail");
+    patient.psql("SELECT pg_switch_wal()");
+    patient.psql("CREATE TABLE t AS SELECT generate_series(1, 10000)");
+    patient.heals("HW1035", &[("minutes", 0.0)], "archive_timeout").await;
+    patient.is_gone("HW1035", &[], "archive_timeout").await;
+}
+
+#[tokio::test]
 async fn pages_without_checksums() {
     let postgres = Postgres::start();
     let patient = Patient::new(&postgres, "pages");

@@ -60,3 +60,43 @@ async fn transaction_numbers_that_are_held_or_run_out() {
     let found = patient.heals("HW1020", &share, "database numbers").await;
     assert!(found.what.contains("transaction numbers"), "{found:?}");
 }
+
+/// This machine as others see it; `None` where it has no network at all.
+fn outward_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: which way it would go is all that is asked.
+    socket.connect("203.0.113.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback() && !address.is_unspecified())
+}
+
+#[tokio::test]
+async fn sessions_from_the_network_without_tls() {
+    let Some(address) = outward_address() else {
+        eprintln!("skipped: this machine has no address but its own");
+        return;
+    };
+    let postgres =
+        Postgres::builder().ssl().setting("listen_addresses", "*").hba("host all all all trust").start();
+    let patient = Patient::new(&postgres, "network");
+    let from_afar = |mode: &str| {
+        let mut psql = patient.tool("psql");
+        psql.env("PGHOST", address.to_string()).env("PGSSLMODE", mode).env("PGUSER", "postgres");
+        psql.args(["-X", "-q", "-c", "SELECT pg_sleep(600)"]).stdout(Stdio::null()).stderr(Stdio::null());
+        Session(psql.spawn().expect("start psql"))
+    };
+    let in_the_clear = from_afar("disable");
+    let found = patient.finds("HW1050", &[], "role postgres").await;
+    assert!(found.what.contains("without TLS") && found.remedy[0].contains("hostssl"), "{found:?}");
+    assert_eq!(found.answered["from_addresses"], address.to_string());
+    // As the server does it once pg_hba.conf lets it in no more.
+    patient.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE NOT ssl AND query LIKE 'SELECT pg_sleep%'");
+    drop(in_the_clear);
+    let _encrypted = from_afar("require");
+    let there = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl";
+    eventually(PATIENCE, "the session with TLS", async || match &*patient.psql(there) {
+        "0" => Err("it is not there"),
+        _ => Ok(()),
+    })
+    .await;
+    patient.is_gone("HW1050", &[], "role postgres").await;
+}
