@@ -7,7 +7,7 @@ CREATE TABLE shop_ticket (id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, custo
 CREATE TABLE shop_visit (customer_id int NOT NULL, page int NOT NULL, seen timestamptz NOT NULL);
 INSERT INTO shop_customer (name, email) SELECT 'Somebody ' || n, 'Mail' || n || '@Example.org' FROM generate_series(1, 100000) n;
 INSERT INTO shop_product (name, tags, stock) SELECT 'A ' || (array['red','green','blue','grey'])[1 + n % 4] || ' tower ' || n, jsonb_build_array('t' || n % 500, 'u' || n % 7), 1000000 FROM generate_series(1, 50000) n;
-INSERT INTO shop_order (customer_id, state, placed, total) SELECT 1 + (n * 7919) % 100000, CASE WHEN n % 400 = 0 THEN 'paid' WHEN n % 50 = 0 THEN 'back' ELSE 'sent' END, '2025-01-01'::timestamptz + n * interval '1 min', n % 1000 FROM generate_series(1, 500000) n;
+INSERT INTO shop_order (customer_id, state, placed, total) SELECT 1 + (n::bigint * 7919) % 100000, CASE WHEN n % 400 = 0 THEN 'paid' WHEN n % 50 = 0 THEN 'back' ELSE 'sent' END, '2025-01-01'::timestamptz + n * interval '1 min', n % 1000 FROM generate_series(1, 500000) n;
 INSERT INTO shop_line SELECT n, l, 1 + (n * 31 + l) % 50000, l FROM generate_series(1, 500000) n, generate_series(1, 3) l;
 INSERT INTO shop_ticket (customer_id, written, answered, words) SELECT 1 + n % 100000, '2025-01-01'::timestamptz + n * interval '5 min', CASE WHEN n % 300 <> 0 THEN '2026-01-01'::timestamptz END, md5(n::text) FROM generate_series(1, 100000) n;
 INSERT INTO shop_visit SELECT 1 + n % 100000, n % 977, '2026-01-01'::timestamptz + n * interval '2 s' FROM generate_series(1, 2000000) n;
