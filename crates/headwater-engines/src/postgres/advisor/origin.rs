@@ -400,8 +400,9 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_am m ON m.oid = c.relam
 WHERE c.relkind = 'i' AND i.indisvalid AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
-/// `jit` is off wherever we ask, and what is not the planner's stays at home.
-const SETTINGS: &str = "SELECT name, setting || CASE WHEN unit IN ('8kB', 'kB', 'MB', 'ms') THEN unit ELSE '' END AS value
+/// `jit` is off wherever we ask, and what is not the planner's stays at home. As a session of an application begins with them: ours has
+/// some of its own. Numbers are in the setting's own unit, which is what a number without one means.
+const SETTINGS: &str = "SELECT name, reset_val AS value
 FROM pg_settings
 WHERE (category LIKE 'Query Tuning%' OR name IN ('work_mem', 'hash_mem_multiplier', 'max_parallel_workers_per_gather',
        'max_parallel_workers', 'effective_io_concurrency', 'parallel_leader_participation'))
