@@ -4,39 +4,43 @@
 //! Each is the workload as it would then be, chosen for anew: its difference is what the whole bill would change by, not a
 //! share of it.
 
-use super::decide::monthly;
+use super::decide::{bill, monthly};
 use super::explain::{Explained, few};
-use super::report::{Alternative, per_second, size};
-use super::services;
+use super::parallel;
+use super::report::{Alternative, Plan, per_second, size};
+use super::services::{self, Market};
 use super::workload::{EmbedLoad, PatternKind, PatternLoad, ViewLoad, Workload};
 use crate::catalog::Malformed;
 
-/// Each takes a choice of its own: so many at most, those of the most reads first.
-const PRICED_MAX: usize = 24;
+/// Other documents take a choice of their own each: so many at most, those of the most reads first.
+const OTHER_DOCUMENTS_MAX: usize = 24;
 
 /// An embedded list that is less than this of its document is not what makes it wide.
 const WIDE: f64 = 0.2;
 
-pub(super) fn alternatives(this: &Explained<'_>) -> Result<Vec<Alternative>, Malformed> {
-    let workload = this.workload;
-    let limits = few(workload.patterns.len(), this.limits);
-    let Some(now) = monthly(workload, this.catalog, limits)? else { return Ok(Vec::new()) };
-    let mut others = missing_indexes(this);
-    others.extend(narrower(workload));
+pub(super) fn alternatives(this: &Explained<'_>, plan: &mut Plan) -> Result<(), Malformed> {
+    let mut all = missing_indexes(this)?;
+    let mut others = narrower(this.workload);
     others.sort_by(|a, b| b.reads.total_cmp(&a.reads));
-    others.truncate(PRICED_MAX);
-    let mut all = Vec::new();
-    for other in others {
-        let then = monthly(&other.workload, this.catalog, limits)?;
-        all.push(Alternative {
-            of: other.of,
-            now: other.now,
-            instead: other.instead,
-            difference: then.map(|then| then - now),
-        });
+    if others.len() > OTHER_DOCUMENTS_MAX {
+        plan.assumptions.push(format!(
+            "of {} lists that make documents wide, what another schema would cost is worked out for the {OTHER_DOCUMENTS_MAX} that are read the most",
+            others.len()
+        ));
+        others.truncate(OTHER_DOCUMENTS_MAX);
     }
-    all.extend(whole_documents(this)?);
-    Ok(all)
+    let now = bill(this.workload, this.offers, this.chosen);
+    let limits = few(this.workload.patterns.len(), this.limits);
+    let costs = parallel::each(others.len(), |at| monthly(&others[at].workload, this.catalog, limits));
+    for (other, then) in others.into_iter().zip(costs) {
+        let difference = then?.map(|then| then - now);
+        let (now, instead) = (other.now, other.instead);
+        all.push((other.reads, Alternative { of: other.of, now, instead, difference }));
+    }
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    plan.alternatives = all.into_iter().map(|(_, alternative)| alternative).collect();
+    plan.alternatives.extend(whole_documents(this)?);
+    Ok(())
 }
 
 struct Other {
@@ -47,29 +51,43 @@ struct Other {
     workload: Workload,
 }
 
-/// Of answers that the database finds by an index.
-fn missing_indexes(this: &Explained<'_>) -> Vec<Other> {
+/// Of answers that the database finds by an index, each with how often it is asked for.
+fn missing_indexes(this: &Explained<'_>) -> Result<Vec<(f64, Alternative)>, Malformed> {
     let workload = this.workload;
-    let by_source = |place: &usize| this.offers.all[this.chosen.answered_by[*place]].is_source;
-    let mut others = Vec::new();
-    for place in (0..workload.patterns.len()).filter(by_source) {
-        let pattern = &workload.patterns[place];
-        let (Some(index), Some(view)) = (&pattern.index, pattern.views.first()) else { continue };
-        if pattern.kind != PatternKind::Range {
-            continue;
-        }
-        let rows = workload.views[*view].documents;
-        let mut without = workload.clone();
-        without.patterns[place].source_summed += rows;
-        others.push(Other {
-            of: pattern.name.to_string(),
-            now: format!("an index of the database on {index}"),
-            instead: format!("no index: each answer goes through {} rows", super::report::figure(rows)),
-            reads: pattern.rate,
-            workload: without,
-        });
-    }
-    others
+    let now = bill(workload, this.offers, this.chosen);
+    let found: Vec<(usize, &str, f64)> = (0..workload.patterns.len())
+        .filter(|place| this.offers.all[this.chosen.answered_by[*place]].is_source)
+        .filter_map(|place| {
+            let pattern = &workload.patterns[place];
+            let view = pattern.views.first().filter(|_| pattern.kind == PatternKind::Range)?;
+            Some((place, pattern.index.as_deref()?, workload.views[*view].documents))
+        })
+        .collect();
+    let priced = parallel::each_with(
+        found.len(),
+        || Market::of(this.catalog, workload),
+        |market, at| {
+            let (place, index, rows) = found[at];
+            let market = market.as_mut().map_err(|malformed| malformed.clone())?;
+            let mut without = workload.patterns[place].clone();
+            without.source_summed += rows;
+            let uses = this.assembled.uses(market, this.offers, place, &without);
+            let then = this.bill_of(this.explored.around(place).varied(&uses, this.around_limits()));
+            Ok((
+                without.rate,
+                Alternative {
+                    of: without.name.to_string(),
+                    now: format!("an index of the database on {index}"),
+                    instead: format!(
+                        "no index: each answer goes through {} rows",
+                        super::report::figure(rows)
+                    ),
+                    difference: then.map(|then| then - now),
+                },
+            ))
+        },
+    );
+    priced.into_iter().collect()
 }
 
 /// Documents without a list that makes them wide, which is read beside them.

@@ -4,6 +4,7 @@
 use super::choice::Limits;
 use super::conflict::Wish;
 use super::decide::{best, bill, grown};
+use super::parallel;
 use super::report::Grown;
 use super::services::offers;
 use super::workload::Workload;
@@ -42,10 +43,17 @@ pub fn charts(workload: &Workload, catalog: &Catalog, limits: Limits) -> Result<
         _ => limits,
     };
     let months = (0..=MONTHS).step_by(EVERY as usize).filter(|month| *month == 0 || workload.growth > 0.0);
-    let growth = months.map(|month| grown(workload, catalog, month, limits)).collect::<Result<_, _>>()?;
-    let row = |size: f64| FACTORS.iter().map(|rate| cell(workload, catalog, limits, *rate, size)).collect();
-    let map = FACTORS.iter().map(|size| row(*size)).collect::<Result<_, _>>()?;
-    Ok(Charts { growth, map })
+    let months: Vec<u32> = months.collect();
+    let growth = parallel::each(months.len(), |at| grown(workload, catalog, months[at], limits));
+    let cells = parallel::each(FACTORS.len() * FACTORS.len(), |at| {
+        let (size, rate) = (FACTORS[at / FACTORS.len()], FACTORS[at % FACTORS.len()]);
+        cell(workload, catalog, limits, rate, size)
+    });
+    let cells: Vec<Cell> = cells.into_iter().collect::<Result<_, _>>()?;
+    Ok(Charts {
+        growth: growth.into_iter().collect::<Result<_, _>>()?,
+        map: cells.chunks(FACTORS.len()).map(<[Cell]>::to_vec).collect(),
+    })
 }
 
 fn cell(

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::alternatives::alternatives;
-use super::choice::{Choice, LOAD_NONE, Limits, Load, RESOURCES, UNLIMITED};
+use super::choice::{Choice, Explored, LOAD_NONE, Limits, Load, RESOURCES, UNLIMITED};
 use super::conflict::{Conflict, Wish, conflict};
 use super::explain::{self, Explained};
-use super::problem::{Asked, Chosen, solve};
+use super::parallel;
+use super::problem::{Asked, Chosen, assemble, solve};
 use super::report::{EnginePlan, Grown, PatternPlan, Plan, TablePlan};
 use super::resilience::{minutes_allowed, minutes_lost};
 use super::services::{CPU, Figures, Line, MEMORY, Offer, Offers, offers, total};
@@ -24,20 +25,43 @@ pub fn plan(
     limits: Limits,
 ) -> Result<Result<Plan, Conflict>, Malformed> {
     let market = offers(catalog, workload)?;
-    let Some(chosen) = best(workload, &market, &[], limits) else {
+    let Some(mut chosen) = best(workload, &market, &[], limits) else {
         return Ok(Err(conflict(workload, &market, limits)));
     };
+    // All that is asked about the choice starts from one search that leaves out nothing.
+    let asked = Asked { bill_only: chosen.bill_only, dominated: true, ..Asked::default() };
+    let assembled = assemble(workload, &market, &asked);
+    let known = assembled.known(&market, &chosen);
+    let known = known.as_ref().map(|(answered_by, source)| (&answered_by[..], *source));
+    let explored = Explored::new(&assembled.problem, known, explain::few(workload.patterns.len(), limits));
+    if let Some(explored) = &explored
+        && explored.best().monthly < chosen.choice.monthly - 1e-6
+    {
+        let better = assembled.chosen(explored.best().clone());
+        if workload.budget.is_none_or(|budget| bill(workload, &market, &better) <= budget) {
+            chosen = better;
+        }
+    }
     let figures = Figures::of(catalog)?;
     let mut plan = of_choice(workload, &market, &chosen, &figures);
-    let explained = Explained { workload, catalog, offers: &market, chosen: &chosen, limits };
-    explain::patterns(&explained, &mut plan)?;
-    explain::engines(&explained, &mut plan);
-    plan.alternatives = alternatives(&explained)?;
-    plan.warnings = explain::warnings(&explained, &plan, keepable);
+    if let Some(explored) = &explored {
+        let explained = Explained {
+            workload,
+            catalog,
+            offers: &market,
+            chosen: &chosen,
+            assembled: &assembled,
+            explored,
+            limits,
+        };
+        explain::patterns(&explained, &mut plan)?;
+        explain::engines(&explained, &mut plan);
+        alternatives(&explained, &mut plan)?;
+        plan.warnings = explain::warnings(&explained, &plan, keepable);
+    }
     if workload.growth > 0.0 {
-        for months in MONTHS {
-            plan.grown.push(grown(workload, catalog, months, limits)?);
-        }
+        let grown = parallel::each(MONTHS.len(), |at| grown(workload, catalog, MONTHS[at], limits));
+        plan.grown = grown.into_iter().collect::<Result<_, _>>()?;
     }
     Ok(Ok(plan))
 }
@@ -107,10 +131,7 @@ pub(super) fn best(workload: &Workload, offers: &Offers, dropped: &[Wish], limit
 
 /// What the provider bills: everything but the upkeep of engines.
 pub(super) fn bill(workload: &Workload, offers: &Offers, chosen: &Chosen) -> f64 {
-    let parts = Parts::of(workload, offers, chosen);
-    parts.engines.values().map(|engine| total(&engine.lines)).sum::<f64>()
-        + parts.answers.iter().map(|lines| total(lines)).sum::<f64>()
-        + if beside(offers, chosen) { total(&offers.in_step) } else { 0.0 }
+    chosen.choice.monthly - if chosen.bill_only { 0.0 } else { upkeep(workload, offers, chosen) }
 }
 
 pub(super) fn beside(offers: &Offers, chosen: &Chosen) -> bool {
@@ -186,6 +207,12 @@ impl Parts {
         });
         Parts { engines, answers: answers.collect() }
     }
+
+    fn total(&self, offers: &Offers, beside: bool) -> f64 {
+        self.engines.values().map(|engine| total(&engine.lines)).sum::<f64>()
+            + self.answers.iter().map(|lines| total(lines)).sum::<f64>()
+            + if beside { total(&offers.in_step) } else { 0.0 }
+    }
 }
 
 fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Figures) -> Plan {
@@ -194,11 +221,11 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
     let beside = beside(offers, chosen);
     let Choice { monthly: whole, bound, .. } = chosen.choice;
     debug_assert!(
-        [0.0, upkeep(workload, offers, chosen)]
-            .iter()
-            .any(|u| (monthly + u - whole).abs() < 1e-6 * whole.max(1.0)),
-        "the bill is not what was chosen for: {monthly} of {whole}"
+        (parts.total(offers, beside) - monthly).abs() < 1e-6 * whole.max(1.0),
+        "the bill is not what was chosen for: {} of {monthly}",
+        parts.total(offers, beside)
     );
+    let shares = shares(workload, offers, chosen, &parts);
     let mut plan = Plan {
         region: workload.region.to_string(),
         monthly,
@@ -248,7 +275,7 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
         let by = chosen.answered_by[place];
         let (offer, setup) = (&offers.all[by], &offers.all[by].setups[chosen.setups[&by]]);
         let Ok(answered) = &offer.answers[place] else { continue };
-        let share = share(workload, offers, chosen, &parts, place);
+        let share = shares[place];
         let answers = total(&parts.answers[place]);
         let largest = parts.answers[place].iter().max_by(|a, b| a.monthly.total_cmp(&b.monthly));
         let driver = match largest {
@@ -325,33 +352,39 @@ fn answers_of(chosen: &Chosen, parts: &Parts, offer: usize) -> f64 {
     mine.map(|(_, lines)| total(lines)).sum()
 }
 
-/// What a pattern takes of what its engine costs whoever asks: of machines by the scarcest of what it loads them with, of what
-/// is kept equally with the others that read it.
-fn share(workload: &Workload, offers: &Offers, chosen: &Chosen, parts: &Parts, pattern: usize) -> f64 {
-    let by = chosen.answered_by[pattern];
-    let (offer, engine) = (&offers.all[by], &parts.engines[&by]);
-    let mine: Vec<usize> = (0..workload.patterns.len()).filter(|p| chosen.answered_by[*p] == by).collect();
-    let weight = |pattern: usize| {
-        let mut load = offer.answers[pattern].as_ref().map_or(LOAD_NONE, |answered| answered.load);
-        if !offer.is_source {
-            for view in &workload.patterns[pattern].views {
-                let readers =
-                    mine.iter().filter(|p| workload.patterns[**p].views.contains(view)).count().max(1);
-                if let Some(Ok(kept)) = offer.keeps.get(*view) {
-                    (0..RESOURCES).for_each(|kind| load[kind] += kept.load[kind] / readers as f64);
-                }
+/// What each pattern takes of what its engine costs whoever asks: of machines by the scarcest of what it loads them with, of
+/// what is kept equally with the others that read it.
+fn shares(workload: &Workload, offers: &Offers, chosen: &Chosen, parts: &Parts) -> Vec<f64> {
+    let mut readers: BTreeMap<(usize, usize), f64> = BTreeMap::new();
+    for (pattern, by) in workload.patterns.iter().zip(&chosen.answered_by) {
+        pattern.views.iter().for_each(|view| *readers.entry((*by, *view)).or_default() += 1.0);
+    }
+    let mut weights = Vec::new();
+    let mut all: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+    for (place, by) in chosen.answered_by.iter().enumerate() {
+        let (offer, capacity) = (&offers.all[*by], &parts.engines[by].capacity);
+        let mut load = offer.answers[place].as_ref().map_or(LOAD_NONE, |answered| answered.load);
+        for view in workload.patterns[place].views.iter().filter(|_| !offer.is_source) {
+            if let Some(Ok(kept)) = offer.keeps.get(*view) {
+                (0..RESOURCES).for_each(|kind| load[kind] += kept.load[kind] / readers[&(*by, *view)]);
             }
         }
-        let used = |kind: usize| match engine.capacity[kind] {
+        let used = |kind: usize| match capacity[kind] {
             room if room > 0.0 && room < UNLIMITED => load[kind] / room,
             _ => 0.0,
         };
-        (0..RESOURCES).map(used).fold(0.0, f64::max)
-    };
-    let fixed = total(&engine.lines);
-    if offer.is_source {
-        return fixed * weight(pattern).min(1.0);
+        let weight = (0..RESOURCES).map(used).fold(0.0, f64::max);
+        weights.push(weight);
+        let (sum, patterns) = all.entry(*by).or_default();
+        (*sum, *patterns) = (*sum + weight, *patterns + 1);
     }
-    let all: f64 = mine.iter().map(|pattern| weight(*pattern)).sum();
-    if all > 0.0 { fixed * weight(pattern) / all } else { fixed / mine.len().max(1) as f64 }
+    let share = |(place, by): (usize, &usize)| {
+        let (fixed, (sum, patterns)) = (total(&parts.engines[by].lines), all[by]);
+        match offers.all[*by].is_source {
+            true => fixed * f64::min(weights[place], 1.0),
+            false if sum > 0.0 => fixed * weights[place] / sum,
+            false => fixed / patterns as f64,
+        }
+    };
+    chosen.answered_by.iter().enumerate().map(share).collect()
 }

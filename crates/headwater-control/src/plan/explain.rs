@@ -3,19 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::Limits;
+use super::choice::{Around, Explored, Limits, Varied};
 use super::conflict::Wish;
 use super::decide::bill;
-use super::problem::{Asked, Chosen, answer_fails, setup_fails, solve};
-use super::report::{Plan, Rejected, RunnerUp, money, per_second, seconds};
-use super::services::{CPU, Offer, Offers, offers};
+use super::parallel;
+use super::problem::{Assembled, Chosen, answer_fails, setup_fails};
+use super::report::{PatternPlan, Plan, Rejected, RunnerUp, money, per_second, seconds};
+use super::services::{CPU, Market, Offer, Offers};
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
 
-/// With more patterns than this, what would flip them and what comes next is not looked for: each takes a choice of its own.
-const EXPLAINED_MAX: usize = 24;
-/// Of the work of the choice, what goes into one that only explains it where there are more patterns.
-const WORK_SHARE: usize = 8;
+/// With more patterns than this, a choice that only explains another one gets a share of its work.
+const WHOLE_WORK_PATTERNS_MAX: usize = 24;
+const WORK_SHARE: usize = 32;
+/// A question about one pattern that the search of the choice leaves open is searched with about this much work, which grows with
+/// the square of the patterns.
+const AROUND_WORK: usize = 5_000;
+const AROUND_STEPS: usize = 20;
 /// Rates are tried from a thousandth to a thousand times what they are.
 const FACTOR_MAX: f64 = 1_000.0;
 const HALVINGS: usize = 9;
@@ -25,6 +29,9 @@ pub(super) struct Explained<'a> {
     pub catalog: &'a Catalog,
     pub offers: &'a Offers,
     pub chosen: &'a Chosen,
+    /// All engines, and the search of them that each question starts from.
+    pub assembled: &'a Assembled,
+    pub explored: &'a Explored<'a>,
     pub limits: Limits,
 }
 
@@ -32,23 +39,47 @@ impl Explained<'_> {
     fn offer(&self, place: usize) -> &Offer {
         &self.offers.all[place]
     }
+
+    pub(super) fn bill_of(&self, varied: Varied) -> Option<f64> {
+        Some(bill(self.workload, self.offers, &self.assembled.chosen(varied.best?)))
+    }
+
+    /// How far a question about one pattern is followed.
+    pub(super) fn around_limits(&self) -> Limits {
+        let patterns = self.workload.patterns.len();
+        let nodes_max = (AROUND_WORK / (patterns * patterns).max(1)).min(self.limits.nodes_max);
+        Limits { nodes_max, steps: AROUND_STEPS, ..self.limits }
+    }
 }
 
 pub(super) fn patterns(this: &Explained<'_>, plan: &mut Plan) -> Result<(), Malformed> {
-    let count = this.workload.patterns.len();
-    for place in 0..count {
-        plan.patterns[place].rejected = rejected(this, place);
-        if count <= EXPLAINED_MAX {
-            plan.patterns[place].runner_up = runner_up(this, place);
-        }
-        plan.patterns[place].because = because(this, place, &plan.patterns[place]);
-        if count <= EXPLAINED_MAX {
-            plan.patterns[place].flips = flips(this, place)?;
-        }
+    let explained = parallel::each_with(
+        this.workload.patterns.len(),
+        || Market::of(this.catalog, this.workload),
+        |market, place| {
+            let around = this.explored.around(place);
+            let runner_up = runner_up(this, &around, place);
+            let flips = market
+                .as_mut()
+                .map_err(|malformed| malformed.clone())
+                .map(|m| flips(this, &around, m, place));
+            (rejected(this, place), runner_up, flips)
+        },
+    );
+    for (place, (rejected, runner_up, flips)) in explained.into_iter().enumerate() {
+        let pattern = &mut plan.patterns[place];
+        (pattern.rejected, pattern.runner_up, pattern.flips) = (rejected, runner_up, flips?);
+        pattern.because = because(this, place, pattern);
     }
-    if count > EXPLAINED_MAX {
+    let doubtful = |pattern: &&PatternPlan| {
+        pattern.runner_up.as_ref().is_some_and(|next| next.at_least.is_some())
+            || pattern.flips.iter().any(|flip| flip.contains(ABOUT))
+    };
+    let doubtful = plan.patterns.iter().filter(doubtful).count();
+    if doubtful > 0 {
         plan.assumptions.push(format!(
-            "runners-up and what would flip each choice are looked for up to {EXPLAINED_MAX} access patterns; this file has {count}"
+            "what comes next and what would flip a choice is worked out for each pattern from the one search of all; for {doubtful} of {} it is not proven that the rest could not be arranged better for it: \"at least\", \"at most\" and \"about\" say where",
+            plan.patterns.len()
         ));
     }
     Ok(())
@@ -122,12 +153,16 @@ fn rejected(this: &Explained<'_>, place: usize) -> Vec<Rejected> {
 }
 
 /// The best plan in which another kind of engine answers the pattern.
-fn runner_up(this: &Explained<'_>, place: usize) -> Option<RunnerUp> {
+fn runner_up(this: &Explained<'_>, around: &Around<'_, '_>, place: usize) -> Option<RunnerUp> {
     let by = this.chosen.answered_by[place];
     let kind = this.offer(by).scheme;
-    let same: Vec<usize> = (0..this.offers.all.len()).filter(|at| this.offer(*at).scheme == kind).collect();
-    let asked = Asked { barred: Some((place, &same)), ..Asked::default() };
-    let other = solve(this.workload, this.offers, &asked, this.limits)?;
+    let others = this.assembled.offers.iter().map(|offer| this.offer(*offer).scheme != kind);
+    let asked = this.assembled.problem.patterns[place].at.iter().zip(others);
+    let asked: Vec<_> = asked.map(|(asked, is_other)| asked.filter(|_| is_other)).collect();
+    let limits = this.around_limits();
+    let varied = around.varied(&asked, limits);
+    let doubt = (!varied.is_proven(limits)).then_some(varied.bound);
+    let other = this.assembled.chosen(varied.best?);
     let instead = other.answered_by[place];
     let (now, then) = (self::answered(this, by, place)?, self::answered(this, instead, place)?);
     let (mine, its) = (
@@ -154,10 +189,12 @@ fn runner_up(this: &Explained<'_>, place: usize) -> Option<RunnerUp> {
     compare(100.0 - mine.sla, 100.0 - its.sla, format!("{}% instead of {}% by contract", its.sla, mine.sla));
     let (before, after) = (this.chosen.setups.len() as f64, other.setups.len() as f64);
     compare(before, after, format!("{after} engines to run instead of {before}"));
+    let extra = bill(this.workload, this.offers, &other) - bill(this.workload, this.offers, this.chosen);
     Some(RunnerUp {
         engine: this.offer(instead).title.clone(),
-        extra: bill(this.workload, this.offers, &other) - bill(this.workload, this.offers, this.chosen),
+        extra,
         extra_with_upkeep: other.choice.monthly - this.chosen.choice.monthly,
+        at_least: doubt.map(|bound| (extra - (other.choice.monthly - bound)).max(0.0)),
         loses,
         gains,
     })
@@ -169,7 +206,7 @@ fn answered(this: &Explained<'_>, offer: usize, place: usize) -> Option<(f64, f6
     Some((answered.p99_ms, answered.age_s))
 }
 
-fn because(this: &Explained<'_>, place: usize, said: &super::report::PatternPlan) -> String {
+fn because(this: &Explained<'_>, place: usize, said: &PatternPlan) -> String {
     let by = this.chosen.answered_by[place];
     let pattern = &this.workload.patterns[place];
     let others = this.chosen.answered_by.iter().filter(|other| **other == by).count() - 1;
@@ -218,44 +255,60 @@ fn because(this: &Explained<'_>, place: usize, said: &super::report::PatternPlan
     }
 }
 
+/// Before a rate that is not proven to be the one.
+const ABOUT: &str = "about ";
+
 /// The nearest rates, up and down, at which another engine answers the pattern.
-fn flips(this: &Explained<'_>, place: usize) -> Result<Vec<String>, Malformed> {
+fn flips(
+    this: &Explained<'_>,
+    around: &Around<'_, '_>,
+    market: &mut Market<'_>,
+    place: usize,
+) -> Vec<String> {
     let now = &this.offer(this.chosen.answered_by[place]).title;
-    let at = |factor: f64| -> Result<Option<String>, Malformed> {
-        let mut workload = this.workload.clone();
-        workload.patterns[place].rate *= factor;
-        let offers = offers(this.catalog, &workload)?;
-        let chosen = solve(&workload, &offers, &Asked::default(), this.limits);
-        Ok(chosen.map(|chosen| offers.all[chosen.answered_by[place]].title.clone()))
+    let limits = this.around_limits();
+    let mut pattern = this.workload.patterns[place].clone();
+    let mut at = |factor: f64| {
+        pattern.rate = this.workload.patterns[place].rate * factor;
+        let uses = this.assembled.uses(market, this.offers, place, &pattern);
+        let varied = around.varied(&uses, limits);
+        let is_proven = varied.is_proven(limits);
+        let by = varied.best.map(|best| this.assembled.offers[best.answered_by[place]]);
+        (by.map(|offer| this.offer(offer).title.clone()), is_proven)
     };
     let mut flips = Vec::new();
     for end in [FACTOR_MAX, 1.0 / FACTOR_MAX] {
         let (mut same, mut other) = (1.0, end);
-        let mut then = at(end)?;
+        let (mut then, mut is_proven) = at(end);
         if then.as_ref() == Some(now) {
             continue;
         }
         for _ in 0..HALVINGS {
             let middle = f64::sqrt(same * other);
-            match at(middle)? {
+            let (title, proven) = at(middle);
+            is_proven &= proven;
+            match title {
                 title if title.as_ref() == Some(now) => same = middle,
                 title => (other, then) = (middle, title),
             }
         }
         let rate = per_second(this.workload.patterns[place].rate * other);
         let side = if end > 1.0 { "from" } else { "below" };
+        let about = if is_proven { "" } else { ABOUT };
         flips.push(match then {
-            Some(title) => format!("{side} {rate}: {title}"),
-            None => format!("{side} {rate}: nothing carries it"),
+            Some(title) => format!("{side} {about}{rate}: {title}"),
+            None => format!("{side} {about}{rate}: nothing carries it"),
         });
     }
-    Ok(flips)
+    flips
 }
 
 /// How much work goes into one of the many choices that only explain another one.
 pub(super) fn few(patterns: usize, limits: Limits) -> Limits {
     match patterns {
-        count if count > EXPLAINED_MAX => Limits { work_max: limits.work_max / WORK_SHARE, ..limits },
+        count if count > WHOLE_WORK_PATTERNS_MAX => {
+            Limits { work_max: limits.work_max / WORK_SHARE, ..limits }
+        }
         _ => limits,
     }
 }
@@ -264,16 +317,22 @@ pub(super) fn few(patterns: usize, limits: Limits) -> Limits {
 pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
     let whole = bill(this.workload, this.offers, this.chosen);
     let limits = few(this.workload.patterns.len(), this.limits);
-    for place in this.chosen.setups.keys() {
-        let asked = Asked { without: Some(*place), ..Asked::default() };
-        let said = match solve(this.workload, this.offers, &asked, limits) {
+    let used: Vec<usize> = this.chosen.setups.keys().copied().collect();
+    let others = parallel::each(used.len() + 1, |at| match used.get(at) {
+        Some(place) => this.explored.only(|engine| this.assembled.offers[engine] != *place, limits),
+        None => this.explored.only(|engine| this.offer(this.assembled.offers[engine]).is_source, limits),
+    });
+    let mut others = others.into_iter();
+    for (place, without) in used.iter().zip(&mut others) {
+        let most = if without.is_proven(limits) { "" } else { " at most" };
+        let said = match without.best.map(|other| this.assembled.chosen(other)) {
             Some(other) => {
                 let extra = bill(this.workload, this.offers, &other) - whole;
                 let new = other.setups.iter().find(|(o, _)| !this.chosen.setups.contains_key(o));
                 let with = new.map_or("the other engines carry it".to_owned(), |(o, s)| {
                     format!("{}, {}", this.offer(*o).title, this.offer(*o).setups[*s].label)
                 });
-                format!("{with}: {} per month", signed(extra))
+                format!("{with}: {} per month{most}", signed(extra))
             }
             None => "nothing: no other engine meets what is asked".to_owned(),
         };
@@ -282,8 +341,7 @@ pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
             engine.instead = said;
         }
     }
-    let asked = Asked { alone: true, ..Asked::default() };
-    plan.alone = match solve(this.workload, this.offers, &asked, limits) {
+    plan.alone = match others.next().and_then(|alone| alone.best).map(|alone| this.assembled.chosen(alone)) {
         Some(alone) => {
             let monthly = bill(this.workload, this.offers, &alone);
             plan.alone_monthly = Some(monthly);

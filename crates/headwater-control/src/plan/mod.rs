@@ -16,6 +16,7 @@ mod decide;
 mod emit;
 mod explain;
 mod observed;
+mod parallel;
 mod problem;
 mod report;
 mod resilience;

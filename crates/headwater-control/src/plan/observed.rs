@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::choice::Limits;
 use super::decide::monthly;
 use super::explain::few;
+use super::parallel;
 use super::what_if::declared;
 use super::workload::{PatternKind, Workload};
 use crate::Finding;
@@ -148,17 +149,18 @@ pub fn observe(
     };
     let limits = few(declared.patterns.len(), limits);
     let now = monthly(&declared, catalog, limits)?;
-    let mut differences = Vec::new();
-    for figure in &figures {
-        let alone = match figure.planned {
-            Some(_) if figure.is_another() => {
-                with(&open.iter().copied().chain([figure]).collect::<Vec<_>>()).ok()
-            }
-            _ => None,
+    let differences = parallel::each(figures.len(), |at| {
+        let figure = &figures[at];
+        if figure.planned.is_none() || !figure.is_another() {
+            return Ok(None);
+        }
+        let Ok(alone) = with(&open.iter().copied().chain([figure]).collect::<Vec<_>>()) else {
+            return Ok(None);
         };
-        let then = alone.map(|workload| monthly(&workload, catalog, limits)).transpose()?.flatten();
-        differences.push(then.zip(now).map(|(then, now)| then - now));
-    }
+        let then = monthly(&alone, catalog, limits)?;
+        Ok(then.zip(now).map(|(then, now)| then - now))
+    });
+    let differences: Vec<Option<f64>> = differences.into_iter().collect::<Result<_, _>>()?;
     let measured = match with(&figures.iter().collect::<Vec<_>>()) {
         Ok(workload) => workload,
         Err(findings) => return Ok(Err(findings)),

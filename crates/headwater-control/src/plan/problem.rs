@@ -6,7 +6,7 @@ use super::choice::{
     Choice, Deployment, Engine, Keep, LOAD_NONE, Limits, Pattern, Problem, Use, View, choose,
 };
 use super::conflict::Wish;
-use super::services::{Answered, Offer, Offers, Setup, total};
+use super::services::{Answered, Market, Offer, Offers, Setup, Unable, total};
 use super::workload::{PatternLoad, Workload};
 
 /// So many setups of one service are compared at most.
@@ -19,6 +19,9 @@ pub(super) struct Assembled {
     pub offers: Vec<usize>,
     /// Per engine and deployment: the setup.
     pub setups: Vec<Vec<usize>>,
+    /// Orders that several patterns read in, which are kept once.
+    shared: BTreeMap<String, usize>,
+    bill_only: bool,
 }
 
 /// What is asked for beside the workload itself.
@@ -26,14 +29,10 @@ pub(super) struct Assembled {
 pub(super) struct Asked<'a> {
     /// Wishes that are not looked at.
     pub dropped: &'a [Wish],
-    /// A pattern, and the offers that must not answer it.
-    pub barred: Option<(usize, &'a [usize])>,
-    /// An offer that is not to be used at all.
-    pub without: Option<usize>,
-    /// The source alone.
-    pub alone: bool,
     /// Without what running an engine costs beside its bill.
     pub bill_only: bool,
+    /// Also the engines that another one is better than in everything: one pattern may be told to do without that.
+    pub dominated: bool,
 }
 
 /// Why a setup is not good enough.
@@ -66,11 +65,10 @@ pub(super) fn assemble(workload: &Workload, offers: &Offers, asked: &Asked<'_>) 
         problem: Problem { beside: total(&offers.in_step), ..Problem::default() },
         offers: Vec::new(),
         setups: Vec::new(),
+        shared: BTreeMap::new(),
+        bill_only: asked.bill_only,
     };
     for (place, offer) in offers.all.iter().enumerate() {
-        if (asked.alone && !offer.is_source) || asked.without == Some(place) {
-            continue;
-        }
         let setups = good_setups(workload, offer, asked.dropped);
         if setups.is_empty() {
             continue;
@@ -100,31 +98,79 @@ pub(super) fn assemble(workload: &Workload, offers: &Offers, asked: &Asked<'_>) 
         };
         assembled.problem.views.push(View { at: chosen.iter().map(keep).collect() });
     }
-    let shared = shared_orders(workload, &chosen, &mut assembled.problem);
+    assembled.shared = shared_orders(workload, &chosen, &mut assembled.problem);
     for (place, pattern) in workload.patterns.iter().enumerate() {
         let mut at = Vec::new();
-        for (engine, offer) in chosen.iter().enumerate() {
-            let barred = asked.barred.is_some_and(|(pattern, offers)| {
-                pattern == place && offers.contains(&assembled.offers[engine])
-            });
-            let answered = offer.answers.get(place).and_then(|answer| answer.as_ref().ok());
-            let fine = answered
-                .filter(|a| !barred && answer_fails(place, pattern, offer, a, asked.dropped).is_none());
-            at.push(fine.map(|answered| {
-                let own = answered.extra.as_ref().filter(|extra| !shared.contains_key(extra.index.as_str()));
-                Use {
-                    monthly: total(&answered.lines) + own.map_or(0.0, |extra| total(&extra.kept.lines)),
-                    load: answered.load,
-                    deployments: u128::MAX,
-                }
-            }));
+        for offer in &chosen {
+            let used = |answered| assembled.used(place, pattern, offer, answered, asked.dropped);
+            at.push(offer.answers.get(place).and_then(used));
         }
         let mut views = pattern.views.clone();
-        views.extend(pattern.index.as_deref().and_then(|index| shared.get(index)));
+        views.extend(pattern.index.as_deref().and_then(|index| assembled.shared.get(index)));
         assembled.problem.patterns.push(Pattern { views, at });
     }
-    leave_out_dominated(&mut assembled);
+    leave_out_dominated(&mut assembled, asked.dominated);
     assembled
+}
+
+impl Assembled {
+    /// What an offer's answer takes, if it is good enough.
+    fn used(
+        &self,
+        place: usize,
+        pattern: &PatternLoad,
+        offer: &Offer,
+        answered: &Result<Answered, Unable>,
+        dropped: &[Wish],
+    ) -> Option<Use> {
+        let answered = answered.as_ref().ok()?;
+        if answer_fails(place, pattern, offer, answered, dropped).is_some() {
+            return None;
+        }
+        let own = answered.extra.as_ref().filter(|extra| !self.shared.contains_key(&extra.index));
+        Some(Use {
+            monthly: total(&answered.lines) + own.map_or(0.0, |extra| total(&extra.kept.lines)),
+            load: answered.load,
+            deployments: u128::MAX,
+        })
+    }
+
+    /// What it would take to answer a pattern that is asked for otherwise, per engine.
+    pub fn uses(
+        &self,
+        market: &mut Market<'_>,
+        offers: &Offers,
+        place: usize,
+        pattern: &PatternLoad,
+    ) -> Vec<Option<Use>> {
+        let mut uses = Vec::new();
+        for offer in self.offers.iter().map(|offer| &offers.all[*offer]) {
+            let answered = (offer.answer)(market, pattern);
+            uses.push(self.used(place, pattern, offer, &answered, &[]));
+        }
+        uses
+    }
+
+    /// Who answers each pattern, and the source, in terms of the problem.
+    pub fn known(&self, offers: &Offers, chosen: &Chosen) -> Option<(Vec<usize>, usize)> {
+        let engine = |offer: &usize| self.offers.iter().position(|known| known == offer);
+        let answered_by = chosen.answered_by.iter().map(engine).collect::<Option<_>>()?;
+        let source = chosen.setups.keys().find(|offer| offers.all[**offer].is_source)?;
+        Some((answered_by, engine(source)?))
+    }
+
+    /// A choice, in terms of offers and setups.
+    pub fn chosen(&self, choice: Choice) -> Chosen {
+        let setups = choice.deployed.iter().enumerate().filter_map(|(engine, deployed)| {
+            Some((self.offers[engine], self.setups[engine][deployed.as_ref()?.deployment]))
+        });
+        Chosen {
+            setups: setups.collect(),
+            answered_by: choice.answered_by.iter().map(|engine| self.offers[*engine]).collect(),
+            bill_only: self.bill_only,
+            choice,
+        }
+    }
 }
 
 /// From the cheapest: those that carry more than every cheaper one in some way.
@@ -155,11 +201,7 @@ fn good_setups(workload: &Workload, offer: &Offer, dropped: &[Wish]) -> Vec<usiz
 }
 
 /// Orders that several patterns read in are kept once: each becomes something to keep.
-fn shared_orders<'a>(
-    workload: &'a Workload,
-    chosen: &[&Offer],
-    problem: &mut Problem,
-) -> BTreeMap<&'a str, usize> {
+fn shared_orders(workload: &Workload, chosen: &[&Offer], problem: &mut Problem) -> BTreeMap<String, usize> {
     let mut users: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, pattern) in workload.patterns.iter().enumerate() {
         if let Some(index) = pattern.index.as_deref() {
@@ -174,20 +216,23 @@ fn shared_orders<'a>(
             let monthly = extra.map_or(0.0, |extra| total(&extra.kept.lines));
             Some(Keep { monthly, load: extra.map_or(LOAD_NONE, |extra| extra.kept.load) })
         };
-        shared.insert(index, problem.views.len());
+        shared.insert(index.to_owned(), problem.views.len());
         problem.views.push(View { at: chosen.iter().map(keep).collect() });
     }
     shared
 }
 
-/// Takes out engines that another one does everything as well as, for no more.
-fn leave_out_dominated(assembled: &mut Assembled) {
+/// Takes out engines that answer nothing and, unless they are to stay, those that another one does everything as well as, for
+/// no more.
+fn leave_out_dominated(assembled: &mut Assembled, dominated_stay: bool) {
     let mut at = 0;
     while at < assembled.offers.len() {
         let problem = &assembled.problem;
         let idle =
             !problem.engines[at].is_source && problem.patterns.iter().all(|pattern| pattern.at[at].is_none());
-        let better = (0..assembled.offers.len()).any(|other| other != at && dominates(problem, other, at));
+        let better = !dominated_stay
+            && (0..assembled.offers.len())
+                .any(|other| other != at && super::choice::dominates(problem, other, at));
         if idle || better {
             assembled.offers.remove(at);
             assembled.setups.remove(at);
@@ -201,36 +246,6 @@ fn leave_out_dominated(assembled: &mut Assembled) {
     }
 }
 
-fn dominates(problem: &Problem, better: usize, worse: usize) -> bool {
-    let (a, b) = (&problem.engines[better], &problem.engines[worse]);
-    let less = |a: &super::choice::Load, b: &super::choice::Load| a.iter().zip(b).all(|(a, b)| a <= b);
-    a.is_source == b.is_source
-        && a.monthly <= b.monthly
-        && less(&a.load, &b.load)
-        && b.deployments.iter().all(|b| {
-            a.deployments.iter().any(|a| a.monthly <= b.monthly && less(&b.capacity, &a.capacity))
-        })
-        // Of two that are equal the first stays.
-        && (better < worse || !dominates_equally(problem, worse, better))
-        && problem.views.iter().all(|view| match (view.at[better], view.at[worse]) {
-            (_, None) => true,
-            (Some(a), Some(b)) => a.monthly <= b.monthly && less(&a.load, &b.load),
-            (None, Some(_)) => false,
-        })
-        && problem.patterns.iter().all(|pattern| match (pattern.at[better], pattern.at[worse]) {
-            (_, None) => true,
-            (Some(a), Some(b)) => a.monthly <= b.monthly && less(&a.load, &b.load),
-            (None, Some(_)) => false,
-        })
-}
-
-fn dominates_equally(problem: &Problem, a: usize, b: usize) -> bool {
-    let (a, b) = (&problem.engines[a], &problem.engines[b]);
-    a.monthly == b.monthly
-        && a.deployments.len() == b.deployments.len()
-        && a.deployments.iter().zip(&b.deployments).all(|(a, b)| a.monthly == b.monthly)
-}
-
 /// A choice, in terms of offers and setups.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
@@ -239,6 +254,8 @@ pub(super) struct Chosen {
     pub setups: BTreeMap<usize, usize>,
     /// Per pattern: the offer.
     pub answered_by: Vec<usize>,
+    /// Whether upkeep was left out of it.
+    pub bill_only: bool,
 }
 
 pub(super) fn solve(
@@ -249,12 +266,5 @@ pub(super) fn solve(
 ) -> Option<Chosen> {
     let assembled = assemble(workload, offers, asked);
     let choice = choose(&assembled.problem, limits)?;
-    let setups = choice.deployed.iter().enumerate().filter_map(|(engine, deployed)| {
-        Some((assembled.offers[engine], assembled.setups[engine][deployed.as_ref()?.deployment]))
-    });
-    Some(Chosen {
-        setups: setups.collect(),
-        answered_by: choice.answered_by.iter().map(|engine| assembled.offers[*engine]).collect(),
-        choice,
-    })
+    Some(assembled.chosen(choice))
 }

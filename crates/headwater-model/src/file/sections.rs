@@ -364,8 +364,14 @@ pub(super) fn amount<T>(
     let text = reader.expanded(value, name)?.text;
     let amount = parse(&text);
     if amount.is_none() {
-        let bare = text.trim().parse::<f64>().is_ok();
-        let what = if bare { "needs a unit" } else { "cannot be read" };
+        let bare = text.trim().parse::<f64>().is_ok_and(|number| number >= 0.0);
+        // What the environment says may be meant for nobody's eyes.
+        let written = value.get_ref().as_str().filter(|written| !written.contains("${"));
+        let what = match written.and_then(unit::mistaken) {
+            _ if bare => "needs a unit".to_owned(),
+            Some(what) => what,
+            None => "cannot be read".to_owned(),
+        };
         reader.wrong(value.span(), format!("`{name}` {what}"), remedy);
     }
     amount

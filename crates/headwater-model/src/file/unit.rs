@@ -108,6 +108,45 @@ pub fn parse_growth(text: &str) -> Option<f64> {
     decimal(percent).filter(|percent| *percent <= 1_000.0).map(|percent| percent / 100.0)
 }
 
+/// What was written instead of an amount that cannot be read, for messages.
+pub(super) fn mistaken(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Some(rest) = text.strip_prefix('-') {
+        let is_amount = rest.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        return is_amount.then(|| "is negative".to_owned());
+    }
+    let known = [
+        (parse_duration(text).is_some(), "is a time"),
+        (parse_size(text).is_some(), "is a size"),
+        (parse_money(text).is_some(), "is money"),
+        (parse_growth(text).is_some(), "is growth"),
+        (parse_share(text).is_some(), "is a share"),
+    ];
+    if let Some((_, what)) = known.into_iter().find(|(is_it, _)| *is_it) {
+        return Some(what.to_owned());
+    }
+    if let Some((amount, time)) = text.rsplit_once('/') {
+        let time = time.trim();
+        if parse_size(amount.trim()).is_some() {
+            return Some(format!("is a size per `{time}`"));
+        }
+        if decimal(amount.trim()).is_some() {
+            return Some(match time {
+                "s" => "is not a whole number".to_owned(),
+                _ => format!("is per `{time}`"),
+            });
+        }
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_' && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim());
+    match decimal(number) {
+        Some(percent) if unit == "%" && percent > 100.0 => Some("is more than all of it".to_owned()),
+        Some(_) if whole(number).is_none() && !unit.is_empty() => Some("is not a whole number".to_owned()),
+        Some(_) if !unit.is_empty() => Some(format!("has the unit `{unit}`, which is none here")),
+        _ => None,
+    }
+}
+
 /// Digits, perhaps a point and more digits; no sign, no exponent.
 fn decimal(text: &str) -> Option<f64> {
     let (before, after) = text.split_once('.').unwrap_or((text, "0"));
@@ -188,6 +227,32 @@ mod tests {
         }
         for text in ["200/s", "30/min", "5/day"] {
             assert_eq!(parse_frequency(text).map(show_frequency).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn what_was_written_instead_is_known() {
+        for (text, what) in [
+            ("-100/s", "is negative"),
+            ("-5 USD", "is negative"),
+            ("10 MB/s", "is a size per `s`"),
+            ("20ms", "is a time"),
+            ("5GiB", "is a size"),
+            ("100/min", "is per `min`"),
+            ("4000/m", "is per `m`"),
+            ("0.5/s", "is not a whole number"),
+            ("1.5s", "is not a whole number"),
+            ("40%", "is a share"),
+            ("40%/year", "is growth"),
+            ("2500 USD", "is money"),
+            ("100.5%", "is more than all of it"),
+            ("1KB", "has the unit `KB`, which is none here"),
+            ("10 rps", "has the unit `rps`, which is none here"),
+        ] {
+            assert_eq!(mistaken(text).as_deref(), Some(what), "{text}");
+        }
+        for text in ["", "fast", "/s", "%", "-", "--5s", "5", "é5s"] {
+            assert_eq!(mistaken(text), None, "{text}");
         }
     }
 

@@ -42,7 +42,14 @@ impl Node {
             open: self.open.iter().map(|open| open.map_or(0, bits)).collect(),
             prices,
             allowed: self.allowed.clone(),
+            changed: None,
         }
+    }
+
+    /// The source, and the engines in use, a bit each.
+    pub fn set(&self) -> (usize, u32) {
+        let bits = self.open.iter().enumerate().filter(|(_, open)| open.is_some());
+        (self.source, bits.fold(0, |set, (at, _)| set | 1 << at))
     }
 
     /// Whether every deployment is fixed.
@@ -114,7 +121,7 @@ type AtPrices = (f64, Vec<usize>, Vec<Load>, Vec<usize>);
 
 /// What everything costs if each group and each engine does what is cheapest for it alone.
 fn at_prices(problem: &Problem, groups: &[Group], node: &Node, terms: &Terms<'_>) -> Option<AtPrices> {
-    let mut value = if terms.used.len() > 1 { problem.beside } else { 0.0 };
+    let (mut value, deployments) = machines(problem, node, terms)?;
     let mut loads: Vec<Load> = problem.engines.iter().map(|engine| engine.load).collect();
     let mut answered_by = vec![node.source; problem.patterns.len()];
     for group in groups {
@@ -123,6 +130,12 @@ fn at_prices(problem: &Problem, groups: &[Group], node: &Node, terms: &Terms<'_>
         group.add_loads(terms, &best.answered_by, &mut loads);
         best.answered_by.iter().for_each(|(pattern, engine)| answered_by[*pattern] = *engine);
     }
+    Some((value, deployments, loads, answered_by))
+}
+
+/// What the engines in use cost beside what they answer and keep, each with the deployment that is worth most at these prices.
+pub(super) fn machines(problem: &Problem, node: &Node, terms: &Terms<'_>) -> Option<(f64, Vec<usize>)> {
+    let mut value = if terms.used.len() > 1 { problem.beside } else { 0.0 };
     let mut deployments = vec![0; problem.engines.len()];
     for at in &terms.used {
         let engine = &problem.engines[*at];
@@ -136,7 +149,7 @@ fn at_prices(problem: &Problem, groups: &[Group], node: &Node, terms: &Terms<'_>
         deployments[*at] = dearest;
         value += engine.monthly + dot(prices, &engine.load) + worth(dearest);
     }
-    Some((value, deployments, loads, answered_by))
+    Some((value, deployments))
 }
 
 /// By how much an engine's load exceeds its deployment, each kind in its own scale. What is plenty and costs nothing is no

@@ -1,6 +1,6 @@
 //! Views that patterns tie together, and the best that can be done with each group when load has a price.
 
-use super::problem::{LOAD_NONE, Load, Problem, add, dot};
+use super::problem::{LOAD_NONE, Load, Problem, Use, add, dot};
 
 /// Patterns that read several views at once are tried out together up to so many combinations.
 const COMBINATIONS_MAX: usize = 4096;
@@ -21,6 +21,7 @@ pub(super) struct Group {
 }
 
 /// What may be used, and what load costs there.
+#[derive(Clone)]
 pub(super) struct Terms<'p> {
     pub problem: &'p Problem,
     /// Engines that are in use, at most [`USED_MAX`].
@@ -31,6 +32,8 @@ pub(super) struct Terms<'p> {
     pub prices: Vec<Load>,
     /// Per pattern: the engines that may answer it, a bit each.
     pub allowed: Vec<u32>,
+    /// A pattern that is not as the problem has it.
+    pub changed: Option<(usize, &'p [Option<Use>])>,
 }
 
 /// The best for a group: what it costs, or a bound from below.
@@ -41,15 +44,13 @@ pub(super) struct Best {
 }
 
 impl Terms<'_> {
-    fn costs(&self, of: impl Fn(usize) -> f64) -> Costs {
-        let mut costs = [f64::INFINITY; USED_MAX];
-        self.used.iter().zip(&mut costs).for_each(|(engine, cost)| *cost = of(*engine));
-        costs
-    }
-
     /// What it costs that an engine answers a pattern, its load included; infinite if it may not.
     pub fn answer(&self, pattern: usize, engine: usize) -> f64 {
-        match self.problem.patterns[pattern].at[engine] {
+        let asked = match self.changed {
+            Some((changed, at)) if changed == pattern => at[engine],
+            _ => self.problem.patterns[pattern].at[engine],
+        };
+        match asked {
             _ if self.allowed[pattern] >> engine & 1 == 0 => f64::INFINITY,
             Some(asked) if asked.deployments & self.open[engine] != 0 => {
                 asked.monthly + dot(&self.prices[engine], &asked.load)
@@ -109,6 +110,12 @@ impl Group {
         groups.into_iter().flatten().collect()
     }
 
+    /// The patterns that read its views.
+    pub fn patterns(&self) -> impl Iterator<Item = usize> {
+        let alone = self.views.iter().flat_map(|(_, patterns)| patterns.iter().copied());
+        alone.chain(self.shared.iter().map(|(pattern, _)| *pattern))
+    }
+
     /// The cheapest answers for the group; `None` if some pattern has none.
     pub fn best(&self, terms: &Terms<'_>) -> Option<Best> {
         let engines = terms.used.len();
@@ -161,29 +168,56 @@ impl Group {
     /// Costs are added up for all sets of engines at once: what a set costs follows from the set without its first member.
     fn view(&self, at: usize, forced: u32, terms: &Terms<'_>, answered_by: &mut Vec<(usize, usize)>) -> f64 {
         let (view, patterns) = &self.views[at];
-        let sets = 1usize << terms.used.len();
-        let mut total = [0.0; 1 << USED_MAX];
-        let kept: Costs = terms.costs(|engine| terms.keep(*view, engine));
-        for set in 1..sets {
-            total[set] = total[set & (set - 1)] + kept[set.trailing_zeros() as usize];
+        if patterns.is_empty() && forced == 0 {
+            return 0.0;
         }
+        // Where it cannot be kept, or answers nothing, it is not looked for.
+        let mut places = [(0, 0.0); USED_MAX];
+        let mut count = 0;
+        for (place, engine) in terms.used.iter().enumerate() {
+            let kept = terms.keep(*view, *engine);
+            let is_forced = forced >> place & 1 == 1;
+            let answers = || patterns.iter().any(|pattern| terms.answer(*pattern, *engine).is_finite());
+            if kept.is_finite() && (is_forced || answers()) {
+                places[count] = (place, kept);
+                count += 1;
+            } else if is_forced {
+                return f64::INFINITY;
+            }
+        }
+        let places = &places[..count];
+        let sets = 1usize << count;
+        let mut total = [0.0; 1 << USED_MAX];
+        let mut must = 0;
+        for (bit, (place, _)) in places.iter().enumerate() {
+            must |= (forced as usize >> place & 1) << bit;
+        }
+        for set in 1..sets {
+            total[set] = total[set & (set - 1)] + places[set.trailing_zeros() as usize].1;
+        }
+        let answers = |pattern: usize| {
+            let mut costs = [f64::INFINITY; USED_MAX];
+            places.iter().zip(&mut costs).for_each(|((place, _), cost)| {
+                *cost = terms.answer(pattern, terms.used[*place]);
+            });
+            costs
+        };
         let mut least = [f64::INFINITY; 1 << USED_MAX];
         for pattern in patterns {
-            let answer = terms.costs(|engine| terms.answer(*pattern, engine));
+            let answer: Costs = answers(*pattern);
             for set in 1..sets {
                 least[set] = least[set & (set - 1)].min(answer[set.trailing_zeros() as usize]);
                 total[set] += least[set];
             }
         }
-        let forced = forced as usize;
-        let allowed = (1..sets).filter(|set| set & forced == forced);
+        let allowed = (1..sets).filter(|set| set & must == must);
         let Some(best) = allowed.min_by(|a, b| total[*a].total_cmp(&total[*b])) else { return f64::INFINITY };
         if total[best].is_finite() {
             for pattern in patterns {
-                let answer = terms.costs(|engine| terms.answer(*pattern, engine));
-                let members = (0..terms.used.len()).filter(|place| best >> place & 1 == 1);
-                if let Some(place) = members.min_by(|a, b| answer[*a].total_cmp(&answer[*b])) {
-                    answered_by.push((*pattern, terms.used[place]));
+                let answer = answers(*pattern);
+                let members = (0..count).filter(|bit| best >> bit & 1 == 1);
+                if let Some(bit) = members.min_by(|a, b| answer[*a].total_cmp(&answer[*b])) {
+                    answered_by.push((*pattern, terms.used[places[bit].0]));
                 }
             }
         }

@@ -14,9 +14,8 @@ pub(super) fn combinations(problem: &Problem, most: usize) -> Option<usize> {
     Some(all)
 }
 
-/// The cheapest choice.
-pub(super) fn best(problem: &Problem) -> Option<Choice> {
-    let mut best: Option<Choice> = None;
+/// The cheapest choice; `best` is what is known already.
+pub(super) fn best(problem: &Problem, mut best: Option<Choice>) -> Option<Choice> {
     for source in (0..problem.engines.len()).filter(|at| problem.engines[*at].is_source) {
         let mut search = Search {
             problem,

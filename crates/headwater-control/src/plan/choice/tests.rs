@@ -155,4 +155,64 @@ proptest! {
             prop_assert!((choice.monthly - least).abs() < 1e-6 * least.max(1.0), "{:?}, {}", choice, least);
         }
     }
+
+    /// One pattern with less that it can be answered by, and asked for more or less often.
+    #[test]
+    fn a_question_asked_again_is_the_changed_problem_s(
+        problem in problem(),
+        pattern in 0usize..6,
+        kept in 1u32..32,
+        factor in prop_oneof![Just(0.0), Just(0.3), Just(1.0), Just(2.5)],
+    ) {
+        let pattern = pattern % problem.patterns.len();
+        let mut changed = problem.clone();
+        for (engine, asked) in changed.patterns[pattern].at.iter_mut().enumerate() {
+            *asked = asked.filter(|_| kept >> engine & 1 == 1).map(|asked| Use {
+                monthly: asked.monthly * factor,
+                load: asked.load.map(|load| load * factor),
+                ..asked
+            });
+        }
+        let limits = Limits { gap: 1e-9, tried_max: 0, ..Limits::default() };
+        let Some(explored) = Explored::new(&problem, None, limits) else { return Ok(()) };
+        prop_assert!((explored.best().monthly - enumerate(&problem).unwrap_or(0.0)).abs() < 1e-6);
+        let least = enumerate(&changed);
+        let around = explored.around(pattern);
+        let at = &changed.patterns[pattern].at;
+        let varied = around.varied(at, limits);
+        prop_assert_eq!(varied.best.is_some(), least.is_some(), "{:?} {:?}", varied, least);
+        // Without any search it is a choice still, and what it says of its bound holds.
+        let quick = around.varied(at, Limits { nodes_max: 0, ..limits });
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-6 * b.max(1.0);
+        match (varied.best, least) {
+            (Some(choice), Some(least)) => {
+                prop_assert!(near(choice.monthly, least), "{:?}, {}", choice, least);
+                prop_assert!(choice.bound <= least + 1e-6 * least.max(1.0));
+                prop_assert!(quick.bound <= least + 1e-6 * least.max(1.0), "{:?}, {}", quick, least);
+                if let Some(quick) = quick.best {
+                    let source = (0..problem.engines.len())
+                        .find(|at| problem.engines[*at].is_source && quick.deployed[*at].is_some()).unwrap_or(0);
+                    let priced = cost(&changed, source, &quick.answered_by);
+                    prop_assert!(priced.is_some_and(|priced| near(quick.monthly, priced)), "{:?}, {:?}", quick, priced);
+                }
+            }
+            _ => prop_assert_eq!(varied.bound, f64::INFINITY),
+        }
+    }
+
+    #[test]
+    fn without_an_engine_it_is_the_problem_without_it(problem in problem(), engine in 0usize..6) {
+        let engine = engine % problem.engines.len();
+        let mut changed = problem.clone();
+        changed.patterns.iter_mut().for_each(|pattern| pattern.at[engine] = None);
+        changed.engines[engine].deployments.clear();
+        let limits = Limits { gap: 1e-9, ..Limits::default() };
+        let Some(explored) = Explored::new(&problem, None, limits) else { return Ok(()) };
+        let least = enumerate(&changed);
+        let varied = explored.only(|at| at != engine, limits);
+        prop_assert_eq!(varied.best.is_some(), least.is_some(), "{:?} {:?}", varied, least);
+        if let (Some(choice), Some(least)) = (varied.best, least) {
+            prop_assert!((choice.monthly - least).abs() < 1e-6 * least.max(1.0), "{:?}, {}", choice, least);
+        }
+    }
 }

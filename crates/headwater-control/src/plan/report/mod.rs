@@ -121,6 +121,9 @@ pub struct RunnerUp {
     /// On the bill of the whole.
     pub extra: f64,
     pub extra_with_upkeep: f64,
+    /// On the bill: it costs so much more at least, where what was found is not proven to be the cheapest.
+    #[serde(default)]
+    pub at_least: Option<f64>,
     pub loses: Vec<String>,
     pub gains: Vec<String>,
 }

@@ -215,6 +215,11 @@ pub(in crate::plan) fn next(pattern: &PatternPlan) -> Option<String> {
         usd => format!("+{}", money(usd)),
     };
     let mut said = format!("{} {extra}", next.engine);
+    match next.at_least {
+        Some(least) if least >= LINE_MIN => _ = write!(said, " (at least {})", money(least)),
+        Some(_) => said.push_str(" at most"),
+        None => {}
+    }
     if !next.loses.is_empty() {
         let _ = write!(said, "; loses: {}", next.loses.join(", "));
     }

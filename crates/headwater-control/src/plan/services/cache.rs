@@ -163,13 +163,14 @@ fn serverless(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
         lines.extend(market.feed(view));
         Some(Ok(Kept { lines, load: load(&[]), units: 0.0 }))
     };
-    let ask = |market: &mut Market<'_>, pattern: &PatternLoad| {
+    let asked_origin = unit_origin.clone();
+    let ask = move |market: &mut Market<'_>, pattern: &PatternLoad| {
         if matches!(pattern.kind, crate::plan::workload::PatternKind::Walk { .. }) && pattern.rows > 1e5 {
             return Err(unable("cannot answer it", "a walk of so many edges is not one request"));
         }
         let units = pattern.rate * (pattern.bytes / 1e3).max(pattern.rows.min(1e5) / 10.0).max(1.0) * month;
         let mut answered = answer(market, pattern, false);
-        answered.lines.insert(0, Line::new("reading", units, "million ECPU", unit, &unit_origin));
+        answered.lines.insert(0, Line::new("reading", units, "million ECPU", unit, &asked_origin));
         Ok(answered)
     };
     let (name, title) = (format!("{service}-serverless"), format!("{title} Serverless"));

@@ -55,17 +55,19 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             rpo_s: 0.0,
             zones: 3,
         }];
+        let asked = tariff.clone();
         all.extend(market.store(
             (name, title, "dynamodb"),
             setups,
             |market, view| Some(keep(market, &tariff, view, view.document_bytes)),
-            |market, pattern| answer(market, &tariff, pattern),
+            move |market, pattern| answer(market, &asked, pattern),
         ));
     }
 }
 
 type Priced = (f64, std::sync::Arc<crate::catalog::Origin>);
 
+#[derive(Clone)]
 struct Tariff {
     paid: Paid,
     read: Priced,

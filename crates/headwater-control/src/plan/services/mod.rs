@@ -70,8 +70,11 @@ pub(super) fn total(lines: &[Line]) -> f64 {
     lines.iter().map(|line| line.monthly).sum()
 }
 
+/// What it takes and costs that a service answers a pattern.
+pub(super) type Answer = Arc<dyn Fn(&mut Market<'_>, &PatternLoad) -> Result<Answered, Unable> + Send + Sync>;
+
 /// A service as it could be used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Offer {
     /// The name of its file in the catalogue, perhaps with how it is paid.
     pub name: String,
@@ -87,6 +90,8 @@ pub(super) struct Offer {
     pub keeps: Vec<Result<Kept, Unable>>,
     /// Per pattern.
     pub answers: Vec<Result<Answered, Unable>>,
+    /// The same for a pattern that is not in the workload.
+    pub answer: Answer,
     /// Classes that cannot carry what the service has to carry in any case, and why.
     pub too_small: Vec<Unable>,
 }
@@ -205,7 +210,7 @@ pub(super) struct Market<'a> {
 }
 
 pub(super) fn offers(catalog: &Catalog, workload: &Workload) -> Result<Offers, Malformed> {
-    let mut market = Market { catalog, workload, figures: Figures::of(catalog)?, gaps: Vec::new() };
+    let mut market = Market::of(catalog, workload)?;
     let mut all = Vec::new();
     relational::offer(&mut market, &mut all);
     cache::offer(&mut market, &mut all);
@@ -232,7 +237,7 @@ pub(super) fn with_whole_documents(
     workload: &Workload,
     pattern: &PatternLoad,
 ) -> Result<Option<(f64, f64)>, Malformed> {
-    let mut market = Market { catalog, workload, figures: Figures::of(catalog)?, gaps: Vec::new() };
+    let mut market = Market::of(catalog, workload)?;
     Ok(key_value::with_whole_documents(&mut market, pattern))
 }
 
@@ -275,6 +280,12 @@ fn in_step(market: &mut Market<'_>) -> Vec<Line> {
     }
 }
 
+impl<'a> Market<'a> {
+    pub(super) fn of(catalog: &'a Catalog, workload: &'a Workload) -> Result<Market<'a>, Malformed> {
+        Ok(Market { catalog, workload, figures: Figures::of(catalog)?, gaps: Vec::new() })
+    }
+}
+
 impl Market<'_> {
     /// A price, with its origin; a gap is noted if there is none.
     fn price(&mut self, service: &str, item: &str) -> Option<(f64, Arc<Origin>)> {
@@ -308,7 +319,7 @@ impl Market<'_> {
         (name, title, scheme): (&str, &str, &'static str),
         setups: Vec<Setup>,
         mut keep: impl FnMut(&mut Self, &ViewLoad) -> Option<Result<Kept, Unable>>,
-        mut answer: impl FnMut(&mut Self, &PatternLoad) -> Result<Answered, Unable>,
+        answer: impl Fn(&mut Market<'_>, &PatternLoad) -> Result<Answered, Unable> + Send + Sync + 'static,
     ) -> Option<Offer> {
         let workload = self.workload;
         let keeps = workload.views.iter().map(|view| keep(self, view)).collect::<Option<Vec<_>>>()?;
@@ -322,6 +333,7 @@ impl Market<'_> {
             setups,
             keeps,
             answers,
+            answer: Arc::new(answer),
             too_small: Vec::new(),
         })
     }

