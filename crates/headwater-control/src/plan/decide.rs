@@ -10,7 +10,8 @@ use super::parallel;
 use super::problem::{Asked, Chosen, assemble, solve};
 use super::report::{EnginePlan, Grown, PatternPlan, Plan, TablePlan};
 use super::resilience::{minutes_allowed, minutes_lost};
-use super::services::{CPU, Figures, Line, MEMORY, Offer, Offers, offers, total};
+use super::services::{CPU, Figures, Line, MEMORY, Offer, Offers, in_regions, offers, total, unsupported};
+use super::warnings;
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
 
@@ -57,8 +58,10 @@ pub fn plan(
         explain::patterns(&explained, &mut plan)?;
         explain::engines(&explained, &mut plan);
         alternatives(&explained, &mut plan)?;
-        plan.warnings = explain::warnings(&explained, &plan, keepable);
+        plan.warnings = warnings::warnings(&explained, &plan, keepable);
     }
+    plan.regions = in_regions(catalog, workload, &plan.engines);
+    plan.warnings.extend(unsupported(catalog, workload, &plan.engines));
     if workload.growth > 0.0 {
         let grown = parallel::each(MONTHS.len(), |at| grown(workload, catalog, MONTHS[at], limits));
         plan.grown = grown.into_iter().collect::<Result<_, _>>()?;

@@ -9,7 +9,7 @@ use super::decide::bill;
 use super::parallel;
 use super::problem::{Assembled, Chosen, answer_fails, setup_fails};
 use super::report::{PatternPlan, Plan, Rejected, RunnerUp, money, per_second, seconds};
-use super::services::{CPU, Market, Offer, Offers};
+use super::services::{Market, Offer, Offers};
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
 
@@ -36,7 +36,7 @@ pub(super) struct Explained<'a> {
 }
 
 impl Explained<'_> {
-    fn offer(&self, place: usize) -> &Offer {
+    pub(super) fn offer(&self, place: usize) -> &Offer {
         &self.offers.all[place]
     }
 
@@ -384,112 +384,4 @@ pub(super) fn engines(this: &Explained<'_>, plan: &mut Plan) {
 
 fn signed(usd: f64) -> String {
     if usd < 0.0 { format!("{} less", money(-usd)) } else { format!("{} more", money(usd)) }
-}
-
-/// What is likely to go wrong with what was chosen.
-pub(super) fn warnings(this: &Explained<'_>, plan: &Plan, keepable: &[&str]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let workload = this.workload;
-    for engine in &plan.engines {
-        if engine.setup.contains(".t3.") || engine.setup.contains(".t4g.") {
-            warnings.push(format!(
-                "{}: a burstable class is sized by what it gives for good; above that it spends credits, and a failover may find them spent",
-                engine.title
-            ));
-        }
-        if engine.is_source && engine.zones < 2 {
-            warnings.push(format!(
-                "{}: one zone: losing it means restoring a backup ({}, and {} of commits lost); practise the restore, nothing else shows that it works",
-                engine.title,
-                seconds(engine.rto_s),
-                seconds(engine.rpo_s)
-            ));
-        }
-        if engine.is_source && engine.recovery.replay_s > 0.25 * engine.rto_s {
-            warnings.push(format!(
-                "{}: replaying the log is {} of its recovery of {}: shorter checkpoints or a larger class shorten it",
-                engine.title,
-                seconds(engine.recovery.replay_s),
-                seconds(engine.rto_s)
-            ));
-        }
-        if !engine.is_source && !keepable.contains(&engine.scheme.as_str()) {
-            warnings.push(format!("{}: this build of Headwater cannot keep a store there", engine.title));
-        }
-        if engine.is_source && engine.rto_s <= 120.0 {
-            warnings.push(format!(
-                "{}: the recovery of {} holds only for clients that look its name up again within seconds (JVM: networkaddress.cache.ttl) and notice dead connections (TCP keepalive)",
-                engine.title,
-                seconds(engine.rto_s)
-            ));
-        }
-    }
-    // What a lost store throws at the source.
-    let source = this.chosen.setups.iter().find(|(offer, _)| this.offer(**offer).is_source);
-    if let Some((source, setup)) = source {
-        let room = this.offer(*source).setups[*setup].capacity[CPU];
-        let used = |place: usize| {
-            this.offer(*source).answers[place].as_ref().map_or(0.0, |answered| answered.load[CPU])
-        };
-        let mine: f64 =
-            (0..workload.patterns.len()).filter(|p| this.chosen.answered_by[*p] == *source).map(used).sum();
-        for offer in this.chosen.setups.keys().filter(|offer| *offer != source) {
-            let lost: Vec<usize> =
-                (0..workload.patterns.len()).filter(|p| this.chosen.answered_by[*p] == *offer).collect();
-            let thrown: f64 = lost.iter().map(|place| used(*place)).sum();
-            if mine + thrown > room {
-                let rate: f64 = lost.iter().map(|place| workload.patterns[*place].rate).sum();
-                warnings.push(format!(
-                    "{}: were it lost, the source could not take over its {} (they need {:.1} processors, {:.1} are free): `source_rate` in [serve] keeps them off it",
-                    this.offer(*offer).title,
-                    per_second(rate).replace("/s", " reads per second"),
-                    thrown,
-                    (room - mine).max(0.0)
-                ));
-            }
-        }
-    }
-    for (place, pattern) in workload.patterns.iter().enumerate() {
-        let offer = this.offer(this.chosen.answered_by[place]);
-        if offer.scheme == "dynamodb"
-            && let Some(hottest) = pattern.hottest
-        {
-            let units = pattern.rate * hottest * (pattern.bytes / 4096.0).ceil().max(1.0);
-            let most = super::services::PARTITION_READS;
-            if units > most {
-                warnings.push(format!(
-                    "{}: its hottest key takes {units:.0} read units per second, one partition gives {most:.0}: put a cache in front of it or spread the key",
-                    pattern.name
-                ));
-            }
-        }
-    }
-    for offer in this.chosen.setups.keys().filter(|offer| this.offer(**offer).scheme == "dynamodb") {
-        let mine = (0..workload.patterns.len()).filter(|place| this.chosen.answered_by[*place] == *offer);
-        let rate: f64 = mine.map(|place| workload.patterns[place].rate).sum();
-        let most = super::services::PARTITION_READS;
-        if rate > most {
-            warnings.push(format!(
-                "{}: each answer through Headwater also reads the store's position, one item, and one item gives {} per second: {} have to be read from the tables by the application itself",
-                this.offer(*offer).title,
-                super::report::figure(most),
-                per_second(rate)
-            ));
-        }
-    }
-    for view in &workload.views {
-        let writes = workload.writes();
-        if writes > 0.0 && view.changes > 20.0 * writes {
-            warnings.push(format!(
-                "view {}: one write changes {:.0} of its documents on average: {:.0} documents per second",
-                view.name,
-                view.changes / writes,
-                view.changes
-            ));
-        }
-    }
-    if workload.connections.is_none() {
-        warnings.push("how many clients are connected at once is not declared (`connections` in [plan]): neither the limit of a class nor the time to connect again is counted".to_owned());
-    }
-    warnings
 }

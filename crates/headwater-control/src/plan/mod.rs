@@ -21,6 +21,7 @@ mod problem;
 mod report;
 mod resilience;
 mod services;
+mod warnings;
 mod what_if;
 mod workload;
 

@@ -210,11 +210,44 @@ fn mistakes_are_found_where_they_stand() {
         wrong("[plan]\n", "[plan]\nrpo = \"-1s\"\n"),
         wrong("[plan]\n", "[plan]\navailability = \"10m\"\n"),
         wrong("[plan]\n", "[plan]\navailability = \"100.5%\"\n"),
+        wrong("[plan]\n", "[plan]\nregions = [\"eu-wset-1\"]\n"),
+        wrong("[plan]\n", "[plan]\nregions = [\"us-east-1\"]\n"),
+        wrong("[plan]\n", "[plan]\nregions = [\"us-east-2\", \"eu-west-1\"]\nresidency = [\"us\"]\n"),
+        wrong("[plan]\n", "[plan]\nresidency = [\"eu\"]\n"),
+        wrong("[plan]\n", "[plan]\nresidency = [\"europe\"]\n"),
         wrong("[plan]\n", "[plan]\nwithout = [\"dynamo\", \"mongodb\"]\n"),
         wrong("[plan]\n", "[plan]\n[plan.access]\npgae = { rows = 3 }\n"),
         wrong("[plan]\n", "[plan]\n[plan.access]\npage = { consistency = \"quorum\" }\n"),
     ];
     insta::assert_snapshot!(found.join("\n---\n"));
+}
+
+/// Copies in other regions cost what has a price, and what has none is said; so is what is not offered there.
+#[test]
+fn other_regions_are_priced_as_far_as_they_have_prices() {
+    let near = planned(&load(SMALL));
+    let far = planned(&wished("", "regions = [\"us-east-2\", \"ca-west-1\"]\nresidency = [\"us\", \"ca\"]"));
+    assert!(far.monthly > near.monthly && near.regions.is_empty());
+    let what: Vec<&str> = far.lines().map(|line| &*line.what).collect();
+    assert!(what.contains(&"the log to us-east-2") && what.contains(&"the log to ca-west-1"), "{what:?}");
+    let said = plan::text(&far);
+    for part in [
+        "OTHER REGIONS",
+        "copies in ca-west-1: machines or storage of",
+        "ca-west-1: no Aurora db.r8g; no MemoryDB",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Nothing is kept where it may not be, also where the file has it today.
+    let text = wished("", "residency = [\"us\"]")
+        .text
+        .replace("redis://cache.internal", "redis://near.eu-west-1.cache");
+    let file = load(&text);
+    let found = render(&file.text, &plan::check(&file, &Catalog::built_in().unwrap()));
+    assert!(
+        found.contains("data may be kept in us only, not in eu-west-1") && found.contains("near.eu-west-1"),
+        "{found}"
+    );
 }
 
 #[test]

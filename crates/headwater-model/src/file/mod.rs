@@ -520,6 +520,10 @@ impl Default for ObjectivesSection {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanSection {
     pub region: Box<str>,
+    /// Others that hold a copy of everything.
+    pub regions: Vec<Box<str>>,
+    /// Where data may be kept: regions, or what their names begin with, as `eu`. Empty: anywhere.
+    pub residency: Vec<Box<str>>,
     /// Per month.
     pub budget_usd: Option<u64>,
     /// Of rows and rates, per year: 0.4 is 40 %.
@@ -551,6 +555,8 @@ impl Default for PlanSection {
     fn default() -> Self {
         PlanSection {
             region: default::REGION.into(),
+            regions: Vec::new(),
+            residency: Vec::new(),
             budget_usd: None,
             growth: 0.0,
             availability: None,

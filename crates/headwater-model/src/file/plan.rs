@@ -30,6 +30,8 @@ pub(super) fn plan(
     let region = section.take(reader, "region");
     plan.region =
         region.and_then(|value| reader.plain(value, "region").map(Into::into)).unwrap_or(plan.region);
+    plan.regions = names(reader, &mut section, "regions");
+    plan.residency = names(reader, &mut section, "residency");
     plan.budget_usd = of(reader, &mut section, "budget", unit::parse_money, MONEY_REMEDY);
     plan.growth =
         of(reader, &mut section, "growth", unit::parse_growth, GROWTH_REMEDY).unwrap_or(plan.growth);
@@ -44,10 +46,7 @@ pub(super) fn plan(
     plan.upkeep_usd =
         of(reader, &mut section, "upkeep", unit::parse_money, MONEY_REMEDY).unwrap_or(plan.upkeep_usd);
     plan.connections = whole(reader, &mut section, "connections", CONNECTIONS_MAX);
-    if let Some(value) = section.take(reader, "without") {
-        let names = reader.strings(value, "without").unwrap_or_default();
-        plan.without = names.into_iter().map(|(name, _)| name.into()).collect();
-    }
+    plan.without = names(reader, &mut section, "without");
     if let Some(inner) = section.take_section(reader, "tables") {
         plan.tables = tables(reader, inner);
     }
@@ -72,6 +71,11 @@ pub(super) fn plan(
     }
     section.finish(reader);
     Some(plan)
+}
+
+fn names(reader: &mut Reader<'_>, section: &mut Section<'_>, key: &'static str) -> Vec<Box<str>> {
+    let names = section.take(reader, key).and_then(|value| reader.strings(value, key));
+    names.unwrap_or_default().into_iter().map(|(name, _)| name.into()).collect()
 }
 
 fn share_or_none(text: &str) -> Option<u32> {

@@ -37,6 +37,7 @@ pub fn html(plan: &Plan, charts: &Charts) -> String {
                     (patterns(plan))
                     section { h2 { "One database alone" } p { (plan.alone) } }
                     (schemas(plan))
+                    (listed("Other regions", &plan.regions))
                     (listed("Warnings", &plan.warnings))
                     (listed("Taken for granted", &plan.assumptions))
                     (listed("Not priced", &plan.gaps))

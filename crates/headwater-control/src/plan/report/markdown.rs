@@ -78,9 +78,13 @@ pub fn markdown(plan: &Plan) -> String {
             let _ = writeln!(out, "| {} | {monthly} | {} |", grown.months, grown.engines.join("; "));
         }
     }
-    for (title, items) in
-        [("Warnings", &plan.warnings), ("Taken for granted", &plan.assumptions), ("Not priced", &plan.gaps)]
-    {
+    let lists = [
+        ("Other regions", &plan.regions),
+        ("Warnings", &plan.warnings),
+        ("Taken for granted", &plan.assumptions),
+        ("Not priced", &plan.gaps),
+    ];
+    for (title, items) in lists {
         if !items.is_empty() {
             let _ = writeln!(out, "\n## {title}\n");
             items.iter().for_each(|item| _ = writeln!(out, "- {item}"));

@@ -41,6 +41,9 @@ pub struct Plan {
     /// Other schemas, and what they would cost.
     #[serde(default)]
     pub alternatives: Vec<Alternative>,
+    /// What becomes of each engine's data if its region is lost.
+    #[serde(default)]
+    pub regions: Vec<String>,
     pub warnings: Vec<String>,
     pub assumptions: Vec<String>,
     pub gaps: Vec<String>,

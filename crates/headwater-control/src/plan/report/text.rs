@@ -47,6 +47,7 @@ pub fn text(plan: &Plan) -> String {
                 writeln!(out, "  in {} months  {monthly:>10}  {}", grown.months, grown.engines.join("; "));
         }
     }
+    listed("OTHER REGIONS", &plan.regions, &mut out);
     listed("WARNINGS", &plan.warnings, &mut out);
     listed("TAKEN FOR GRANTED", &plan.assumptions, &mut out);
     listed("NOT PRICED", &plan.gaps, &mut out);

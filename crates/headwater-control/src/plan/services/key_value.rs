@@ -73,6 +73,8 @@ struct Tariff {
     read: Priced,
     write: Priced,
     stored: Priced,
+    /// Writes of tables that other regions have as well.
+    replicated: Option<Priced>,
 }
 
 impl Tariff {
@@ -80,7 +82,8 @@ impl Tariff {
     fn provisioned(&self, market: &Market<'_>, per_second: f64) -> f64 {
         match self.paid {
             Paid::OnDemand => 0.0,
-            Paid::Provisioned => (per_second / market.figures.provisioned_share).ceil(),
+            // A share of exactly so many units is not one more.
+            Paid::Provisioned => (per_second / market.figures.provisioned_share - 1e-6).ceil().max(0.0),
         }
     }
 
@@ -107,10 +110,16 @@ fn keep(market: &mut Market<'_>, tariff: &Tariff, view: &ViewLoad, bytes: f64) -
     }
     let units = view.changes * (bytes / WRITE_UNIT_BYTES).ceil().max(1.0);
     let gb = view.documents * (bytes + ITEM_OVERHEAD_BYTES) / GB;
-    let lines = vec![
+    let mut lines = vec![
         tariff.units(market, "writing what changes", units, &tariff.write),
         Line::new("storage", gb, "GB", tariff.stored.0, &tariff.stored.1),
     ];
+    if let Some(replicated) = &tariff.replicated {
+        for region in &market.workload.regions {
+            lines.push(tariff.units(market, &format!("writing it to {region}"), units, replicated));
+        }
+    }
+    lines.extend(market.to_regions("changes", view.changes * bytes));
     let units = tariff.provisioned(market, units);
     Ok(Kept { lines, load: load(&[]), units })
 }
@@ -187,14 +196,26 @@ pub(super) fn with_whole_documents(market: &mut Market<'_>, pattern: &PatternLoa
 }
 
 fn tariff(market: &mut Market<'_>, paid: Paid) -> Option<Tariff> {
-    let (read, write) = match paid {
-        Paid::OnDemand => ("on-demand-read-request-unit", "on-demand-write-request-unit"),
-        Paid::Provisioned => ("provisioned-rcu", "provisioned-wcu"),
+    let (read, write, replicated) = match paid {
+        Paid::OnDemand => (
+            "on-demand-read-request-unit",
+            "on-demand-write-request-unit",
+            "global-table-replicated-write-request-unit",
+        ),
+        Paid::Provisioned => {
+            ("provisioned-rcu", "provisioned-wcu", "global-table-replicated-write-capacity-unit")
+        }
+    };
+    // A service whose copies have no price for writing is no choice where copies are asked for.
+    let replicated = match market.workload.regions.is_empty() {
+        true => None,
+        false => Some(market.price("dynamodb", replicated)?),
     };
     Some(Tariff {
         paid,
         read: market.price("dynamodb", read)?,
         write: market.price("dynamodb", write)?,
         stored: market.price("dynamodb", "table-index-storage-standard")?,
+        replicated,
     })
 }

@@ -11,6 +11,7 @@ mod documents;
 mod figures;
 mod graph;
 mod key_value;
+mod regions;
 mod relational;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use super::workload::{PatternLoad, ViewLoad, Workload};
 use crate::catalog::{Catalog, Malformed, Origin};
 pub(super) use figures::Figures;
 pub(super) use key_value::PARTITION_READS;
+pub(super) use regions::{said as in_regions, unsupported};
+pub(super) use relational::iops_included;
 
 /// What a machine can run out of: places in a [`Load`].
 pub(super) const CPU: usize = 0;
@@ -224,6 +227,7 @@ pub(super) fn offers(catalog: &Catalog, workload: &Workload) -> Result<Offers, M
     }
     let wanted = |offer: &Offer| !workload.without.iter().any(|name| offer.name.starts_with(&**name));
     all.retain(wanted);
+    regions::copies(&mut market, &mut all);
     for offer in &mut all {
         offer.setups.sort_by(|a, b| total(&a.lines).total_cmp(&total(&b.lines)));
     }
@@ -363,12 +367,20 @@ impl Market<'_> {
     fn feed(&mut self, view: &ViewLoad) -> Vec<Line> {
         let share = self.workload.cross_zone;
         let amount = view.changes * self.workload.average * SECONDS * view.document_bytes * share / GB;
-        match self.price("data-transfer", "intra-region-cross-az-per-direction") {
-            Some((usd, origin)) if amount > 0.0 => {
-                vec![Line::new("changes across zones, paid at both ends", amount, "GB", usd * 2.0, &origin)]
-            }
-            _ => Vec::new(),
+        let mut lines = Vec::new();
+        if let Some((usd, origin)) = self.price("data-transfer", "intra-region-cross-az-per-direction")
+            && amount > 0.0
+        {
+            lines.push(Line::new(
+                "changes across zones, paid at both ends",
+                amount,
+                "GB",
+                usd * 2.0,
+                &origin,
+            ));
         }
+        lines.extend(self.to_regions("changes", view.changes * view.document_bytes));
+        lines
     }
 
     fn reconnect_s(&self) -> f64 {

@@ -69,6 +69,7 @@ pub(super) fn offer(market: &mut Market<'_>, all: &mut Vec<Offer>) {
                 Err(why) => offer.too_small.push(why),
             }
         }
+        offer.once = copied(market, *kind);
         let patterns = market.patterns().to_vec();
         offer.answers = patterns.iter().map(|pattern| Ok(answer(market, pattern))).collect();
         all.push(offer);
@@ -182,7 +183,8 @@ fn volume_gb(market: &Market<'_>) -> f64 {
     (market.workload.bytes() * market.figures.storage_room / GB).max(VOLUME_GB_MIN)
 }
 
-fn iops_included(gb: f64) -> f64 {
+/// Of a volume of that size: operations per second without paying for more.
+pub(in crate::plan) fn iops_included(gb: f64) -> f64 {
     if gb < SMALL_VOLUME_GB { IOPS_SMALL } else { IOPS_LARGE }
 }
 
@@ -248,6 +250,20 @@ fn shared(market: &mut Market<'_>, paid: InstanceOffer) -> Option<Vec<Line>> {
         lines.push(Line::new("storage requests", writes, "million", usd, &origin));
     }
     Some(lines)
+}
+
+/// What goes to copies in other regions: the log, and where the storage itself is copied, each request to it.
+fn copied(market: &mut Market<'_>, kind: Kind) -> Vec<Line> {
+    let (workload, figures) = (market.workload, market.figures.clone());
+    let mut lines = market.to_regions("the log", workload.writes() * figures.wal_bytes);
+    let requests = workload.writes() * figures.page_writes * workload.average * SECONDS / 1e6;
+    if kind == Kind::Shared && requests > 0.0 && !workload.regions.is_empty() {
+        if let Some((usd, origin)) = market.price("aurora", "global-database-replicated-write-i-o") {
+            let amount = requests * workload.regions.len() as f64;
+            lines.push(Line::new("storage requests in other regions", amount, "million", usd, &origin));
+        }
+    }
+    lines
 }
 
 /// Contract, recovery and what may be lost.

