@@ -390,6 +390,8 @@ fn plan(n: u64, views: &[View], access: &[Access]) -> PlanSection {
         average: share,
         hot: 1_000_001 - share,
         cross_zone: share - 1,
+        regions: if n.is_multiple_of(2) { vec!["us-west-2".into()] } else { Vec::new() },
+        residency: if n.is_multiple_of(5) { vec!["us".into(), "eu-west-1".into()] } else { Vec::new() },
         upkeep_usd: n,
         connections: (!n.is_multiple_of(2)).then_some(n % 1_000 + 1),
         without: if n.is_multiple_of(3) { vec!["dynamodb".into(), "aurora".into()] } else { Vec::new() },

@@ -119,7 +119,7 @@ fn keep(market: &mut Market<'_>, tariff: &Tariff, view: &ViewLoad, bytes: f64) -
             lines.push(tariff.units(market, &format!("writing it to {region}"), units, replicated));
         }
     }
-    lines.extend(market.to_regions("changes", view.changes * bytes));
+    lines.extend(market.sent_to_regions("changes", view.changes * bytes));
     let units = tariff.provisioned(market, units);
     Ok(Kept { lines, load: load(&[]), units })
 }

@@ -379,7 +379,7 @@ impl Market<'_> {
                 &origin,
             ));
         }
-        lines.extend(self.to_regions("changes", view.changes * view.document_bytes));
+        lines.extend(self.sent_to_regions("changes", view.changes * view.document_bytes));
         lines
     }
 

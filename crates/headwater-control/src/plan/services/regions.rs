@@ -21,7 +21,7 @@ const STORED: [(&str, &str, &str); 6] = [
 
 impl Market<'_> {
     /// Changes on their way to each other region, by how many bytes there are in the busiest hour.
-    pub(super) fn to_regions(&mut self, what: &str, bytes_per_s: f64) -> Vec<Line> {
+    pub(super) fn sent_to_regions(&mut self, what: &str, bytes_per_s: f64) -> Vec<Line> {
         let workload = self.workload;
         let amount = bytes_per_s * workload.average * SECONDS / GB;
         let mut lines = Vec::new();

@@ -255,13 +255,15 @@ fn shared(market: &mut Market<'_>, paid: InstanceOffer) -> Option<Vec<Line>> {
 /// What goes to copies in other regions: the log, and where the storage itself is copied, each request to it.
 fn copied(market: &mut Market<'_>, kind: Kind) -> Vec<Line> {
     let (workload, figures) = (market.workload, market.figures.clone());
-    let mut lines = market.to_regions("the log", workload.writes() * figures.wal_bytes);
+    let mut lines = market.sent_to_regions("the log", workload.writes() * figures.wal_bytes);
     let requests = workload.writes() * figures.page_writes * workload.average * SECONDS / 1e6;
-    if kind == Kind::Shared && requests > 0.0 && !workload.regions.is_empty() {
-        if let Some((usd, origin)) = market.price("aurora", "global-database-replicated-write-i-o") {
-            let amount = requests * workload.regions.len() as f64;
-            lines.push(Line::new("storage requests in other regions", amount, "million", usd, &origin));
-        }
+    if kind == Kind::Shared
+        && requests > 0.0
+        && !workload.regions.is_empty()
+        && let Some((usd, origin)) = market.price("aurora", "global-database-replicated-write-i-o")
+    {
+        let amount = requests * workload.regions.len() as f64;
+        lines.push(Line::new("storage requests in other regions", amount, "million", usd, &origin));
     }
     lines
 }

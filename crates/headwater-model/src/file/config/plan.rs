@@ -7,6 +7,8 @@ use crate::file::{PlanSection, show_duration, show_frequency, show_share, show_s
 
 pub(super) fn plan(plan: &PlanSection, out: &mut String) {
     let _ = writeln!(out, "\n[plan]\nregion = {}", string(&plan.region));
+    names("regions", &plan.regions, out);
+    names("residency", &plan.residency, out);
     if let Some(budget) = plan.budget_usd {
         let _ = writeln!(out, "budget = \"{budget} USD\"");
     }
@@ -30,10 +32,7 @@ pub(super) fn plan(plan: &PlanSection, out: &mut String) {
     if let Some(connections) = plan.connections {
         let _ = writeln!(out, "connections = {connections}");
     }
-    if !plan.without.is_empty() {
-        let names: Vec<String> = plan.without.iter().map(|name| string(name)).collect();
-        let _ = writeln!(out, "without = [{}]", names.join(", "));
-    }
+    names("without", &plan.without, out);
     for table in &plan.tables {
         let _ = writeln!(out, "[plan.tables.{}]", key(&table.path));
         number("rows", table.rows, out);
@@ -56,6 +55,13 @@ pub(super) fn plan(plan: &PlanSection, out: &mut String) {
         if access.strong {
             out.push_str("consistency = \"strong\"\n");
         }
+    }
+}
+
+fn names(name: &str, names: &[Box<str>], out: &mut String) {
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| string(name)).collect();
+        let _ = writeln!(out, "{name} = [{}]", names.join(", "));
     }
 }
 
