@@ -20,6 +20,8 @@ pub fn source(section: &SourceSection) -> Result<Arc<dyn Source>> {
         "sqlite" => Ok(Arc::new(crate::sqlite::Source::new(section)?)),
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Arc::new(crate::mysql::Source::new(section)?)),
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => Ok(Arc::new(crate::dynamodb::Source::new(section)?)),
         other => Err(unknown(Role::Source, other)),
     }
 }

@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
             None => return Ok(None),
             Some(Setting::Int(n)) => u64::try_from(*n).ok(),
             Some(Setting::Text(text)) => bytes_of(text.reveal()),
-            Some(Setting::Bool(_)) => None,
+            Some(Setting::Bool(_) | Setting::Table(_)) => None,
         };
         size.map(Some).ok_or_else(|| self.wrong(name, "a size such as \"256MiB\""))
     }
@@ -79,6 +79,35 @@ impl<'a> Reader<'a> {
             Some(Setting::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(self.wrong(name, "true or false")),
         }
+    }
+
+    /// Settings of things by their own names, two deep: of each, texts by name.
+    #[cfg(feature = "dynamodb")]
+    pub(crate) fn texts_by_name(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<std::collections::BTreeMap<&'a str, std::collections::BTreeMap<&'a str, &'a str>>> {
+        let texts = |of: &'a Settings| -> Option<std::collections::BTreeMap<&'a str, &'a str>> {
+            of.iter()
+                .map(|(name, setting)| match setting {
+                    Setting::Text(text) => Some((&**name, text.reveal())),
+                    _ => None,
+                })
+                .collect()
+        };
+        let all = match self.take(name) {
+            None => return Ok(Default::default()),
+            Some(Setting::Table(all)) => all
+                .iter()
+                .map(|(name, setting)| match setting {
+                    Setting::Table(of) => Some((&**name, texts(of)?)),
+                    _ => None,
+                })
+                .collect(),
+            Some(_) => None,
+        };
+        all.ok_or_else(|| self.wrong(name, expected))
     }
 
     /// A whole number within bounds.

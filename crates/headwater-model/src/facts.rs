@@ -1,5 +1,7 @@
 //! What a source says about itself when it is looked at. Plain facts: `control` draws the conclusions.
 
+use std::collections::BTreeSet;
+
 use crate::{ColumnType, TableName};
 
 /// One look at a source.
@@ -8,6 +10,8 @@ pub struct SourceFacts {
     /// Product and version, for people: `PostgreSQL 15.18`.
     pub server: String,
     pub tables: Vec<TableFacts>,
+    /// Those whose columns the file has to declare and does not: what stands here of them is what some rows have.
+    pub undeclared: BTreeSet<TableName>,
     pub retained: Option<RetainedLog>,
     /// What stands in the way of following this source, or may hurt it, with the exact remedy.
     pub risks: Vec<Risk>,

@@ -1,6 +1,6 @@
 //! Which table and which column a name in the file means.
 
-use headwater_model::file::show_table_name;
+use headwater_model::file::{show_table_name, toml_key, toml_string};
 use headwater_model::{ColumnFacts, TableFacts, TableName, nearest};
 
 use super::Look;
@@ -43,6 +43,22 @@ impl<'a> Look<'a> {
                 path,
                 format!("table `{}` has no primary key", table.name),
                 format!("add one: ALTER TABLE {} ADD PRIMARY KEY (…)", table.name),
+            );
+        } else if facts.undeclared.contains(&table.name) {
+            let columns: Vec<String> = table
+                .columns
+                .iter()
+                .map(|column| format!("{} = {}", toml_key(&column.name), toml_string(&column.type_name)))
+                .collect();
+            self.wrong(
+                path,
+                format!("the file does not declare the columns of table `{}`, and the source does not know them", table.name),
+                format!(
+                    "add the attributes that views may have to [{}.columns]: {} = {{ {} }}",
+                    self.file.source().path(),
+                    toml_key(&table.name.name),
+                    columns.join(", ")
+                ),
             );
         }
         Some(table)

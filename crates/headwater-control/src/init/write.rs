@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use headwater_model::file::{show_table_name, toml_key, toml_string};
-use headwater_model::{Severity, SourceFacts, TableName};
+use headwater_model::{ColumnFacts, Severity, SourceFacts, TableName};
 
 use super::access;
 use super::choose::{Choice, Proposal, What};
@@ -64,6 +64,7 @@ fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> s
     for risk in facts.risks.iter().filter(|risk| risk.severity >= Severity::Warning) {
         writeln!(out, "# {}\n#   {}", comment(&risk.what), comment(&risk.remedy))?;
     }
+    write_columns(out, facts)?;
     let local = if url.contains("derived.db") { "sqlite:headwater-derived.db" } else { "sqlite:derived.db" };
     writeln!(
         out,
@@ -74,6 +75,27 @@ fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> s
          # near = {{ url = \"redis://localhost:6379\" }}",
         toml_string(local)
     )
+}
+
+/// Of a source that does not know its tables' columns.
+fn write_columns(out: &mut String, facts: &SourceFacts) -> std::fmt::Result {
+    if facts.undeclared.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n# What of each table is followed, and as what: text, number, integer, boolean, bytes, or json for anything else.\n\
+         # Written down as some of its rows have it: add what those lack, and leave out what nobody reads.\n\
+         [source.columns]"
+    )?;
+    for table in facts.tables.iter().filter(|table| facts.undeclared.contains(&table.name)) {
+        let column = |column: &ColumnFacts| {
+            format!("{} = {}", toml_key(&column.name), toml_string(&column.type_name))
+        };
+        let columns: Vec<String> = table.columns.iter().map(column).collect();
+        writeln!(out, "{} = {{ {} }}", toml_key(&table.name.name), columns.join(", "))?;
+    }
+    Ok(())
 }
 
 fn write_view(

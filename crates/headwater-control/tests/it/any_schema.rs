@@ -88,7 +88,7 @@ fn facts() -> impl Strategy<Value = SourceFacts> {
                 tables[from].foreign_keys.push(ForeignKey { columns, to, to_columns });
             }
         }
-        SourceFacts { server: "Any 1.0".into(), tables, retained: None, risks: Vec::new() }
+        SourceFacts { server: "Any 1.0".into(), tables, ..SourceFacts::default() }
     })
 }
 

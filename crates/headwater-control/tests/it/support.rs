@@ -162,8 +162,7 @@ pub fn bookshop() -> SourceFacts {
             archive, old, audit, authors, book_tags, books, customers, older, lines, orders, prices, reviews,
             tags,
         ],
-        retained: None,
-        risks: Vec::new(),
+        ..SourceFacts::default()
     }
 }
 

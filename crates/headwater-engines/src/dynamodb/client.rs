@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_dynamodbstreams::Client as Streams;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
@@ -27,6 +28,26 @@ const TRY_WITHIN: Duration = Duration::from_secs(10);
 const TRIES_MAX: u32 = 10;
 
 pub(super) async fn connect(config: &Config) -> Client {
+    let common = common(config).await;
+    Client::from_conf(
+        aws_sdk_dynamodb::config::Builder::from(&common).retry_partition(patient()).build(),
+    )
+}
+
+/// The client of the tables' streams, at `endpoint` if they have one of their own.
+pub(super) async fn connect_streams(config: &Config, endpoint: Option<&str>) -> Streams {
+    let common = common(config).await;
+    let mut builder =
+        aws_sdk_dynamodbstreams::config::Builder::from(&common).retry_partition(patient());
+    builder.set_endpoint_url(endpoint.or(config.endpoint.as_deref()).map(str::to_owned));
+    Streams::from_conf(builder.build())
+}
+
+fn patient() -> RetryPartition {
+    RetryPartition::custom("headwater").token_bucket(TokenBucket::unlimited()).build()
+}
+
+async fn common(config: &Config) -> SdkConfig {
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let timeouts = TimeoutConfig::builder()
@@ -58,10 +79,8 @@ pub(super) async fn connect(config: &Config) -> Client {
             keys.secret.reveal(),
             token,
             None,
-            "the store's settings",
+            "the file's settings",
         ));
     }
-    let patient = RetryPartition::custom("headwater").token_bucket(TokenBucket::unlimited()).build();
-    let common = loader.load().await;
-    Client::from_conf(aws_sdk_dynamodb::config::Builder::from(&common).retry_partition(patient).build())
+    loader.load().await
 }

@@ -40,10 +40,17 @@ pub(super) struct Keys {
 
 impl Config {
     pub(super) fn new(section: &StoreSection) -> Result<Config> {
-        let wrong = |what: &str| {
-            Error::misconfigured(format!("store {:?}: {what}", section.name)).with_remedy(REMEDY)
-        };
-        let rest = (section.url.reveal().strip_prefix("dynamodb://"))
+        let mut settings =
+            settings::Reader::new(format!("the store \"{}\"", section.name), &section.settings);
+        let config = Config::read(&format!("store {:?}", section.name), &section.url, &mut settings)?;
+        settings.finish()?;
+        Ok(config)
+    }
+
+    /// What a store and a source have in common: where to, as whom. `whose` says for messages whose it is.
+    pub(super) fn read(whose: &str, url: &Secret, settings: &mut settings::Reader<'_>) -> Result<Config> {
+        let wrong = |what: &str| Error::misconfigured(format!("{whose}: {what}")).with_remedy(REMEDY);
+        let rest = (url.reveal().strip_prefix("dynamodb://"))
             .ok_or_else(|| wrong("the URL does not begin with dynamodb://"))?;
         let (region, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
@@ -56,8 +63,6 @@ impl Config {
         if prefix.len() > 100 {
             return Err(wrong("the prefix has more than 100 characters"));
         }
-        let mut settings =
-            settings::Reader::new(format!("the store \"{}\"", section.name), &section.settings);
         let endpoint = settings.text("endpoint")?.map(str::to_owned);
         let profile = settings.text("profile")?.map(str::to_owned);
         let id = settings.text("access_key_id")?;
@@ -66,7 +71,6 @@ impl Config {
         let create = settings.flag("create")?.unwrap_or(false);
         let seconds = settings.number("timeout_seconds", 1..=3600)?.unwrap_or(30);
         let requests = settings.number("requests_max", 1..=1000)?.unwrap_or(REQUESTS);
-        settings.finish()?;
         let keys = match (id, secret) {
             (None, None) if session_token.is_none() => None,
             (Some(id), Some(secret)) => {
@@ -74,8 +78,7 @@ impl Config {
             }
             _ => {
                 return Err(Error::misconfigured(format!(
-                    "store {:?} has only a part of its credentials",
-                    section.name
+                    "{whose} has only a part of its credentials"
                 ))
                 .with_remedy(
                     "give access_key_id and secret_access_key, or neither: then AWS's usual chain is asked",
@@ -83,8 +86,7 @@ impl Config {
             }
         };
         if endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return Err(Error::misconfigured(format!("store {:?}: endpoint is no URL", section.name))
-                .with_remedy("write endpoint = \"http://127.0.0.1:8000\""));
+            return Err(Error::misconfigured(format!("{whose}: endpoint is no URL")).with_remedy("write endpoint = \"http://127.0.0.1:8000\""));
         }
         Ok(Config {
             region: (!region.is_empty()).then(|| region.to_owned()),

@@ -2,7 +2,7 @@
 
 use headwater_model::{Layout, Promise};
 
-use crate::engine::{AsStore, Engine, Pattern};
+use crate::engine::{AsSource, AsStore, Engine, Pattern};
 
 pub const ENGINE: Engine = Engine {
     name: "Amazon DynamoDB",
@@ -11,7 +11,7 @@ pub const ENGINE: Engine = Engine {
     feature: "dynamodb",
     built_in: cfg!(feature = "dynamodb"),
     page: "dynamodb.md",
-    source: None,
+    source: Some(AsSource { follows: "Streams, per key", answers: &[] }),
     store: Some(AsStore {
         promise: Promise::Key,
         except: None,

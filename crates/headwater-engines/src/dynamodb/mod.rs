@@ -1,4 +1,4 @@
-//! Amazon DynamoDB as a store.
+//! Amazon DynamoDB as a store; as a source it is in [`source`].
 //!
 //! A view is a table: one item per document, under the text of its key; its columns are attributes of their own types. A
 //! view with indexes has a second table of places, partitioned and sorted as the index is. Both are read strongly
@@ -37,6 +37,7 @@ mod flush;
 mod item;
 mod meter;
 mod scan;
+mod source;
 mod state;
 mod step;
 mod store;
@@ -49,6 +50,7 @@ use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
 pub(crate) use checks::{Examiner, checks};
+pub use source::Source;
 pub use store::Store;
 pub use tables::{Layout, layout};
 

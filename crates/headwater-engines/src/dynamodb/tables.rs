@@ -19,6 +19,11 @@ use super::item::{EXPIRES, KEY, PART, SORT, STATE_KEY};
 /// A new table is there within seconds, usually.
 const CREATED_WITHIN: Duration = Duration::from_secs(120);
 
+/// What the table is called in which a source keeps how far it was followed, behind the prefix. No view's name is written so.
+pub(super) const SOURCE_STATE: &str = ".headwater-source";
+/// In that table: who follows.
+pub(super) const FOLLOWER: &str = "hw_follower";
+
 /// Bytes of a table's name.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -54,9 +59,22 @@ pub(super) struct Table {
     sort: Option<(&'static str, ScalarAttributeType)>,
     /// The attribute that says when an item may go.
     expires: Option<&'static str>,
+    /// Whose section of the file has the setting `create`.
+    whose: &'static str,
 }
 
 impl Table {
+    /// Where a source keeps how far it was followed.
+    pub(super) fn of_source(prefix: &str) -> Table {
+        Table {
+            name: format!("{prefix}{SOURCE_STATE}"),
+            partition: (FOLLOWER, ScalarAttributeType::S),
+            sort: Some((STATE_KEY, ScalarAttributeType::S)),
+            expires: None,
+            whose: "source",
+        }
+    }
+
     /// Where the position lies.
     pub(super) fn of_state(prefix: &str) -> Table {
         Table {
@@ -64,6 +82,7 @@ impl Table {
             partition: (STATE_KEY, ScalarAttributeType::S),
             sort: None,
             expires: None,
+            whose: "store",
         }
     }
 
@@ -74,6 +93,7 @@ impl Table {
             partition: (KEY, ScalarAttributeType::S),
             sort: None,
             expires: Some(EXPIRES),
+            whose: "store",
         }];
         if !view.indexes.is_empty() {
             tables.push(Table {
@@ -81,6 +101,7 @@ impl Table {
                 partition: (PART, ScalarAttributeType::B),
                 sort: Some((SORT, ScalarAttributeType::B)),
                 expires: None,
+                whose: "store",
             });
         }
         tables
@@ -121,7 +142,7 @@ impl Table {
                 "a table would be called {:?}, which has {length} characters; DynamoDB takes 3 to {NAME_BYTES_MAX}",
                 self.name
             ))
-            .with_remedy("give the store's URL another prefix: dynamodb://us-east-1/prefix_"));
+            .with_remedy(format!("give the {}'s URL another prefix: dynamodb://us-east-1/prefix_", self.whose)));
         }
         match self.describe(client).await? {
             Some(found) => {
@@ -130,11 +151,11 @@ impl Table {
             }
             None if create => self.create(client).await,
             None => Err(Error::misconfigured(format!("the table {:?} does not exist", self.name))
-                .with_remedy(format!("give the store create = true, or run: {}", self.command()))),
+                .with_remedy(format!("give the {} create = true, or run: {}", self.whose, self.command()))),
         }
     }
 
-    async fn describe(&self, client: &Client) -> Result<Option<TableDescription>> {
+    pub(super) async fn describe(&self, client: &Client) -> Result<Option<TableDescription>> {
         match client.describe_table().table_name(&self.name).send().await {
             Ok(found) => Ok(found.table),
             Err(error) if is_missing(&error) => Ok(None),
@@ -161,9 +182,10 @@ impl Table {
             self.name,
             keys.join(" and ")
         ))
-        .with_remedy(
-            "it belongs to something else: give the store's URL another prefix, or delete the table",
-        ))
+        .with_remedy(format!(
+            "it belongs to something else: give the {}'s URL another prefix, or delete the table",
+            self.whose
+        )))
     }
 
     async fn create(&self, client: &Client) -> Result<()> {
@@ -251,6 +273,7 @@ mod tests {
         let mut names: Vec<String> = views.iter().map(|view| documents("", view)).collect();
         names.extend(views.iter().map(|view| places("", view)));
         names.push(Table::of_state("").name);
+        names.push(Table::of_source("").name);
         let count = names.len();
         names.sort();
         names.dedup();

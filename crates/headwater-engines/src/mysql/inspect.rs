@@ -29,7 +29,7 @@ pub(super) async fn inspect(connection: &mut Connection, config: &Config) -> Res
         .collect();
     let product = if connection.about.mariadb { "MariaDB" } else { "MySQL" };
     let version = connection.about.version.split('-').next().unwrap_or_default();
-    Ok(SourceFacts { server: format!("{product} {version}"), tables, retained: None, risks })
+    Ok(SourceFacts { server: format!("{product} {version}"), tables, risks, ..SourceFacts::default() })
 }
 
 fn facts(table: &Described, indexes: &[Index], foreign_keys: Vec<ForeignKey>) -> TableFacts {

@@ -60,6 +60,7 @@ pub(super) async fn inspect(
         tables,
         retained: retained.map(|slot| RetainedLog { bytes: slot.retained_bytes, bound_bytes }),
         risks,
+        ..SourceFacts::default()
     })
 }
 

@@ -6,6 +6,8 @@ mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]
 mod contract;
 #[cfg(feature = "dynamodb")]
+mod dynamodb_source;
+#[cfg(feature = "dynamodb")]
 mod dynamodb_store;
 mod engines;
 #[cfg(feature = "falkordb")]

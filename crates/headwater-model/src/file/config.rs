@@ -7,6 +7,7 @@ mod plan;
 use std::fmt::Write as _;
 
 use super::holders::show as show_hold;
+use super::read::join;
 use super::serve::OFF;
 use super::unit::{show_duration, show_rate, show_share, show_size};
 use super::{File, Setting, Settings, hide_password, show_table_name};
@@ -141,18 +142,24 @@ impl File {
 
     fn settings(&self, path: &str, settings: &Settings, out: &mut String) {
         for (name, setting) in settings {
-            let value = match setting {
-                Setting::Int(n) => n.to_string(),
-                Setting::Bool(b) => b.to_string(),
-                // What did not come from a text is not known to be harmless.
-                Setting::Text(_) => string(
-                    self.places
-                        .get(&format!("{path}.{name}"))
-                        .and_then(|place| place.shown.as_deref())
-                        .unwrap_or("***"),
-                ),
-            };
-            let _ = writeln!(out, "{} = {value}", key(name));
+            let _ = writeln!(out, "{} = {}", key(name), self.setting(&join(path, name), setting));
+        }
+    }
+
+    fn setting(&self, path: &str, setting: &Setting) -> String {
+        match setting {
+            Setting::Int(n) => n.to_string(),
+            Setting::Bool(b) => b.to_string(),
+            // What did not come from a text is not known to be harmless.
+            Setting::Text(_) => {
+                string(self.places.get(path).and_then(|place| place.shown.as_deref()).unwrap_or("***"))
+            }
+            Setting::Table(inner) => {
+                let inner = inner.iter().map(|(name, setting)| {
+                    format!("{} = {}", key(name), self.setting(&join(path, name), setting))
+                });
+                format!("{{ {} }}", inner.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

@@ -308,6 +308,8 @@ pub enum Setting {
     Text(Secret),
     Int(i64),
     Bool(bool),
+    /// Settings of something by its own name, as of a table: `columns.orders = { total = "number" }`.
+    Table(Settings),
 }
 
 /// `[serve]`

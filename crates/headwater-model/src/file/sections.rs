@@ -265,7 +265,14 @@ fn has_scheme(url: &str) -> bool {
 }
 
 /// Everything left over in a section is for the engine, which refuses what it does not know.
-pub(super) fn settings(reader: &mut Reader<'_>, mut section: Section<'_>) -> Settings {
+/// Tables of settings within tables: `columns`, of a table, and there is nothing deeper.
+const NESTED_MAX: usize = 2;
+
+pub(super) fn settings(reader: &mut Reader<'_>, section: Section<'_>) -> Settings {
+    settings_within(reader, section, NESTED_MAX)
+}
+
+fn settings_within(reader: &mut Reader<'_>, mut section: Section<'_>, deeper: usize) -> Settings {
     let mut settings = BTreeMap::new();
     for Entry { name, key, value, .. } in section.rest() {
         if let Some(meant) = section.meant(name) {
@@ -285,11 +292,15 @@ pub(super) fn settings(reader: &mut Reader<'_>, mut section: Section<'_>) -> Set
             }),
             DeValue::Integer(_) => reader.integer(value, name, i64::MIN..=i64::MAX).map(Setting::Int),
             DeValue::Boolean(b) => Some(Setting::Bool(*b)),
+            DeValue::Table(table) if deeper > 0 => {
+                let inner = Section::new(path, key.span(), table);
+                Some(Setting::Table(settings_within(reader, inner, deeper - 1)))
+            }
             other => {
                 reader.wrong(
                     value.span(),
                     format!("`{name}` is {}", kind(other)),
-                    "a setting is a string, a whole number, true or false",
+                    "a setting is a string, a whole number, true or false, or a table of these",
                 );
                 None
             }

@@ -333,7 +333,6 @@ fn facts(inner: &Inner) -> SourceFacts {
     SourceFacts {
         server: "simulated".to_owned(),
         tables: inner.tables.iter().map(table).collect(),
-        retained: None,
-        risks: Vec::new(),
+        ..SourceFacts::default()
     }
 }

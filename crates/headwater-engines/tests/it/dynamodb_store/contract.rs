@@ -56,7 +56,7 @@ impl Subject for DynamoDbTables {
 }
 
 /// Past the store.
-pub(super) fn client() -> Client {
+pub(crate) fn client() -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))

@@ -1,6 +1,6 @@
 //! The DynamoDB store against DynamoDB Local: the contract first, then what only this engine can do wrong.
 
-mod contract;
+pub(crate) mod contract;
 mod doctor;
 mod items;
 mod late;
@@ -15,7 +15,7 @@ use headwater_model::file::{Setting, StoreSection};
 use headwater_testkit::DynamoDb;
 
 /// One server for all of them: a JVM each would take longer than the tests. It ends with the process.
-fn server() -> &'static DynamoDb {
+pub(crate) fn server() -> &'static DynamoDb {
     static SERVER: OnceLock<DynamoDb> = OnceLock::new();
     SERVER.get_or_init(DynamoDb::start)
 }
