@@ -28,7 +28,8 @@ pub struct TableFacts {
     pub foreign_keys: Vec<ForeignKey>,
     /// Indexes over whole columns of all rows, the key's included.
     pub indexes: Vec<IndexFacts>,
-    /// How the statement for one more begins, so that writers go on meanwhile if the source can do that.
+    /// How the statement for one more begins, so that writers go on meanwhile if the source can do that. Empty if the source
+    /// answers no reads of the table.
     pub create_index: &'static str,
     /// The source's own estimate.
     pub rows_estimate: u64,

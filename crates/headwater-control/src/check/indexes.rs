@@ -43,7 +43,8 @@ impl<'a> Look<'a> {
         let mut told = BTreeSet::new();
         for plan in plans.iter().filter(|plan| plan.access.source) {
             for wanted in self.wanted(plan) {
-                if wanted.table.rows_estimate >= SMALL_ROWS {
+                let is_answered = !wanted.table.create_index.is_empty();
+                if is_answered && wanted.table.rows_estimate >= SMALL_ROWS {
                     self.missing(&plan.access.name, &wanted, &mut told);
                 }
             }

@@ -52,7 +52,10 @@ impl<'a> Look<'a> {
                 .collect();
             self.wrong(
                 path,
-                format!("the file does not declare the columns of table `{}`, and the source does not know them", table.name),
+                format!(
+                    "the file does not declare the columns of table `{}`, and the source does not know them",
+                    table.name
+                ),
                 format!(
                     "add the attributes that views may have to [{}.columns]: {} = {{ {} }}",
                     self.file.source().path(),

@@ -89,9 +89,8 @@ fn write_columns(out: &mut String, facts: &SourceFacts) -> std::fmt::Result {
          [source.columns]"
     )?;
     for table in facts.tables.iter().filter(|table| facts.undeclared.contains(&table.name)) {
-        let column = |column: &ColumnFacts| {
-            format!("{} = {}", toml_key(&column.name), toml_string(&column.type_name))
-        };
+        let column =
+            |column: &ColumnFacts| format!("{} = {}", toml_key(&column.name), toml_string(&column.type_name));
         let columns: Vec<String> = table.columns.iter().map(column).collect();
         writeln!(out, "{} = {{ {} }}", toml_key(&table.name.name), columns.join(", "))?;
     }

@@ -29,16 +29,13 @@ const TRIES_MAX: u32 = 10;
 
 pub(super) async fn connect(config: &Config) -> Client {
     let common = common(config).await;
-    Client::from_conf(
-        aws_sdk_dynamodb::config::Builder::from(&common).retry_partition(patient()).build(),
-    )
+    Client::from_conf(aws_sdk_dynamodb::config::Builder::from(&common).retry_partition(patient()).build())
 }
 
 /// The client of the tables' streams, at `endpoint` if they have one of their own.
 pub(super) async fn connect_streams(config: &Config, endpoint: Option<&str>) -> Streams {
     let common = common(config).await;
-    let mut builder =
-        aws_sdk_dynamodbstreams::config::Builder::from(&common).retry_partition(patient());
+    let mut builder = aws_sdk_dynamodbstreams::config::Builder::from(&common).retry_partition(patient());
     builder.set_endpoint_url(endpoint.or(config.endpoint.as_deref()).map(str::to_owned));
     Streams::from_conf(builder.build())
 }

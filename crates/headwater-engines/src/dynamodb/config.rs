@@ -86,7 +86,8 @@ impl Config {
             }
         };
         if endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return Err(Error::misconfigured(format!("{whose}: endpoint is no URL")).with_remedy("write endpoint = \"http://127.0.0.1:8000\""));
+            return Err(Error::misconfigured(format!("{whose}: endpoint is no URL"))
+                .with_remedy("write endpoint = \"http://127.0.0.1:8000\""));
         }
         Ok(Config {
             region: (!region.is_empty()).then(|| region.to_owned()),

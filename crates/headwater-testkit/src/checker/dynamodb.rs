@@ -90,7 +90,7 @@ fn bytes(base64: &str) -> Vec<u8> {
 }
 
 /// The reply's body. The service looks at who asks, but not whether it is true.
-fn request(port: u16, operation: &str, body: &Json) -> Json {
+pub(crate) fn request(port: u16, operation: &str, body: &Json) -> Json {
     let body = body.to_string();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect to DynamoDB Local");
     stream.set_read_timeout(Some(PATIENCE)).expect("set the timeout");

@@ -13,7 +13,7 @@
 
 pub mod answer;
 mod compare;
-mod dynamodb;
+pub(crate) mod dynamodb;
 mod found;
 mod key;
 mod number;

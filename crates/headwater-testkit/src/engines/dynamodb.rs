@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value as Json;
 
 use super::folder::Folder;
 use super::port::free_port;
@@ -66,6 +67,14 @@ impl DynamoDb {
             assert!(Instant::now() < until, "DynamoDB Local does not answer\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// An operation in plain HTTP. Panics unless it is done.
+    #[track_caller]
+    pub fn ask(&self, operation: &str, what: &Json) -> Json {
+        let answer = crate::checker::dynamodb::request(self.port, operation, what);
+        assert!(answer["__type"].is_null(), "{operation} of {what}: {answer}");
+        answer
     }
 
     /// SIGSTOP: connections stay open and nothing answers.

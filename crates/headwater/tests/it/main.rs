@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod doctor;
 mod drill;
+mod dynamodb_source;
 mod engines;
 mod heal;
 mod http;

@@ -59,7 +59,8 @@ impl Options {
         let read_units_max = settings.number("read_units_max", 1..=i64::from(u32::MAX))?;
         let columns = settings.texts_by_name("columns", COLUMNS)?;
         settings.finish()?;
-        let columns = columns.into_iter().map(|(table, columns)| Ok((table.into(), declared(table, columns)?)));
+        let columns =
+            columns.into_iter().map(|(table, columns)| Ok((table.into(), declared(table, columns)?)));
         Ok(Options {
             config,
             streams_endpoint,
@@ -107,13 +108,16 @@ mod tests {
     #[test]
     fn columns_are_declared_by_table() {
         let word = |word: &str| Setting::Text(Secret::new(word));
-        let read = options(table(&[("a.b", table(&[("x", word("json")), ("id", word("integer"))]))])).unwrap();
+        let read =
+            options(table(&[("a.b", table(&[("x", word("json")), ("id", word("integer"))]))])).unwrap();
         let columns: Vec<_> = read.columns["a.b"].iter().map(|(name, kind)| (&**name, *kind)).collect();
         assert_eq!(columns, [("id", Kind::Integer), ("x", Kind::Json)]);
         let unknown = options(table(&[("t", table(&[("x", word("varchar"))]))])).map(|_| ()).unwrap_err();
         assert!(unknown.to_string().contains("\"x\" of table t"), "{unknown}");
         assert!(unknown.remedy().unwrap().contains("integer"));
-        for wrong in [word("x"), table(&[("t", word("text"))]), table(&[("t", table(&[("x", Setting::Int(1))]))])] {
+        for wrong in
+            [word("x"), table(&[("t", word("text"))]), table(&[("t", table(&[("x", Setting::Int(1))]))])]
+        {
             let error = options(wrong).map(|_| ()).unwrap_err();
             assert!(error.remedy().unwrap().contains("columns.orders"), "{error}");
         }

@@ -37,9 +37,8 @@ const RECORDS_MAX: i32 = 1000;
 const LIST_EVERY: Duration = Duration::from_secs(20);
 const LIST_SOON: Duration = Duration::from_millis(500);
 
-/// How often a quiet source is said to be quiet, and the lease renewed.
+/// How often a quiet source is said to be quiet.
 const TELL_EVERY: Duration = Duration::from_millis(400);
-const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Records are kept for 24 hours: before one that is older than this when it is read, others may be gone.
 pub(super) const TRIMMED_AFTER_MS: i64 = (24 * 60 - 30) * 60 * 1000;
@@ -93,6 +92,7 @@ pub(super) async fn start(
     shared: Arc<Shared>,
     shapes: Shapes,
     poll: Duration,
+    renew_every: Duration,
     begin: Begin,
 ) -> Result<Following> {
     let now = Instant::now();
@@ -103,6 +103,7 @@ pub(super) async fn start(
         shared,
         shapes,
         poll,
+        renew_every,
         lease: begin.lease,
         system: begin.system,
         number: begin.number,
@@ -157,6 +158,7 @@ struct Reading {
     shared: Arc<Shared>,
     shapes: Shapes,
     poll: Duration,
+    renew_every: Duration,
     lease: Lease,
     system: Arc<str>,
     /// The newest position.
@@ -232,7 +234,7 @@ impl Reading {
         if events.is_empty() && self.told.elapsed() >= TELL_EVERY {
             events.push(Event::Idle { position: self.position() });
         }
-        if self.renewed.elapsed() >= RENEW_EVERY {
+        if self.renewed.elapsed() >= self.renew_every {
             let owned = self.state.renew(&mut self.lease).await?;
             self.owned(owned)?;
         }
@@ -393,8 +395,7 @@ impl Reading {
             }
             let wait = if read.shards.awaits_children() { LIST_SOON } else { LIST_EVERY };
             stream.list_at = Instant::now() + wait;
-            stream.parents =
-                listed.into_iter().filter_map(|shard| Some((shard.id, shard.parent?))).collect();
+            stream.parents = listed.into_iter().filter_map(|shard| Some((shard.id, shard.parent?))).collect();
         }
         Ok(())
     }
@@ -512,7 +513,7 @@ async fn iterator(
     })
 }
 
-/// `None` if the iterator had run out: it is asked for anew in the next turn.
+/// `None` if the iterator is of no use any more: it is asked for anew in the next turn.
 async fn ask_one(
     streams: &Streams,
     arn: String,
@@ -522,6 +523,9 @@ async fn ask_one(
 ) -> Result<Option<Answered>> {
     let asked_at = Instant::now();
     let of = |refusal: Refusal| refusal.of(&shard.0);
+    // Nothing was told of yet that could be missed; an iterator that was given for an empty shard may be refused once there is
+    // something.
+    let is_fresh = matches!((&known, &place), (Some(_), Place::Since(_)));
     let from = match (known, place) {
         (Some(iterator), _) => iterator,
         (None, Place::After(number)) => {
@@ -540,6 +544,7 @@ async fn ask_one(
             shard,
         })),
         Err(error) if error.code() == Some("ExpiredIteratorException") => Ok(None),
+        Err(error) if is_fresh && error.code() == Some("TrimmedDataAccessException") => Ok(None),
         Err(error) => Err(of(Refusal::new("read", error))),
     }
 }

@@ -176,7 +176,11 @@ fn not_declared(table: &Described, declared: &Columns, sample: &Columns) -> Opti
         .collect();
     (!missing.is_empty()).then(|| Risk {
         severity: Severity::Note,
-        what: format!("items of table {} have {} attributes that no view can have", table.name, missing.len()),
+        what: format!(
+            "items of table {} have {} attributes that no view can have",
+            table.name,
+            missing.len()
+        ),
         remedy: format!("if they are wanted, declare them as its columns: {}", shown.join(", ")),
     })
 }

@@ -56,6 +56,9 @@ use super::tables::Table;
 const FOLLOW_WAIT: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often a lease is renewed before it would run out.
+const RENEWALS: u32 = 5;
+
 /// A stream that was switched on is there within seconds.
 const STREAM_WITHIN: Duration = Duration::from_secs(60);
 
@@ -159,7 +162,9 @@ impl Source {
                 return Ok(described);
             }
             if Instant::now() > until {
-                return Err(Error::transient(format!("the stream of table {table} is still being switched on")));
+                return Err(Error::transient(format!(
+                    "the stream of table {table} is still being switched on"
+                )));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -173,7 +178,7 @@ impl Source {
             let seen = state.lease().await?;
             let is_free = match &seen {
                 None => true,
-                Some(lease) if lease.owner.is_empty() || lease.owner.starts_with(&self.owner) => true,
+                Some(lease) if lease.owner == state::NOBODY || lease.owner.starts_with(&self.owner) => true,
                 Some(lease) => {
                     let mut known = lock(&self.seen);
                     match &*known {
@@ -261,8 +266,8 @@ impl headwater_model::Source for Source {
         let system = self.system().await?;
         let owner = format!("{}.{}", self.owner, self.followed.fetch_add(1, Ordering::Relaxed));
         let (names, fresh) = {
-            let mut wanted = lock(&self.tables);
-            (wanted.names.clone(), std::mem::take(&mut wanted.fresh))
+            let wanted = lock(&self.tables);
+            (wanted.names.clone(), wanted.fresh.clone())
         };
         let lease = self.lease(&owner).await?;
         let (number, place) = match after {
@@ -322,9 +327,12 @@ impl headwater_model::Source for Source {
             Arc::clone(&self.shared),
             shapes,
             self.options.poll,
+            self.options.lease / RENEWALS,
             begin,
-        );
-        Ok(Box::new(following.await?))
+        )
+        .await?;
+        lock(&self.tables).fresh.clear();
+        Ok(Box::new(following))
     }
 
     async fn shapes(&self, tables: &[TableName]) -> Result<Vec<Catalogued>> {
@@ -353,8 +361,8 @@ impl headwater_model::Source for Source {
 
     async fn release(&self, upto: &Position) -> Result<()> {
         let (number, _) = follow::number(upto.sequence);
-        let is_due = lock(&self.released)
-            .is_none_or(|(known, at)| number > known && at.elapsed() >= FORGET_EVERY);
+        let is_due =
+            lock(&self.released).is_none_or(|(known, at)| number > known && at.elapsed() >= FORGET_EVERY);
         let is_ours = self.shared.reached().is_some_and(|reached| reached.system == upto.system);
         if !is_due || !is_ours {
             return Ok(());

@@ -112,7 +112,10 @@ impl Described {
                     self.name,
                     kind.word()
                 ))
-                .with_remedy(format!("declare it as {}, or leave it out: keys are always columns", own.word())));
+                .with_remedy(format!(
+                    "declare it as {}, or leave it out: keys are always columns",
+                    own.word()
+                )));
             }
             columns.push((name.as_str().into(), kind));
         }
@@ -141,9 +144,8 @@ impl Described {
     /// The shape, and what moves when rows may have changed without the stream's telling: another stream than before.
     pub(super) fn catalogued(&self, shape: &Shape) -> Catalogued {
         let stream = self.stream.as_ref().map_or(0, |stream| hash(&stream.arn));
-        let columns = shape.table.columns.iter().zip(shape.kinds.iter()).map(|(column, kind)| ColumnRevision {
-            id: hash(&column.name),
-            definition: stream ^ hash(kind.word()),
+        let columns = shape.table.columns.iter().zip(shape.kinds.iter()).map(|(column, kind)| {
+            ColumnRevision { id: hash(&column.name), definition: stream ^ hash(kind.word()) }
         });
         let revision = Revision { storage: stream, columns: columns.collect() };
         Catalogued { table: Arc::clone(&shape.table), revision: Some(revision) }
@@ -152,7 +154,8 @@ impl Described {
 
 /// FNV-1a: the same in every build, for it is compared with what was kept.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// How items of a table become rows.
@@ -252,7 +255,10 @@ mod tests {
         assert_eq!(&*refused.reason, "its attribute \"total\" is S, and is declared as number");
         item.insert("n".to_owned(), AttributeValue::N("0.5".into()));
         assert_eq!(shape.row(&item).unwrap_err().key.to_text(), "ann:0.5");
-        assert!(shape.attributes(&Key(vec![Value::text(""), Value::Int(1)])).is_none(), "no item has that key");
+        assert!(
+            shape.attributes(&Key(vec![Value::text(""), Value::Int(1)])).is_none(),
+            "no item has that key"
+        );
         assert!(described().shape(&columns(&[("n", Kind::Text)])).is_err());
     }
 

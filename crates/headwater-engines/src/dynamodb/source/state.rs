@@ -30,8 +30,11 @@ const LEASE: &str = "lease";
 const JOIN: &str = "join ";
 const AT: &str = "at ";
 
+/// Owns the lease while nobody follows.
+pub(super) const NOBODY: &str = "-";
+
 /// Deleted at once, at most.
-const DELETES_MAX: usize = 25;
+const DELETES_MAX: usize = 10;
 
 pub(super) struct State {
     client: Client,
@@ -350,7 +353,7 @@ impl State {
     /// Gives the lease back, so that the next one need not wait.
     pub(super) async fn give_back(&self, lease: &Lease) -> Result<()> {
         // Nobody's, and when streams were read last stays.
-        self.take(Some(lease), "").await.map(drop)
+        self.take(Some(lease), NOBODY).await.map(drop)
     }
 }
 
@@ -387,8 +390,12 @@ fn numeric<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T> {
 }
 
 fn broken(what: &str) -> Error {
-    Error::misconfigured(format!("the table in which Headwater keeps how far it follows has no {what} where it should be"))
-        .with_remedy("somebody else writes there, or a newer version did: delete the table, and every view is read again")
+    Error::misconfigured(format!(
+        "the table in which Headwater keeps how far it follows has no {what} where it should be"
+    ))
+    .with_remedy(
+        "somebody else writes there, or a newer version did: delete the table, and every view is read again",
+    )
 }
 
 fn said(error: &(dyn std::error::Error + 'static)) -> String {

@@ -63,10 +63,7 @@ impl Kind {
 
     /// Whether a key's attribute of DynamoDB's type `S`, `N` or `B` can be declared so.
     pub(super) fn fits_key(self, scalar: &str) -> bool {
-        matches!(
-            (self, scalar),
-            (Kind::Text, "S") | (Kind::Number | Kind::Integer, "N") | (Kind::Bytes, "B")
-        )
+        matches!((self, scalar), (Kind::Text, "S") | (Kind::Number | Kind::Integer, "N") | (Kind::Bytes, "B"))
     }
 
     /// What an attribute seems to be meant as; `None` if it does not say.

@@ -42,7 +42,13 @@ pub(super) fn facts(connection: &Connection) -> Result<SourceFacts> {
         Err(error) if error.kind() == ErrorKind::OutOfStep => None,
         Err(error) => return Err(error),
     };
-    Ok(SourceFacts { server: format!("SQLite {}", rusqlite::version()), tables: found, retained, risks, ..SourceFacts::default() })
+    Ok(SourceFacts {
+        server: format!("SQLite {}", rusqlite::version()),
+        tables: found,
+        retained,
+        risks,
+        ..SourceFacts::default()
+    })
 }
 
 fn table_facts(

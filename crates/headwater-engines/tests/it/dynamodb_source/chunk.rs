@@ -12,8 +12,7 @@ const COLUMNS: &[(&str, &[(&str, &str)])] = &[("c", &[("v", "integer")])];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_is_read_in_parts_that_go_on_behind_a_key_also_one_that_is_gone() {
     let account = Account::new();
-    let table =
-        account.table("c", ScalarAttributeType::S, Some(ScalarAttributeType::N)).await;
+    let table = account.table("c", ScalarAttributeType::S, Some(ScalarAttributeType::N)).await;
     for n in 0..40 {
         account.put(&table, &[("id", text(format!("p{}", n % 5))), ("n", number(n)), ("v", number(n))]).await;
     }
@@ -32,7 +31,8 @@ async fn a_table_is_read_in_parts_that_go_on_behind_a_key_also_one_that_is_gone(
             deleted = true;
             let names = after.clone().unwrap();
             let request = account.client.delete_item().table_name(&table);
-            let request = request.key("id", text(names.0[0].to_text())).key("n", number(names.0[1].to_text()));
+            let request =
+                request.key("id", text(names.0[0].to_text())).key("n", number(names.0[1].to_text()));
             request.send().await.unwrap();
         }
         if chunk.last {

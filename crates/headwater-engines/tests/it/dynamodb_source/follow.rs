@@ -15,7 +15,9 @@ fn versions(changes: &[Change]) -> BTreeMap<String, Vec<String>> {
     let mut of: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for change in changes {
         let (key, version) = match change {
-            Change::Insert { row, .. } | Change::Update { row, .. } => (row.0[0].to_text(), row.0[1].to_text()),
+            Change::Insert { row, .. } | Change::Update { row, .. } => {
+                (row.0[0].to_text(), row.0[1].to_text())
+            }
             Change::Delete { key, .. } => (key.0[0].to_text(), "gone".to_owned()),
             other => panic!("unexpected {other:?}"),
         };
@@ -168,7 +170,8 @@ async fn a_stream_that_is_another_one_concerns_its_table_alone() {
     assert_eq!(waits.kind(), ErrorKind::Transient, "{waits}");
     let now = source.shapes(&names).await.unwrap();
     let since: Vec<_> = now.iter().zip(&before).map(|(now, then)| now.since(then)).collect();
-    assert_eq!(since, [Reshaped::Rows, Reshaped::No], "so that a running term looks again");
+    assert_ne!(since[0], Reshaped::No, "so that a running term looks again");
+    assert_eq!(since[1], Reshaped::No);
     assert_eq!(source.prepare(&names).await.unwrap(), [names[0].clone()], "it lacks b");
     let mut log = Log::of(source.clone(), &[&tables[0], &tables[1]], Some(&after)).await;
     let changes = log.changes().await;
@@ -196,7 +199,7 @@ async fn a_day_without_a_follower_is_a_gap_and_so_is_another_history() {
     loop {
         let request = account.client.get_item().table_name(account.state_table()).consistent_read(true);
         let lease = request.set_key(Some(account.state_key("lease"))).send().await.unwrap().item.unwrap();
-        if lease["owner"] == text("") {
+        if lease["owner"] == text("-") {
             let mut lease = lease;
             let at_ms: i64 = lease["at_ms"].as_n().unwrap().parse().unwrap();
             lease.insert("at_ms".to_owned(), number(at_ms - 24 * 3_600_000));
@@ -223,7 +226,10 @@ async fn a_day_without_a_follower_is_a_gap_and_so_is_another_history() {
     assert!(log.changes().await.is_empty(), "what lies in the stream from before is not told again");
     account.delete(&table, text("a")).await;
     let changes = log.changes().await;
-    assert!(matches!(&changes[..], [Change::Delete { key, .. }] if key.0 == [Value::text("a")]), "{changes:?}");
+    assert!(
+        matches!(&changes[..], [Change::Delete { key, .. }] if key.0 == [Value::text("a")]),
+        "{changes:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

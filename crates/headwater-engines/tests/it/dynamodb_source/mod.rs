@@ -16,7 +16,9 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType,
 };
 use headwater_model::file::{Setting, SourceSection};
-use headwater_model::{Change, ChunkRange, Event, Follow, Key, Position, Row, Secret, Source, TableName, Value};
+use headwater_model::{
+    Change, ChunkRange, Event, Follow, Key, Position, Row, Secret, Source, TableName, Value,
+};
 
 use crate::dynamodb_store::{contract::client, server};
 
@@ -67,9 +69,8 @@ impl Account {
             let Some(kind) = kind else { continue };
             let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(kind);
             let key = KeySchemaElement::builder().attribute_name(name).key_type(role);
-            request = request
-                .attribute_definitions(attribute.build().unwrap())
-                .key_schema(key.build().unwrap());
+            request =
+                request.attribute_definitions(attribute.build().unwrap()).key_schema(key.build().unwrap());
         }
         request.send().await.unwrap();
         named
@@ -105,7 +106,7 @@ impl Account {
             ("create".into(), Setting::Bool(true)),
             ("poll_ms".into(), Setting::Int(20)),
             ("settle_ms".into(), Setting::Int(200)),
-            ("lease_ms".into(), Setting::Int(1000)),
+            ("lease_ms".into(), Setting::Int(3000)),
             ("columns".into(), Setting::Table(columns.collect())),
         ]
         .into();
@@ -143,7 +144,15 @@ impl Log {
     async fn of(source: Arc<dyn Source>, tables: &[&str], after: Option<&Position>) -> Log {
         let tables: Vec<TableName> = tables.iter().map(|table| name(table)).collect();
         source.prepare(&tables).await.unwrap();
-        let follow = source.follow(after).await.unwrap();
+        let follow = headwater_testkit::eventually(Duration::from_secs(60), "it is followed", async || {
+            match source.follow(after).await {
+                Ok(follow) => Ok(follow),
+                // The one before has not given the lease back.
+                Err(error) if error.to_string().contains("another instance") => Err(error.to_string()),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await;
         Log { source, follow, marks: 0, waiting: VecDeque::new(), last: after.cloned() }
     }
 

@@ -54,7 +54,8 @@ async fn serve(mut client: TcpStream, fault: &Fault) -> Option<()> {
     loop {
         let (head, body) = message(&mut client).await?;
         if let Some(error) = fault.of(&head) {
-            let said = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"as told"}}"#);
+            let said =
+                format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"as told"}}"#);
             let answer = format!(
                 "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{said}",
                 said.len()
