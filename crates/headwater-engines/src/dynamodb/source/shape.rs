@@ -141,12 +141,16 @@ impl Described {
         Ok(Shape { table: Arc::new(table), kinds: columns.into_iter().map(|(_, kind)| kind).collect() })
     }
 
-    /// The shape, and what moves when rows may have changed without the stream's telling: another stream than before.
+    /// The shape, and what moves when rows may have changed without the stream's telling: another stream than before, which
+    /// counts as a column of its own, so that keys stay what they were.
     pub(super) fn catalogued(&self, shape: &Shape) -> Catalogued {
         let stream = self.stream.as_ref().map_or(0, |stream| hash(&stream.arn));
-        let columns = shape.table.columns.iter().zip(shape.kinds.iter()).map(|(column, kind)| {
-            ColumnRevision { id: hash(&column.name), definition: stream ^ hash(kind.word()) }
+        let columns = shape.table.columns.iter().zip(&shape.kinds);
+        let columns = columns.map(|(column, kind)| ColumnRevision {
+            id: hash(&column.name),
+            definition: hash(kind.word()),
         });
+        let columns = columns.chain([ColumnRevision { id: 0, definition: stream }]);
         let revision = Revision { storage: stream, columns: columns.collect() };
         Catalogued { table: Arc::clone(&shape.table), revision: Some(revision) }
     }
@@ -208,7 +212,7 @@ impl Shape {
     }
 }
 
-/// The shapes of tables by name, for whoever reads rows of all of them.
+/// By the tables' names.
 pub(super) type Shapes = BTreeMap<String, Shape>;
 
 #[cfg(test)]
