@@ -146,10 +146,8 @@ impl Described {
     pub(super) fn catalogued(&self, shape: &Shape) -> Catalogued {
         let stream = self.stream.as_ref().map_or(0, |stream| hash(&stream.arn));
         let columns = shape.table.columns.iter().zip(&shape.kinds);
-        let columns = columns.map(|(column, kind)| ColumnRevision {
-            id: hash(&column.name),
-            definition: hash(kind.word()),
-        });
+        let columns = columns
+            .map(|(column, kind)| ColumnRevision { id: hash(&column.name), definition: hash(kind.word()) });
         let columns = columns.chain([ColumnRevision { id: 0, definition: stream }]);
         let revision = Revision { storage: stream, columns: columns.collect() };
         Catalogued { table: Arc::clone(&shape.table), revision: Some(revision) }
