@@ -4,7 +4,7 @@
 //! walk (after a mass deletion), keys may come again. Within one page they are taken once; across pages that would need
 //! memory for every key, so a reader that sums up pages must be able to see a key twice in that case.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use headwater_model::{Error, Layout, Result, Stored};
 
@@ -210,32 +210,35 @@ pub(super) async fn page_of_keys(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<Vec<u8>>, Option<String>)> {
-    let buckets = limit.clamp(16, BUCKETS);
+    let limit = limit.max(1);
+    // SCAN gives a few more keys than it was asked for. With room for them, none has to be asked for again.
+    let buckets = (limit - limit / 8).clamp(16, BUCKETS);
     let mut place =
         Place::read(cursor, buckets).ok_or_else(|| Error::bug("a scan's cursor is not one of ours"))?;
-    let (mut seen, mut keys) = (HashSet::new(), Vec::new());
+    let mut keys = Vec::new();
     loop {
         let (next, mut found) = scan(connection, &place.cursor, of, place.buckets).await?;
-        // The same SCAN again gives the same keys, in sorted order too.
-        found.sort_unstable();
-        found.dedup();
         if let Some(behind) = &place.behind {
             found.retain(|key| key > behind);
         }
-        let room = limit.max(1) - keys.len();
+        let room = limit - keys.len();
+        if found.len() > room {
+            // The same SCAN again gives the same keys, in sorted order too.
+            found.sort_unstable();
+            found.dedup();
+        }
         let rest = found.len() > room;
         found.truncate(room);
         place = match found.last() {
             Some(last) if rest => Place { behind: Some(last.clone()), ..place },
             _ => Place { cursor: next, buckets, behind: None },
         };
-        found.retain(|key| seen.insert(key.clone()));
         keys.append(&mut found);
-        if !rest && place.cursor == b"0" {
-            return Ok((keys, None));
-        }
-        if keys.len() >= limit.max(1) {
-            return Ok((keys, Some(place.to_text())));
+        let is_last = !rest && place.cursor == b"0";
+        if is_last || (!keys.is_empty() && keys.len() + buckets > limit) {
+            keys.sort_unstable();
+            keys.dedup();
+            return Ok((keys, (!is_last).then(|| place.to_text())));
         }
     }
 }
