@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ColumnType, Held, Key, Moment, Order, Position, Stored, StoredBody, Value, View, ViewId, ViewKind,
+    Buckets, ColumnType, Held, Key, Moment, Order, Position, Stored, StoredBody, Value, View, ViewId,
+    ViewKind,
 };
 
 /// An access pattern: the `x` of `[access.x]`.
@@ -38,7 +39,7 @@ pub enum Pattern {
     /// From a vertex along edges.
     Walk { hops: Vec<HopLabel>, limit: usize },
     /// A part of a series: its points, or figures per bucket of time.
-    Window { view: ViewId, every: Option<Duration>, figures: Vec<Figure>, limit: usize },
+    Window { view: ViewId, buckets: Option<Buckets>, figures: Vec<Figure>, limit: usize },
 }
 
 impl Pattern {
@@ -161,7 +162,7 @@ pub enum PlannedRead {
     Window {
         view: Arc<View>,
         index: usize,
-        every: Option<Duration>,
+        buckets: Option<Buckets>,
         figures: Vec<Figure>,
         limit: usize,
     },

@@ -11,6 +11,7 @@
 mod access;
 pub mod advice;
 mod affinity;
+mod buckets;
 mod change;
 mod chunk;
 mod document;
@@ -41,6 +42,7 @@ pub use access::{
     HopLabel, Param, ParamRole, Pattern, PlannedRead, RangeRead, Reached, Read, WalkRead,
 };
 pub use affinity::Affinity;
+pub use buckets::{Buckets, Gaps};
 pub use change::{Change, Event, Refused, Row};
 pub use chunk::{Chunk, ChunkId, ChunkRange, Moment};
 pub use document::{Names, Record};

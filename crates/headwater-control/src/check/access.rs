@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Access, AccessPlan, ColumnType, Field, FieldShape, Figure, FigureFunction, Hop, HopLabel, Index, Order,
-    Param, ParamRole, Pattern, PlannedRead, Series, View, ViewKind,
+    Access, AccessPlan, Buckets, ColumnType, Field, FieldShape, Figure, FigureFunction, Hop, HopLabel, Index,
+    Order, Param, ParamRole, Pattern, PlannedRead, Series, View, ViewKind,
 };
 
 use super::Look;
@@ -88,16 +88,16 @@ impl<'a> Look<'a> {
                 (PlannedRead::Range { view, index: 0, limit: *limit }, params, fields)
             }
             Pattern::Walk { hops, limit } => self.walk(&format!("{path}.walk"), hops, *limit, views)?,
-            Pattern::Window { view: name, every, figures, limit } => {
+            Pattern::Window { view: name, buckets, figures, limit } => {
                 let view = view(name)?;
                 let mut params = self.by_params(&format!("{path}.window"), &view, 0)?;
                 params.extend(self.bounds(&view, 0)?);
-                let fields = match every {
-                    Some(_) => self.buckets(&path, &view, figures)?,
+                let fields = match buckets {
+                    Some(buckets) => self.buckets(&path, &view, buckets, figures)?,
                     None => self.fields(&view)?,
                 };
-                let (every, figures, limit) = (*every, figures.clone(), *limit);
-                (PlannedRead::Window { view, index: 0, every, figures, limit }, params, fields)
+                let (buckets, figures, limit) = (buckets.clone(), figures.clone(), *limit);
+                (PlannedRead::Window { view, index: 0, buckets, figures, limit }, params, fields)
             }
         };
         let stores = stores(access, &read);
@@ -245,7 +245,13 @@ impl<'a> Look<'a> {
     }
 
     /// What a bucket has: when it begins, and the figures.
-    fn buckets(&mut self, path: &str, view: &View, figures: &[Figure]) -> Option<Vec<Field>> {
+    fn buckets(
+        &mut self,
+        path: &str,
+        view: &View,
+        buckets: &Buckets,
+        figures: &[Figure],
+    ) -> Option<Vec<Field>> {
         let ViewKind::Series(Series { time, .. }) = &view.kind else { return None };
         let table = self.table_of(&view.from)?;
         let column = |name: &str| table.columns.iter().find(|column| *column.name == *name);
@@ -260,6 +266,14 @@ impl<'a> Look<'a> {
                     type_of(time)
                 ),
                 "read the points without `every`, or keep the time as a date or a timestamp",
+            );
+            return None;
+        }
+        if buckets.zone.is_some() && time.kind == ColumnType::Date {
+            self.wrong(
+                &format!("{path}.zone"),
+                format!("`{}` of `{}` is a date, which is the same by every clock", time.name, table.name),
+                "drop `zone`",
             );
             return None;
         }

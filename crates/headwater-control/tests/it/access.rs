@@ -236,7 +236,7 @@ fn a_window_takes_tags_and_bounds_in_time() {
         "window = \"price\"\nevery = \"1d\"\nfigures = { n = \"count(*)\", high = \"max(price)\", mean = \"avg(price)\" }",
     );
     assert_eq!(fields(&days.fields), "changed_at: timestamptz, n: bigint, high: numeric, mean: numeric");
-    let PlannedRead::Window { view, index: 0, every: Some(_), figures, .. } = &days.read else { panic!() };
+    let PlannedRead::Window { view, index: 0, buckets: Some(_), figures, .. } = &days.read else { panic!() };
     assert!(matches!(view.kind, ViewKind::Series(_)) && figures.len() == 3);
 }
 

@@ -22,9 +22,12 @@ pub(super) fn content(plan: &AccessPlan, asked: &Asked, found: Found) -> Result<
             Content::Document(document.map(|body| json(&plan.fields, body)))
         }
         Found::Page { documents, next } => {
-            if let PlannedRead::Window { every: Some(every), figures, view, .. } = &plan.read {
+            if let (PlannedRead::Window { buckets: Some(buckets), figures, view, .. }, Read::Range(range)) =
+                (&plan.read, &asked.read)
+            {
                 let points = documents.into_iter().map(|stored| json(&plan.fields, stored.body));
-                let items = window::figures(view, *every, figures, points, next.is_some())?;
+                let bounds = [&range.from, &range.to].map(Option::as_ref);
+                let items = window::figures(view, buckets, figures, bounds, points, next.is_some())?;
                 return Ok(Content::List { items, next: None });
             }
             Content::List {

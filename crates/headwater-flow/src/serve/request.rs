@@ -34,10 +34,10 @@ pub(super) fn read(plan: &AccessPlan, params: &[(String, String)]) -> Result<Ask
             given.go_on(&mut range, &mut pages)?;
             Read::Range(range)
         }
-        PlannedRead::Window { view, index, every, limit, .. } => {
+        PlannedRead::Window { view, index, buckets, limit, .. } => {
             let mut range = given.range(*limit)?;
             (range.view, range.index) = (view.clone(), *index);
-            match every {
+            match buckets {
                 None => given.go_on(&mut range, &mut pages)?,
                 Some(_) => range.limit = POINTS_MAX,
             }
@@ -159,7 +159,9 @@ impl<'a> Given<'a> {
         let bound = |value: Option<Value>, inclusive| value.map(|value| Bound { value, inclusive });
         let from = bound(self.values(ParamRole::From)?.pop(), true);
         let to = bound(self.values(ParamRole::To)?.pop(), false);
-        let reverse = match self.take("reverse") {
+        // The first point of a bucket is the first in time.
+        let is_summed = matches!(self.plan.read, PlannedRead::Window { buckets: Some(_), .. });
+        let reverse = match if is_summed { None } else { self.take("reverse") } {
             None | Some("false") => false,
             Some("true") => true,
             Some(_) => return Err(wrong("reverse", "is neither true nor false", "write true or false")),
@@ -205,7 +207,7 @@ impl<'a> Given<'a> {
         match &self.plan.read {
             PlannedRead::Get { .. } => {}
             PlannedRead::Walk { .. } => known.push("limit"),
-            PlannedRead::Window { every: Some(_), .. } => {}
+            PlannedRead::Window { buckets: Some(_), .. } => {}
             PlannedRead::Range { .. } | PlannedRead::Window { .. } => {
                 known.extend(["limit", "cursor", "reverse"]);
             }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    Access, AccessPlan, ColumnType, Field, FieldShape, Figure, FigureFunction, Key, Param, ParamRole,
-    Pattern as Declared, PlannedRead, RangeRead, Read, Series, StoredBody, TableName, Value, View, ViewKind,
+    Access, AccessPlan, Bound, Buckets, ColumnType, Field, FieldShape, Figure, FigureFunction, Gaps, Key,
+    Param, ParamRole, Pattern as Declared, PlannedRead, RangeRead, Read, Series, StoredBody, TableName,
+    Value, View, ViewKind,
 };
 
 use super::request::{Asked, read};
@@ -116,6 +117,16 @@ fn a_cursor_goes_on_where_its_parameters_are_the_same() {
     }
 }
 
+/// Of points without bounds.
+fn figures_of(
+    buckets: &Buckets,
+    figures: &[Figure],
+    points: impl Iterator<Item = Arc<str>>,
+    more: bool,
+) -> Result<Vec<Arc<str>>, Refused> {
+    window::figures(&series(), buckets, figures, [None; 2], points, more)
+}
+
 #[test]
 fn figures_are_exact_and_buckets_are_aligned() {
     let figure = |name: &str, function, column: Option<&str>| Figure {
@@ -146,7 +157,7 @@ fn figures_are_exact_and_buckets_are_aligned() {
     ];
     let hour = Duration::from_secs(3600);
     let points = points.map(Arc::from);
-    let items = window::figures(&series(), hour, &figures, points.clone().into_iter(), false).unwrap();
+    let items = figures_of(&Buckets::of(hour), &figures, points.clone().into_iter(), false).unwrap();
     let items: Vec<&str> = items.iter().map(|item| &**item).collect();
     assert_eq!(
         items,
@@ -166,9 +177,9 @@ fn figures_are_exact_and_buckets_are_aligned() {
         ]
     );
     let days = [r#"{"at":"2026-01-31","price":2}"#, r#"{"at":"2026-02-01","price":3}"#].map(Arc::from);
-    let day = window::figures(&series(), hour * 24, &figures[..1], days.into_iter(), false).unwrap();
+    let day = figures_of(&Buckets::of(hour * 24), &figures[..1], days.into_iter(), false).unwrap();
     assert_eq!(&*day[1], r#"{"at":"2026-02-01","n":1}"#);
-    let refused = window::figures(&series(), hour, &figures, points.into_iter(), true);
+    let refused = figures_of(&Buckets::of(hour), &figures, points.into_iter(), true);
     assert!(matches!(refused, Err(Refused::TooMuch(_))));
 }
 
@@ -181,7 +192,7 @@ fn a_percentile_is_the_least_value_that_enough_others_do_not_exceed() {
         let point = |price: &&str| format!(r#"{{"at":"2026-01-01T00:00:00","price":{price}}}"#);
         let points: Vec<Arc<str>> = prices.iter().map(|price| point(price).into()).collect();
         let hour = Duration::from_secs(3600);
-        let items = window::figures(&series(), hour, &figures, points.into_iter(), false).unwrap();
+        let items = figures_of(&Buckets::of(hour), &figures, points.into_iter(), false).unwrap();
         let (_, value) = items[0].split_once(r#""p":"#).unwrap();
         value.trim_end_matches('}').to_owned()
     };
@@ -203,8 +214,52 @@ fn a_percentile_is_the_least_value_that_enough_others_do_not_exceed() {
 fn a_point_without_a_time_is_in_no_bucket() {
     let n = Figure { name: "n".into(), function: FigureFunction::Count, column: None };
     let points = [r#"{"at":"2026-01-01T00:00:00","price":1}"#, r#"{"at":null,"price":2}"#].map(Arc::from);
-    let items = window::figures(&series(), Duration::from_secs(60), &[n], points.into_iter(), false).unwrap();
+    let items = figures_of(&Buckets::of(Duration::from_secs(60)), &[n], points.into_iter(), false).unwrap();
     assert_eq!(items, [Arc::from(r#"{"at":"2026-01-01T00:00:00","n":1}"#)]);
+}
+
+#[test]
+fn gaps_are_closed_within_the_bounds_if_the_pattern_says_so() {
+    let figure = |name: &str, function| Figure { name: name.into(), function, column: Some("price".into()) };
+    let figures = [figure("n", FigureFunction::Count), figure("close", FigureFunction::Last)];
+    let point = |hour: u32, price: u32| format!(r#"{{"at":"2026-01-01T{hour:02}:30:00Z","price":{price}}}"#);
+    let shown = |gaps, bounds: [Option<&str>; 2], points: &[(u32, u32)]| {
+        let buckets = Buckets { gaps, ..Buckets::of(Duration::from_secs(3600)) };
+        let micros = |time: &str| {
+            let Value::TimestampTz(micros) =
+                param("from", ParamRole::From, ColumnType::TimestampTz).parse(time).unwrap()
+            else {
+                panic!("{time}")
+            };
+            micros
+        };
+        let bounds = bounds
+            .map(|time| time.map(|time| Bound { value: Value::TimestampTz(micros(time)), inclusive: true }));
+        let points = points.iter().map(|(hour, price)| point(*hour, *price).into());
+        let bounds = [bounds[0].as_ref(), bounds[1].as_ref()];
+        window::figures(&series(), &buckets, &figures, bounds, points, false).map(|items| {
+            let short = |item: &Arc<str>| {
+                let item: serde_json::Value = serde_json::from_str(item).unwrap();
+                format!("{} {} {}", &item["at"].as_str().unwrap()[11..13], item["n"], item["close"])
+            };
+            items.iter().map(short).collect::<Vec<_>>()
+        })
+    };
+    let points = [(2, 5), (4, 7)];
+    assert_eq!(shown(Gaps::Skip, [None, None], &points).unwrap(), ["02 1 5", "04 1 7"]);
+    assert_eq!(shown(Gaps::Null, [None, None], &points).unwrap(), ["02 1 5", "03 0 null", "04 1 7"]);
+    assert_eq!(
+        shown(Gaps::Previous, [Some("2026-01-01T01:10:00Z"), Some("2026-01-01T06:00:00Z")], &points).unwrap(),
+        ["01 0 null", "02 1 5", "03 0 5", "04 1 7", "05 0 7"]
+    );
+    // The end is no part of the window: six o'clock has a bucket only from the next moment on.
+    assert_eq!(
+        shown(Gaps::Null, [Some("2026-01-01T05:00:00Z"), Some("2026-01-01T06:00:00.000001Z")], &[]).unwrap(),
+        ["05 0 null", "06 0 null"]
+    );
+    assert_eq!(shown(Gaps::Null, [Some("2026-01-01T05:00:00Z"), None], &[]).unwrap(), [""; 0]);
+    let late = shown(Gaps::Null, [Some("2026-01-01T05:00:00Z"), Some("2029-01-01T05:00:00Z")], &[]);
+    assert!(matches!(late, Err(Refused::TooMuch(_))));
 }
 
 #[test]
@@ -216,7 +271,7 @@ fn figures_print_numbers_as_they_came_and_take_texts_for_texts() {
     let of = |prices: [&str; 3]| {
         let point = |price| Arc::from(format!(r#"{{"at":"2026-01-01T00:00:00","price":{price}}}"#));
         let items =
-            window::figures(&series(), Duration::from_secs(60), &figures, prices.iter().map(point), false);
+            figures_of(&Buckets::of(Duration::from_secs(60)), &figures, prices.iter().map(point), false);
         items.unwrap()[0].to_string()
     };
     let bucket = |rest: &str| format!(r#"{{"at":"2026-01-01T00:00:00",{rest}}}"#);

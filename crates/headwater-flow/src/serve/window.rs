@@ -1,13 +1,13 @@
-//! Figures of a series per bucket of time: from points in order to one item per bucket that has any.
+//! Figures of a series per bucket of time: from points in order to one item per bucket that has any, or per bucket there is.
 //!
-//! Buckets are aligned to 1970-01-01T00:00:00Z, so the same bucket has the same bounds whatever was asked for.
+//! The same bucket has the same bounds whatever was asked for ([`Buckets`]).
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
 
 use headwater_model::{
-    ColumnType, Error, Figure, FigureFunction, Param, ParamRole, Sum, Value, View, ViewKind,
+    Bound, Buckets, ColumnType, Error, Figure, FigureFunction, Gaps, Param, ParamRole, Sum, Value, View,
+    ViewKind,
 };
 use serde_json::Value as Json;
 
@@ -16,11 +16,14 @@ use super::Refused;
 /// Digits after the point of an average, beyond those of its terms.
 const AVERAGE_DIGITS: u32 = 6;
 
-/// One JSON object per bucket, in the order of the points. `more`: the points are not all there.
+/// One JSON object per bucket, in the order of time, which is that of the points. `bounds`: from when on, inclusive, and up to when,
+/// exclusive, buckets without points are told too, if they are; where they are not given, from the first point and up to the last.
+/// `more`: the points are not all there.
 pub(super) fn figures(
     view: &View,
-    every: Duration,
+    buckets: &Buckets,
     figures: &[Figure],
+    bounds: [Option<&Bound>; 2],
     points: impl Iterator<Item = Arc<str>>,
     more: bool,
 ) -> Result<Vec<Arc<str>>, Refused> {
@@ -31,7 +34,7 @@ pub(super) fn figures(
         ));
     }
     let ViewKind::Series(series) = &view.kind else { return Err(unreadable("the view is no series")) };
-    let mut buckets: Vec<Bucket> = Vec::new();
+    let mut filled: Vec<Bucket> = Vec::new();
     for point in points {
         let point: Json = serde_json::from_str(&point).map_err(|_| unreadable("a point is no JSON"))?;
         let time = &point[&*series.time];
@@ -39,39 +42,84 @@ pub(super) fn figures(
             // It is at no time, so it is in no bucket.
             continue;
         }
-        let start = Time::of(time)?.bucket(every);
-        if buckets.last().is_none_or(|bucket| bucket.start != start) {
-            buckets.push(Bucket { start, figures: figures.iter().map(State::new).collect() });
+        let start = Time::of(time)?.bucket(buckets);
+        if filled.last().is_none_or(|bucket| bucket.start != start) {
+            filled.push(Bucket { start, figures: figures.iter().map(State::new).collect() });
         }
-        if let Some(bucket) = buckets.last_mut() {
+        if let Some(bucket) = filled.last_mut() {
             for (state, figure) in bucket.figures.iter_mut().zip(figures) {
                 state.take(figure, &point)?;
             }
         }
     }
-    Ok(buckets.iter().map(|bucket| bucket.render(&series.time, figures)).collect())
+    let filled =
+        filled.iter().map(|bucket| (bucket.start, bucket.figures.iter().map(State::value).collect()));
+    let items = match buckets.gaps {
+        Gaps::Skip => filled.collect(),
+        Gaps::Null | Gaps::Previous => close_gaps(filled.collect(), buckets, figures, bounds)?,
+    };
+    Ok(items.iter().map(|item| render(item, &series.time, figures)).collect())
+}
+
+/// When a bucket begins, and its figures.
+type Item = (Time, Vec<Value>);
+
+fn close_gaps(
+    filled: Vec<Item>,
+    buckets: &Buckets,
+    figures: &[Figure],
+    bounds: [Option<&Bound>; 2],
+) -> Result<Vec<Item>, Refused> {
+    let [from, to] = bounds.map(|bound| bound.map(|bound| Time::of_value(&bound.value)).transpose());
+    let (from, to) = (from?, to?);
+    let (Some(first), Some(last)) = (
+        from.map(|from| from.bucket(buckets)).or(filled.first().map(|(start, _)| *start)),
+        // The one that has the last moment before the end.
+        to.map(|to| to.before().bucket(buckets)).or(filled.last().map(|(start, _)| *start)),
+    ) else {
+        return Ok(filled);
+    };
+    let mut known = filled.into_iter().peekable();
+    let (mut start, mut items) = (first, Vec::<Item>::new());
+    while start.micros <= last.micros {
+        if items.len() == super::request::POINTS_MAX {
+            let what = format!("the window has more than {} buckets", super::request::POINTS_MAX);
+            return Err(Refused::TooMuch(
+                Error::unsupported(what).with_remedy("ask for a shorter stretch of time"),
+            ));
+        }
+        let item = known.next_if(|(known, _)| known.micros == start.micros).unwrap_or_else(|| {
+            let before = items.last().filter(|_| buckets.gaps == Gaps::Previous).map(|(_, values)| values);
+            let empty = |(at, figure): (usize, &Figure)| match (figure.function, before) {
+                (FigureFunction::Count, _) | (_, None) => State::new(figure).value(),
+                (_, Some(before)) => before[at].clone(),
+            };
+            (start, figures.iter().enumerate().map(empty).collect())
+        });
+        items.push(item);
+        start = start.next(buckets);
+    }
+    Ok(items)
+}
+
+fn render((start, values): &Item, time: &str, figures: &[Figure]) -> Arc<str> {
+    let mut out = b"{".to_vec();
+    Value::text(time).write_json(&mut out);
+    out.push(b':');
+    start.value().write_json(&mut out);
+    for (value, figure) in values.iter().zip(figures) {
+        out.push(b',');
+        Value::text(&*figure.name).write_json(&mut out);
+        out.push(b':');
+        value.write_json(&mut out);
+    }
+    out.push(b'}');
+    String::from_utf8_lossy(&out).into()
 }
 
 struct Bucket {
     start: Time,
     figures: Vec<State>,
-}
-
-impl Bucket {
-    fn render(&self, time: &str, figures: &[Figure]) -> Arc<str> {
-        let mut out = b"{".to_vec();
-        Value::text(time).write_json(&mut out);
-        out.push(b':');
-        self.start.value().write_json(&mut out);
-        for (state, figure) in self.figures.iter().zip(figures) {
-            out.push(b',');
-            Value::text(&*figure.name).write_json(&mut out);
-            out.push(b':');
-            state.value().write_json(&mut out);
-        }
-        out.push(b'}');
-        String::from_utf8_lossy(&out).into()
-    }
 }
 
 /// A point's time, shown in the form it came in.
@@ -93,6 +141,22 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 impl Time {
     fn of(json: &Json) -> Result<Time, Refused> {
         let Json::String(text) = json else { return Err(unreadable("a point's time is no text")) };
+        Time::read(text)
+    }
+
+    /// Of a bound, which is of the same kind as the times of points, or a text where these are texts.
+    fn of_value(value: &Value) -> Result<Time, Refused> {
+        match value {
+            Value::Date(days) => {
+                Ok(Time { micros: i64::from(*days).saturating_mul(MICROS_PER_DAY), form: Form::Date })
+            }
+            Value::Timestamp(micros) => Ok(Time { micros: *micros, form: Form::Plain }),
+            Value::TimestampTz(micros) => Ok(Time { micros: *micros, form: Form::Zone }),
+            other => Time::read(&other.to_text()),
+        }
+    }
+
+    fn read(text: &str) -> Result<Time, Refused> {
         let read = |kind| {
             let (name, type_name) = ("time".into(), "time".into());
             Param { name, role: ParamRole::From, kind, type_name, required: true }.parse(text).ok()
@@ -113,9 +177,19 @@ impl Time {
         Err(unreadable("a point's time is no time"))
     }
 
-    fn bucket(self, every: Duration) -> Time {
-        let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX).max(1);
-        Time { micros: self.micros - self.micros.rem_euclid(every), ..self }
+    /// When its bucket begins.
+    fn bucket(self, buckets: &Buckets) -> Time {
+        Time { micros: buckets.start(self.micros), ..self }
+    }
+
+    /// When the bucket behind the one that begins then begins.
+    fn next(self, buckets: &Buckets) -> Time {
+        Time { micros: buckets.next(self.micros), ..self }
+    }
+
+    /// The last moment before it.
+    fn before(self) -> Time {
+        Time { micros: self.micros.saturating_sub(1), ..self }
     }
 
     fn value(self) -> Value {

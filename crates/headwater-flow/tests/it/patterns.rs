@@ -156,7 +156,7 @@ fn whole_pair(content: &Content) -> i64 {
 fn page_by_page(world: &World, expected: &Expected, chance: &mut Chance) {
     let after = world.position();
     for plan in &world.plans {
-        if !matches!(plan.read, PlannedRead::Range { .. } | PlannedRead::Window { every: None, .. }) {
+        if !matches!(plan.read, PlannedRead::Range { .. } | PlannedRead::Window { buckets: None, .. }) {
             continue;
         }
         let mut question = Question::with_values(plan, expected, chance);

@@ -19,11 +19,13 @@ use window::window;
 
 const PATTERNS: [&str; 5] = ["get", "range", "top", "walk", "window"];
 /// What some patterns take and others do not, with those that do.
-const OPTIONS: [(&str, &[&str]); 5] = [
+const OPTIONS: [(&str, &[&str]); 7] = [
     ("by", &["range"]),
     ("order", &["range"]),
     ("limit", &["range", "top", "walk", "window"]),
     ("every", &["window"]),
+    ("zone", &["window"]),
+    ("gaps", &["window"]),
     ("figures", &["window"]),
 ];
 const LIMIT_MAX: i64 = 10_000;

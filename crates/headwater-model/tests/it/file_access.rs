@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use headwater_model::file::{File, FileErrors, Role, ServeSection};
-use headwater_model::{Aggregate, FigureFunction, Hop, Index, Layout, Order, Pattern, Ranking, ViewKind};
+use headwater_model::{
+    Aggregate, Buckets, FigureFunction, Hop, Index, Layout, Order, Pattern, Ranking, ViewKind,
+};
 use proptest::prelude::*;
 
 use crate::support::{load, render};
@@ -114,9 +116,9 @@ figures = { low = "min(price)", n = "count(*)", close = "last(list_price)" }
     assert_eq!(best.pattern, Pattern::Top { view: "bestsellers".into(), limit: 10 });
     let Pattern::Walk { hops, limit: 20 } = &also.pattern else { panic!() };
     assert_eq!(hops.iter().map(ToString::to_string).collect::<Vec<_>>(), ["<BOUGHT", "BOUGHT>"]);
-    assert!(matches!(&history.pattern, Pattern::Window { every: None, limit: 1000, .. }));
-    let Pattern::Window { every: Some(every), figures, .. } = &by_day.pattern else { panic!() };
-    assert_eq!(*every, Duration::from_secs(86_400));
+    assert!(matches!(&history.pattern, Pattern::Window { buckets: None, limit: 1000, .. }));
+    let Pattern::Window { buckets: Some(buckets), figures, .. } = &by_day.pattern else { panic!() };
+    assert_eq!(*buckets, Buckets::of(Duration::from_secs(86_400)));
     assert_eq!((&*figures[0].name, figures[0].function), ("low", FigureFunction::Min));
     assert_eq!((figures[1].function, &figures[1].column), (FigureFunction::Count, &None));
     assert_eq!(figures[2].column.as_deref(), Some("list_price"));
@@ -280,6 +282,19 @@ const CASES: &[(&str, &str)] = &[
     ("no step", "[access.x]\nwalk = []"),
     ("every without figures", "[access.x]\nwindow = \"price\"\nevery = \"1d\""),
     ("figures without every", "[access.x]\nwindow = \"price\"\nfigures = { low = \"min(price)\" }"),
+    (
+        "a zone that is not there",
+        "[access.x]\nwindow = \"price\"\nevery = \"1d\"\nzone = \"Europe/Viena\"\nfigures = { low = \"min(price)\" }",
+    ),
+    (
+        "buckets that do not fit into days",
+        "[access.x]\nwindow = \"price\"\nevery = \"7h\"\nzone = \"UTC\"\nfigures = { low = \"min(price)\" }",
+    ),
+    ("gaps without buckets", "[access.x]\nwindow = \"price\"\ngaps = \"null\""),
+    (
+        "gaps that are closed in no way we know",
+        "[access.x]\nwindow = \"price\"\nevery = \"1d\"\ngaps = \"linear\"\nfigures = { low = \"min(price)\" }",
+    ),
     ("figures that are a list", "[access.x]\nwindow = \"price\"\nevery = \"1d\"\nfigures = [\"min(price)\"]"),
     (
         "an unknown figure",

@@ -9,9 +9,10 @@ use headwater_model::file::{
 };
 use headwater_model::heal::Level;
 use headwater_model::{
-    Access, Aggregate, Edge, Embed, EmbedKind, Figure, FigureFunction, Hold, HopLabel, Layout, Order, Part,
-    Pattern, Ranking, Secret, Series, TableName, View, ViewKind,
+    Access, Aggregate, Buckets, Edge, Embed, EmbedKind, Figure, FigureFunction, Gaps, Hold, HopLabel, Layout,
+    Order, Part, Pattern, Ranking, Secret, Series, TableName, View, ViewKind,
 };
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use crate::support::load;
@@ -225,7 +226,11 @@ fn access(views: &[View]) -> impl Strategy<Value = Vec<Access>> + use<> {
     (orders, by, hops, functions, 1..10_000usize, any::<bool>(), common).prop_map(
         move |(mut order, by, hops, function, limit, every, (stored, source, stale, rate, p99))| {
             order.retain(|order| !by.contains(&order.column));
-            let every = every.then_some(Duration::from_secs(3_600));
+            let buckets = every.then(|| Buckets {
+                every: Duration::from_secs(3_600),
+                zone: source.then(|| TimeZone::get("Europe/Vienna").unwrap()),
+                gaps: if stored { Gaps::Previous } else { Gaps::Skip },
+            });
             let figures = [
                 Figure { name: "n".into(), function: FigureFunction::Count, column: None },
                 Figure { name: "odd name".into(), function, column: Some(fields[0].clone()) },
@@ -237,8 +242,8 @@ fn access(views: &[View]) -> impl Strategy<Value = Vec<Access>> + use<> {
                 Pattern::Walk { hops, limit },
                 Pattern::Window {
                     view: "z_series".into(),
-                    every,
-                    figures: every.map(|_| figures.to_vec()).unwrap_or_default(),
+                    figures: buckets.as_ref().map(|_| figures.to_vec()).unwrap_or_default(),
+                    buckets,
                     limit,
                 },
             ];

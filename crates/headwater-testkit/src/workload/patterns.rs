@@ -1,7 +1,10 @@
 //! Random access patterns over the views of a workload: every kind of pattern, of every kind of view.
 
+use std::time::Duration;
+
 use headwater_model::{
-    Access, Edge, Figure, FigureFunction, HopLabel, Order, Pattern, Series, TableName, View, ViewKind,
+    Access, Buckets, Edge, Figure, FigureFunction, HopLabel, Order, Pattern, Series, TableName, View,
+    ViewKind,
 };
 
 use super::Workload;
@@ -90,15 +93,16 @@ impl Workload {
             }
             ViewKind::Edge(_) => {}
             ViewKind::Series(series) => {
-                let mut window = |every, figures| {
+                let mut window = |every: Option<Duration>, figures| {
+                    let buckets = every.map(Buckets::of);
                     let (view, limit) = (view.name.clone(), limit(chance));
-                    patterns.push(Pattern::Window { view, every, figures, limit });
+                    patterns.push(Pattern::Window { view, buckets, figures, limit });
                 };
                 window(None, Vec::new());
                 if &*series.time == "at" {
                     for seconds in [1, 3600, 86_400, 604_800] {
                         let figures = self.figures(view, series);
-                        window(Some(std::time::Duration::from_secs(seconds)), figures);
+                        window(Some(Duration::from_secs(seconds)), figures);
                     }
                 }
             }

@@ -103,8 +103,8 @@ impl Reading<'_> {
                 };
                 (PatternKind::Walk { hops: hops.len() }, edges, *limit as f64 * 32.0, edges, 0.0)
             }
-            Pattern::Window { every, figures, limit, .. } => {
-                let summed = every.is_some() || !figures.is_empty();
+            Pattern::Window { buckets, figures, limit, .. } => {
+                let summed = buckets.is_some() || !figures.is_empty();
                 let points = said.or((!summed).then_some(*limit as f64)).map(|rows| rows.min(documents));
                 let Some(points) = points else {
                     self.unknown(

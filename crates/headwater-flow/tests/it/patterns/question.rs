@@ -140,10 +140,13 @@ impl Question {
                 wanted.truncate(self.limit);
                 answer::list_differs(wanted.iter(), &jsons(items))
             }
-            (PlannedRead::Window { view, every: Some(every), figures, .. }, Content::List { items, .. }) => {
+            (
+                PlannedRead::Window { view, buckets: Some(buckets), figures, .. },
+                Content::List { items, .. },
+            ) => {
                 let ViewKind::Series(series) = &view.kind else { panic!("{self} is of no series") };
                 let points = self.documents(expected);
-                let wrong = answer::buckets(&points, series, *every, figures, &jsons(items));
+                let wrong = answer::buckets(&points, series, buckets.every, figures, &jsons(items));
                 (!wrong.is_empty()).then(|| wrong.join("; "))
             }
             (_, Content::List { items, next }) => {
@@ -178,7 +181,7 @@ impl Question {
                     "{self}: {document:?}"
                 );
             }
-            (PlannedRead::Window { every: Some(_), .. }, Content::List { .. }) => {}
+            (PlannedRead::Window { buckets: Some(_), .. }, Content::List { .. }) => {}
             (PlannedRead::Get { .. }, _) | (_, Content::Document(_) | Content::Documents(_)) => {
                 panic!("{self}: {content:?}")
             }
@@ -222,7 +225,7 @@ impl Question {
 
     /// Whether it takes `reverse`, and a cursor.
     fn turns(&self) -> bool {
-        matches!(self.plan.read, PlannedRead::Range { .. } | PlannedRead::Window { every: None, .. })
+        matches!(self.plan.read, PlannedRead::Range { .. } | PlannedRead::Window { buckets: None, .. })
     }
 
     fn takes_limit(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::{DAY, limit, view};
@@ -9,7 +10,7 @@ use crate::file::Named;
 use crate::file::kinds::function;
 use crate::file::read::{Entry, Reader, Section, Value, join, kind};
 use crate::file::sections::duration;
-use crate::{Figure, FigureFunction, Pattern, View, ViewKind, nearest};
+use crate::{Buckets, Figure, FigureFunction, Gaps, Pattern, View, ViewKind, nearest};
 
 const FIGURE_REMEDY: &str =
     "write count(*), count, sum, min, max, avg, first, last or p1 to p99 of a field, as in \"max(price)\"";
@@ -23,6 +24,16 @@ pub(super) fn window(
     let min = Duration::from_secs(1);
     let every_said = section.take(reader, "every");
     let every = duration(reader, section, "every", min, 366 * DAY);
+    let zone_said = section.take(reader, "zone");
+    let zone = match zone_said {
+        Some(value) => Some(zone(reader, value, every)?),
+        None => None,
+    };
+    let gaps_said = section.take(reader, "gaps");
+    let gaps = match gaps_said {
+        Some(value) => gaps(reader, value)?,
+        None => Gaps::default(),
+    };
     let figures_value = section.take(reader, "figures");
     let limit = limit(reader, section);
     let view = view(reader, value, "window", views)?;
@@ -41,9 +52,51 @@ pub(super) fn window(
             "`figures` are per bucket of time, and nothing says how long one is",
             "add every = \"1d\"",
         ),
-        _ => return Some(Pattern::Window { view, every, figures, limit: limit? }),
+        (None, None) if zone_said.or(gaps_said).is_some() => reader.wrong(
+            zone_said.or(gaps_said).map_or(section.at.clone(), |value| value.span()),
+            "`zone` and `gaps` are of buckets of time, and there are none",
+            "add every = \"1d\" and figures = { high = \"max(price)\" }",
+        ),
+        _ => {
+            let buckets = every.map(|every| Buckets { every, zone, gaps });
+            return Some(Pattern::Window { view, buckets, figures, limit: limit? });
+        }
     }
     None
+}
+
+/// By whose clocks there are days; `every` has to fit into them.
+fn zone(reader: &mut Reader<'_>, value: &Value<'_>, every: Option<Duration>) -> Option<TimeZone> {
+    let name = reader.plain(value, "zone")?;
+    let Ok(zone) = TimeZone::get(name) else {
+        let known: Vec<String> = jiff::tz::db().available().map(|known| known.to_string()).collect();
+        let remedy = match nearest(name, known.iter().map(|known| &**known)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "write a zone of the IANA database, as in \"Europe/Vienna\"".to_owned(),
+        };
+        reader.wrong(value.span(), format!("there is no time zone `{name}`"), remedy);
+        return None;
+    };
+    if every.is_some_and(|every| !Buckets::divides_days(every)) {
+        reader.wrong(
+            value.span(),
+            "`every` does not fit into days, and days are what a zone has of its own",
+            "write an `every` of whole days, or one that divides a day, as in \"6h\"; or drop `zone`",
+        );
+        return None;
+    }
+    Some(zone)
+}
+
+fn gaps(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Gaps> {
+    let word = reader.plain(value, "gaps")?;
+    let known = Gaps::ALL.into_iter().find(|gaps| gaps.name() == word);
+    if known.is_none() {
+        let words: Vec<String> = Gaps::ALL.iter().map(|gaps| format!("\"{}\"", gaps.name())).collect();
+        let what = format!("`gaps` is `{word}`");
+        reader.wrong(value.span(), what, format!("write one of {}", words.join(", ")));
+    }
+    known
 }
 
 fn figures(

@@ -6,7 +6,7 @@ use super::{key, list, show_order, string};
 use crate::file::call;
 use crate::file::unit::{show_duration, show_rate};
 use crate::file::{File, ServeSection};
-use crate::{Access, Figure, HopLabel, Pattern, ViewKind};
+use crate::{Access, Buckets, Figure, HopLabel, Pattern, ViewKind};
 
 /// `rank = { … }`, `series = { … }` or `edge = { … }`.
 pub(super) fn kind(kind: &ViewKind, out: &mut String) {
@@ -87,10 +87,15 @@ fn pattern(pattern: &Pattern, out: &mut String) {
             let _ = writeln!(out, "{name} = {}", list(&hops));
             limit
         }
-        Pattern::Window { view, every, figures, limit } => {
+        Pattern::Window { view, buckets, figures, limit } => {
             let _ = writeln!(out, "{name} = {}", string(view));
-            if let Some(every) = every {
+            if let Some(Buckets { every, zone, gaps }) = buckets {
                 let _ = writeln!(out, "every = {}", string(&show_duration(*every)));
+                let _ = match zone.as_ref().and_then(|zone| zone.iana_name()) {
+                    Some(zone) => writeln!(out, "zone = {}", string(zone)),
+                    None => writeln!(out, "# zone: UTC"),
+                };
+                let _ = writeln!(out, "gaps = {}", string(gaps.name()));
                 let figures: Vec<String> = figures.iter().map(figure).collect();
                 let _ = writeln!(out, "figures = {{ {} }}", figures.join(", "));
             }

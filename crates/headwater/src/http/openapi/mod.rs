@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use headwater_flow::serve::WITHIN_MAX;
-use headwater_model::{AccessPlan, PlannedRead};
+use headwater_model::{AccessPlan, Buckets, Gaps, PlannedRead};
 use serde_json::{Map, Value as Json, json};
 
 use super::patterns::BATCH;
@@ -132,9 +132,12 @@ fn what(plan: &AccessPlan) -> String {
         PlannedRead::Walk { hops, .. } => {
             format!("What is {} from a vertex", if hops.len() == 1 { "one step" } else { "some steps" })
         }
-        PlannedRead::Window { view, every: None, .. } => format!("Points of `{}` in time", view.name),
-        PlannedRead::Window { view, every: Some(every), .. } => {
-            format!("Figures of `{}`, one item per {} s that has points", view.name, every.as_secs())
+        PlannedRead::Window { view, buckets: None, .. } => format!("Points of `{}` in time", view.name),
+        PlannedRead::Window { view, buckets: Some(Buckets { every, zone, gaps }), .. } => {
+            let points = if *gaps == Gaps::Skip { " that has points" } else { "" };
+            let zone = zone.as_ref().and_then(|zone| zone.iana_name());
+            let zone = zone.map_or(String::new(), |zone| format!(", by the clocks of {zone}"));
+            format!("Figures of `{}`, one item per {} s{points}{zone}", view.name, every.as_secs())
         }
     }
 }
@@ -142,7 +145,7 @@ fn what(plan: &AccessPlan) -> String {
 /// The parameters that are of no column.
 fn paging(plan: &AccessPlan) -> Vec<Json> {
     let (limit, pages) = match &plan.read {
-        PlannedRead::Get { .. } | PlannedRead::Window { every: Some(_), .. } => return Vec::new(),
+        PlannedRead::Get { .. } | PlannedRead::Window { buckets: Some(_), .. } => return Vec::new(),
         PlannedRead::Walk { limit, .. } => (*limit, false),
         PlannedRead::Range { limit, .. } | PlannedRead::Window { limit, .. } => (*limit, true),
     };

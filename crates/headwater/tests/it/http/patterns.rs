@@ -182,6 +182,63 @@ async fn from_postgres_by_redis_numbers_are_exact_and_the_source_stands_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_of_a_place_are_those_of_sql_with_and_without_points() {
+    let postgres = Postgres::start();
+    let sql = postgres.connect().await;
+    // Over a change of clocks, and with days on which nothing was measured.
+    sql.batch_execute(
+        "CREATE TABLE prices (id bigint PRIMARY KEY, at timestamptz NOT NULL, price numeric NOT NULL);
+         INSERT INTO prices
+             SELECT i, '2024-10-20T00:00:00Z'::timestamptz + make_interval(mins => (i * 7919) % 20000), i % 97 + 0.25
+             FROM generate_series(1, 400) i;
+         DELETE FROM prices WHERE at >= '2024-10-23T10:00:00Z' AND at < '2024-10-25T23:30:00Z';",
+    )
+    .await
+    .unwrap();
+    let file = format!(
+        "[source]\nurl = \"{}\"\n[stores]\nmemory = {{ url = \"memory:\" }}\n\
+         [views.price]\nfrom = \"prices\"\nstore = \"memory\"\nseries = {{ time = \"at\", fields = [\"price\"] }}\n\
+         [access.by_day]\nwindow = \"price\"\nevery = \"1d\"\nzone = \"Europe/Vienna\"\ngaps = \"null\"\n\
+         figures = {{ n = \"count(*)\", high = \"max(price)\" }}\n",
+        postgres.url(),
+    );
+    let service = Service::new("zones", &file);
+    service.start();
+    let client = Client::of(&service).await;
+    service.healthy().await;
+    let rows = sql
+        .query(
+            "SELECT to_char(day AT TIME ZONE 'Europe/Vienna' AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS'),
+                    count(price), max(price)::text
+             FROM generate_series('2024-10-18'::timestamp, '2024-11-04', '1 day') day
+             LEFT JOIN prices ON (at AT TIME ZONE 'Europe/Vienna')::date = day::date
+             GROUP BY day ORDER BY day",
+            &[],
+        )
+        .await
+        .unwrap();
+    let expected: Vec<(String, i64, Option<String>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert!(expected.iter().any(|(_, n, _)| *n == 0) && expected.iter().any(|(_, n, _)| *n > 10));
+    let target = "/v1/by_day?from=2024-10-17T22:00:00Z&to=2024-11-04T23:00:00Z";
+    let found = client.get(target).expect(200).json();
+    let found: Vec<(String, i64, Option<String>)> = found["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let start = item["at"].as_str().unwrap()[..19].to_owned();
+            let high = (!item["high"].is_null()).then(|| item["high"].to_string());
+            (start, item["n"].as_i64().unwrap(), high)
+        })
+        .collect();
+    assert_eq!(found, expected);
+    let wrong = problem(&client.get(&format!("{target}&reverse=true")), 400, "bad-parameter");
+    assert_eq!(wrong["parameter"], "reverse");
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_has_an_item_for_each_key_in_their_order() {
     let (service, _db, client) = shop("batch", "").await;
     let answer = client.get("/v1/book_page:batchGet?id=9&id=777&id=1&id=9").expect(200);
