@@ -23,7 +23,7 @@ cargo xtask faults [--only NAME] [--pairs N] [--seed S]
                              --only A+B plays one pair again
 cargo xtask engines          which engines are here, in which version, and what `test` would install
 cargo xtask schema           read the attributes of emitted Terraform resources from the provider's schema anew
-cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, sqlite, …
+cargo xtask bench [name…]    measure against the limits of this machine: follow, backfill, latency, stores, …
 ";
 
 fn main() -> anyhow::Result<ExitCode> {

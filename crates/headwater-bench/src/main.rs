@@ -17,6 +17,7 @@ mod plan;
 mod report;
 mod resp;
 mod sqlite;
+mod stores;
 mod verify;
 mod wait;
 mod wire;
@@ -24,10 +25,11 @@ mod wire;
 use anyhow::{Context, bail};
 
 const USAGE: &str = "\
-cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N]
+cargo xtask bench [name…] [--rows N] [--transactions N] [--seconds N] [--repeat N] [--store NAME]
 
-names: follow backfill latency memory resp sqlite verify failover wait http plan (all of them if none is given);
+names: follow backfill latency memory resp sqlite stores verify failover wait http plan (all of them if none is given);
        doctor, which takes half an hour, only if it is named: TPC-H at scale rows / 1,000,000
+--store: of the bench stores only redis, postgres, mariadb, dynamodb, influxdb or falkordb
 ";
 
 /// How much work a bench does.
@@ -43,7 +45,7 @@ struct Size {
 
 fn main() -> anyhow::Result<()> {
     let mut size = Size { rows: 1_000_000, transactions: 200_000, seconds: 20, repeat: 3 };
-    let mut names = Vec::new();
+    let (mut names, mut store) = (Vec::new(), None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || -> anyhow::Result<u64> {
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
             "--transactions" => size.transactions = number()?,
             "--seconds" => size.seconds = number()?,
             "--repeat" => size.repeat = number()?.max(1) as usize,
+            "--store" => store = Some(args.next().context("--store needs a name")?),
             "--help" | "-h" => {
                 print!("{USAGE}");
                 return Ok(());
@@ -65,8 +68,8 @@ fn main() -> anyhow::Result<()> {
     }
     if names.is_empty() {
         names = [
-            "backfill", "follow", "latency", "memory", "resp", "sqlite", "verify", "failover", "wait",
-            "http", "plan",
+            "backfill", "follow", "latency", "memory", "resp", "sqlite", "stores", "verify", "failover",
+            "wait", "http", "plan",
         ]
         .map(String::from)
         .to_vec();
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
             "memory" => memory::run(size),
             "resp" => resp::run(size),
             "sqlite" => sqlite::run(size),
+            "stores" => stores::run(size, store.as_deref()),
             "verify" => verify::run(size),
             "failover" => failover::run(size),
             "wait" => wait::run(size),

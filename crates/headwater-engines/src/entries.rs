@@ -55,7 +55,7 @@ pub(crate) fn astray(
 }
 
 /// The place that these bytes of an entry are.
-#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) fn cut(view: &View, index: u16, bytes: &[u8]) -> IndexPlace {
     match view.indexes.get(usize::from(index)) {
         Some(index) => index.cut(bytes),

@@ -13,6 +13,7 @@ pub mod engine;
     feature = "dynamodb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mysql",
     feature = "neptune",
     feature = "postgres",
     feature = "redis",
@@ -45,6 +46,7 @@ mod settings;
     feature = "dynamodb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mysql",
     feature = "neptune",
     feature = "postgres",
     feature = "redis",
@@ -59,6 +61,7 @@ pub mod sqlite;
     feature = "falkordb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mysql",
     feature = "neptune",
     feature = "postgres",
     feature = "sqlite"
@@ -67,6 +70,7 @@ mod stored_json;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",
+    feature = "mysql",
     feature = "neptune",
     feature = "postgres",
     feature = "redis",

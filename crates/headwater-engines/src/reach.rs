@@ -24,6 +24,7 @@ impl Reach {
     #[cfg(any(
         feature = "dynamodb",
         feature = "influxdb",
+        feature = "mysql",
         feature = "neptune",
         feature = "postgres",
         feature = "redis"

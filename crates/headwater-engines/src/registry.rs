@@ -39,6 +39,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Arc::new(crate::postgres::Store::new(section)?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(crate::mysql::Store::new(section)?)),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
         #[cfg(feature = "falkordb")]
@@ -60,6 +62,8 @@ pub fn fits(section: &StoreSection, view: &View) -> Result<()> {
         "neptune" => crate::graph::fits(&section.name, view),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => crate::postgres::fits(view),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => crate::mysql::fits(view),
         #[cfg(feature = "influxdb")]
         "influx" | "influxs" => crate::influxdb::fits(&section.name, view),
         _ => {
@@ -80,6 +84,8 @@ pub fn store_reach(section: &StoreSection) -> Result<Option<Reach>> {
         "redis" | "rediss" | "redis+unix" | "valkey" | "valkeys" => Some(crate::redis::reach(section)?),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Some(crate::postgres::store_reach(section)?),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Some(crate::mysql::store_reach(section)?),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Some(crate::dynamodb::reach(section)?),
         #[cfg(feature = "falkordb")]

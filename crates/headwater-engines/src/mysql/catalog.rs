@@ -17,6 +17,9 @@ use super::connection::{Cells, Connection, literal, text};
 /// The table that marks are written to.
 pub(super) const MARKS: &str = "headwater_mark";
 
+/// What the comment of every table of a store begins with.
+pub(super) const READ_MODEL: &str = "headwater: a read model, written by Headwater only";
+
 /// A table as the catalog has it.
 #[derive(Clone, Debug)]
 pub(super) struct Described {
@@ -28,6 +31,7 @@ pub(super) struct Described {
     pub rows: u64,
     pub bytes: u64,
     created: String,
+    comment: String,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +59,12 @@ impl Described {
     /// Why the table cannot be followed, and what to do about it.
     pub fn obstacle(&self) -> Option<(String, String)> {
         let name = quoted(&self.name.name);
+        if self.comment.starts_with(READ_MODEL) {
+            return Some((
+                "it is a read model that Headwater writes: following it would feed a store with what it wrote".into(),
+                "name the table that the read model was made of".into(),
+            ));
+        }
         if let Some(column) = self.columns.iter().find(|column| column.kind.is_none()) {
             return Some((
                 format!(
@@ -123,7 +133,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// FNV-1a, 64 bits: numbers that mean nothing but that they are equal or not.
-fn hash(parts: &[&str]) -> u64 {
+pub(super) fn hash(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain(std::iter::once(0xff)));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -297,7 +307,7 @@ pub(super) async fn describe(
     let mut tables = BTreeMap::new();
     let rows = connection
         .rows(&format!(
-            "SELECT TABLE_NAME, ENGINE, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, CREATE_TIME \
+            "SELECT TABLE_NAME, ENGINE, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, CREATE_TIME, TABLE_COMMENT \
              FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND TABLE_NAME <> '{MARKS}'{of}"
         ))
@@ -312,6 +322,7 @@ pub(super) async fn describe(
             rows: text(row, 2).parse().unwrap_or(0),
             bytes: text(row, 3).parse().unwrap_or(0),
             created: text(row, 4),
+            comment: text(row, 5),
         };
         tables.insert(name, described);
     }

@@ -1,12 +1,13 @@
-//! The connection URL and the settings of `[source]`. Refuses what it does not know, by name; never repeats a secret.
+//! The connection URL, and the settings of `[source]` or of a store. Refuses what it does not know, by name; never repeats a secret.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use headwater_model::file::SourceSection;
+use headwater_model::file::{SourceSection, StoreSection};
 use headwater_model::{Error, Result, Secret};
 use percent_encoding::percent_decode_str;
 
+use crate::reach::Reach;
 use crate::settings::Reader;
 
 /// Everything needed to connect.
@@ -89,6 +90,19 @@ impl Config {
         reader.finish()?;
         Ok(config)
     }
+
+    /// Of a store: its tables lie in the database that the URL names.
+    pub fn of_store(section: &StoreSection) -> Result<Config> {
+        let name = format!("the store \"{}\"", section.name);
+        let config = parse_url(section.url.reveal()).map_err(|e| e.while_doing(&name))?;
+        Reader::new(name, &section.settings).finish()?;
+        Ok(config)
+    }
+
+    pub fn reach(&self) -> Reach {
+        let encrypted = self.hosts.iter().all(|host| self.tls.mode_for(host) != TlsMode::Disable);
+        Reach::new(self.hosts.iter().map(|host| host.name.clone()).collect(), encrypted, None)
+    }
 }
 
 /// `mysql://user:password@host:port,host:port/database?parameter=value`
@@ -170,7 +184,7 @@ fn decode(text: &str) -> Result<String> {
 }
 
 fn malformed(what: &str) -> Error {
-    Error::misconfigured(format!("the source's URL cannot be read: {what}"))
+    Error::misconfigured(format!("the URL cannot be read: {what}"))
         .with_remedy("write it as mysql://user:password@host:3306/database")
 }
 
@@ -180,7 +194,7 @@ fn unknown_parameter(name: &str) -> Error {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
         None => format!("known are: {}", PARAMETERS.join(", ")),
     };
-    Error::misconfigured(format!("unknown parameter in the source's URL: `{name}`")).with_remedy(remedy)
+    Error::misconfigured(format!("unknown parameter in the URL: `{name}`")).with_remedy(remedy)
 }
 
 #[cfg(test)]

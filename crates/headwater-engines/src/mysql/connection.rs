@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headwater_model::{Error, ErrorKind, Result};
-use mysql_async::prelude::Queryable as _;
+use mysql_async::prelude::{AsQuery, Queryable as _};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::config::{Config, Host, TlsMode};
@@ -80,7 +80,7 @@ impl Servers {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Error::misconfigured("the source's URL names no host")))
+        Err(last.unwrap_or_else(|| Error::misconfigured("the URL names no host")))
     }
 
     async fn open_at(&self, host: &Host, setup: &[String]) -> Result<Connection> {
@@ -196,6 +196,28 @@ impl Connection {
         Ok(rows.into_iter().map(cells).collect())
     }
 
+    /// Several statements in one round trip, and the rows of each; of those at the end that give none there is nothing.
+    pub async fn results(&mut self, sql: impl AsQuery, bytes_max: usize) -> Result<Vec<Vec<Cells>>> {
+        let mut result = self.conn.query_iter(sql).await.map_err(failed)?;
+        let (mut results, mut size) = (Vec::new(), 0);
+        while !result.is_empty() {
+            let mut rows = Vec::new();
+            while let Some(row) = result.next().await.map_err(failed)? {
+                let row = cells(row);
+                size += row.iter().flatten().map(Vec::len).sum::<usize>();
+                if size > bytes_max {
+                    return Err(Error::unsupported(format!("the answer has more than {bytes_max} bytes"))
+                        .with_remedy("ask for fewer documents at once"));
+                }
+                rows.push(row);
+            }
+            results.push(rows);
+        }
+        // A statement behind a result that failed says so only now.
+        result.drop_result().await.map_err(failed)?;
+        Ok(results)
+    }
+
     /// What the server says of what it has committed.
     pub async fn history(&mut self) -> Result<History> {
         let unread = || Error::unsupported("the server's global transaction ids cannot be read");
@@ -218,30 +240,30 @@ impl Connection {
 pub(super) struct Pool {
     servers: Arc<Servers>,
     setup: Vec<String>,
-    idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
 }
 
 /// One connection, until it is dropped or kept.
-pub(super) struct Lease<'p> {
+pub(super) struct Lease {
     pub connection: Connection,
-    pool: &'p Pool,
-    _permit: SemaphorePermit<'p>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
     pub fn new(servers: Arc<Servers>, most: usize, setup: Vec<String>) -> Pool {
-        Pool { servers, setup, idle: Mutex::default(), permits: Semaphore::new(most) }
+        Pool { servers, setup, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)) }
     }
 
-    pub async fn get(&self) -> Result<Lease<'_>> {
-        let permit = self.permits.acquire().await;
+    pub async fn get(&self) -> Result<Lease> {
+        let permit = self.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| Error::new(ErrorKind::Bug, "the pool of connections was closed"))?;
         let connection = match self.usable().await {
             Some(connection) => connection,
             None => self.servers.open(&self.setup).await?,
         };
-        Ok(Lease { connection, pool: self, _permit: permit })
+        Ok(Lease { connection, idle: self.idle.clone(), _permit: permit })
     }
 
     async fn usable(&self) -> Option<Connection> {
@@ -260,10 +282,9 @@ impl Pool {
     }
 }
 
-impl Lease<'_> {
+impl Lease {
     /// It is as it was: the next one may have it.
     pub fn keep(self) {
-        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push(self.connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.connection);
     }
 }

@@ -1,6 +1,8 @@
 //! What MariaDB and MySQL say of themselves.
 
-use crate::engine::{AsSource, Engine, Pattern};
+use headwater_model::{Layout, Promise};
+
+use crate::engine::{AsSource, AsStore, Engine, Pattern};
 
 pub const ENGINE: Engine = Engine {
     name: "MariaDB, MySQL",
@@ -10,5 +12,10 @@ pub const ENGINE: Engine = Engine {
     built_in: cfg!(feature = "mysql"),
     page: "mysql.md",
     source: Some(AsSource { follows: "row-based binary log", answers: Pattern::ALL }),
-    store: None,
+    store: Some(AsStore {
+        promise: Promise::Transaction,
+        except: None,
+        layouts: &[Layout::Hash, Layout::Json],
+        answers: Pattern::ALL,
+    }),
 };

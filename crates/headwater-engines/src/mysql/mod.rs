@@ -1,6 +1,7 @@
-//! MariaDB 10.5 and MySQL 8.0, or later, as a source, followed by the row-based binary log.
+//! MariaDB 10.5 and MySQL 8.0, or later: as a source, followed by the row-based binary log, and as a store of read models.
 //!
 //! - `source`: the [`headwater_model::Source`]; which connection does what
+//! - `store`: the [`headwater_model::Store`]: views as tables
 //! - `config`: the URL and the settings · `connection`: sessions, pools, which server may be spoken to
 //! - `gtid`, `course`: both notations of global transaction ids, and the history that positions are of
 //! - `event`, `log`, `ddl`: the log's events, put together · `layout`, `cell`, `json`: its rows
@@ -36,7 +37,10 @@ mod log;
 mod moment;
 mod prepare;
 mod source;
+mod store;
 mod zero;
 
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
+pub use store::Store;
+pub(crate) use store::{fits, reach as store_reach};

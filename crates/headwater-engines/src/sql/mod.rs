@@ -6,6 +6,8 @@
 //! - [`get`], [`range`], [`walk`] one statement per kind of read
 //! - [`cells`] what comes back, read as values and documents
 //!
+//! What stores of SQL share is apart from that, in [`store`].
+//!
 //! SQL gives every value as the engine's own text, in JSON arrays that nest as the document does; names, kinds and the
 //! document's JSON are put together here, from the same [`headwater_model::Value`]s that the log gives. So an answer
 //! cannot differ from a stored document in how a value is written.
@@ -20,6 +22,8 @@ mod get;
 mod range;
 mod rows;
 pub(crate) mod shape;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod store;
 mod walk;
 
 use headwater_model::{Found, Read, Result, TableName, Value, View};

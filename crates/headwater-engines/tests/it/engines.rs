@@ -34,6 +34,10 @@ async fn what_engines_declare_is_what_they_say() {
     urls.push(redis.url());
     #[cfg(feature = "postgres")]
     urls.push(crate::postgres_store::server().url());
+    #[cfg(feature = "mysql")]
+    if !headwater_testkit::MariaDb::is_left_out() {
+        urls.push(crate::mysql_store::server().url());
+    }
     #[cfg(feature = "influxdb")]
     let influxdb = headwater_testkit::InfluxDb::start();
     #[cfg(feature = "influxdb")]

@@ -20,6 +20,8 @@ mod memory_store;
 mod mysql_doctor;
 #[cfg(feature = "mysql")]
 mod mysql_source;
+#[cfg(feature = "mysql")]
+mod mysql_store;
 #[cfg(all(feature = "falkordb", feature = "neptune"))]
 mod neptune_store;
 #[cfg(feature = "postgres")]
@@ -38,5 +40,5 @@ mod redis_store;
 mod sqlite_source;
 #[cfg(feature = "sqlite")]
 mod sqlite_store;
-#[cfg(any(feature = "memory", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "memory", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod store_promises;

@@ -19,7 +19,7 @@ use headwater_model::PlannedRead;
 use headwater_testkit::checker::{self, Expected};
 use headwater_testkit::faults::{Call, Fault};
 use headwater_testkit::workload::Workload;
-use headwater_testkit::{Chance, Postgres, Redis};
+use headwater_testkit::{Chance, MariaDb, Postgres, Redis};
 use serde_json::Value as Json;
 
 use crate::cases::{self, SetOnDrop};
@@ -39,10 +39,11 @@ const READS: u64 = 8;
 fn every_answer_is_the_sources_at_the_same_position() {
     support::log();
     let (postgres, redis) = (Postgres::start(), Redis::start());
+    let mariadb = (!MariaDb::is_left_out()).then(MariaDb::start);
     cases::run(CASES, AT_ONCE, |seed, worker| {
         let mut chance = Chance::new(seed);
-        let (mut world, mut workload) =
-            World::begin(seed, &mut chance, &postgres, &format!("{}/{worker}", redis.url()));
+        let near = format!("{}/{worker}", redis.url());
+        let (mut world, mut workload) = World::begin(seed, &mut chance, &postgres, mariadb.as_ref(), &near);
         let mut writer = Writer::connect(&world.source_url);
         for round in 0..ROUNDS {
             for _ in 0..1 + chance.below(4) {

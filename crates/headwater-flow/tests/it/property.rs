@@ -43,19 +43,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const STORES: [&str; 3] = ["near", "local", "scratch"];
 
-/// One case in so many has tables of DynamoDB too: each request to it costs as much as a case's worth of the others'. Every other
-/// one has tables of PostgreSQL. No case has both, so none has more to do than a slow machine does in time.
-const WITH_CATALOG: u64 = 4;
+/// Every other case has tables of PostgreSQL too. Of the rest one half has tables of DynamoDB, where each request costs as much as a
+/// case's worth of the others', and one half tables of MariaDB. No case has two of them, so none has more to do than a slow
+/// machine does in time.
+const WITH_MORE: u64 = 4;
 
 #[test]
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
     let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
+    let mariadb = (!MariaDb::is_left_out()).then(MariaDb::start);
     cases::run(CASES, AT_ONCE, |seed, worker| {
-        let catalog = (seed % WITH_CATALOG == 1).then(|| dynamodb.port());
+        let more = match (seed % WITH_MORE, &mariadb) {
+            (0 | 2, _) => More::Reports(postgres.url()),
+            (1, _) => More::Catalog { port: dynamodb.port(), prefix: format!("case{seed}_") },
+            (_, Some(mariadb)) => More::models(mariadb, seed),
+            (_, None) => More::Nothing,
+        };
         let dialect = if Chance::new(seed).one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
         let near = Near::Server(format!("{}/{worker}", redis.url()));
-        case(seed, &postgres, Origin::of(dialect, &postgres), near, catalog);
+        case(seed, Origin::of(dialect, &postgres), near, more);
     });
 }
 
@@ -69,7 +76,13 @@ fn every_store_equals_a_mariadb_source_after_any_writes_and_any_crashes() {
     let (mariadb, postgres, redis) = (MariaDb::start(), Postgres::start(), Redis::start());
     cases::run(MARIADB_CASES, MARIADB_CASES, |seed, worker| {
         let near = Near::Server(format!("{}/{worker}", redis.url()));
-        case(200 + seed, &postgres, Origin::MariaDb(&mariadb), near, None);
+        // In the same server, beside what is followed.
+        let more = if seed.is_multiple_of(2) {
+            More::Reports(postgres.url())
+        } else {
+            More::models(&mariadb, 200 + seed)
+        };
+        case(200 + seed, Origin::MariaDb(&mariadb), near, more);
     });
 }
 
@@ -81,12 +94,12 @@ fn a_cluster_equals_the_source_after_any_writes_and_any_crashes() {
     cases::run(CLUSTER_CASES, CLUSTER_CASES, |seed, worker| {
         // A cluster has one database: each case has its keys in it.
         let dialect = if Chance::new(100 + seed).one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+        let more = if seed.is_multiple_of(2) { More::Reports(postgres.url()) } else { More::Nothing };
         case(
             100 + seed,
-            &postgres,
             Origin::of(dialect, &postgres),
             Near::Cluster(&cluster, format!("case{worker}:")),
-            None,
+            more,
         );
     });
 }
@@ -112,6 +125,66 @@ impl<'c> Origin<'c> {
             Origin::Postgres(_) => Dialect::Postgres,
             Origin::Sqlite => Dialect::Sqlite,
             Origin::MariaDb(_) => Dialect::MariaDb,
+        }
+    }
+}
+
+/// A store beside those of every case.
+enum More<'c> {
+    Nothing,
+    /// A database with a schema for the case; another one than the source.
+    Reports(String),
+    /// Tables whose names have the prefix.
+    Catalog {
+        port: u16,
+        prefix: String,
+    },
+    /// A database of the case's own.
+    Models {
+        server: &'c MariaDb,
+        database: String,
+    },
+}
+
+impl<'c> More<'c> {
+    fn models(server: &'c MariaDb, seed: u64) -> More<'c> {
+        let database = format!("models_{seed}");
+        server.sql(&format!("CREATE DATABASE {database} CHARACTER SET utf8mb4"));
+        More::Models { server, database }
+    }
+
+    fn store(&self, slot: &str) -> Option<(&'static str, Arc<dyn Store>)> {
+        Some(match self {
+            More::Nothing => return None,
+            More::Reports(url) => ("reports", support::store(url, &[("schema", slot)])),
+            More::Catalog { port, prefix } => ("catalog", support::tables(*port, prefix)),
+            More::Models { server, database } => ("models", support::store(&server.url_of(database), &[])),
+        })
+    }
+
+    fn copy(&self, slot: &str) -> Option<Copy> {
+        Some(match self {
+            More::Nothing => return None,
+            More::Reports(url) => Copy::Postgres { url: url.clone(), schema: slot.into() },
+            More::Catalog { port, prefix } => Copy::DynamoDb { port: *port, prefix: prefix.clone() },
+            More::Models { server, database } => {
+                Copy::MariaDb { port: server.port(), database: database.clone() }
+            }
+        })
+    }
+
+    /// Everything in it goes, where that can be done behind the service's back.
+    fn drop(&self, slot: &str) {
+        match self {
+            More::Reports(url) => {
+                Writer::connect(url).execute(&format!("DROP SCHEMA IF EXISTS {slot} CASCADE"));
+            }
+            More::Models { server, database } => {
+                server.sql(&format!(
+                    "DROP DATABASE {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4"
+                ));
+            }
+            More::Nothing | More::Catalog { .. } => {}
         }
     }
 }
@@ -181,13 +254,10 @@ struct Case<'c> {
     near: Near<'c>,
     views: Vec<View>,
     scratch: Arc<dyn Store>,
-    /// A database with a schema for the case; another one than the source.
-    reports: Option<String>,
-    /// Port and prefix.
-    catalog: Option<(u16, String)>,
+    more: More<'c>,
 }
 
-fn case<'c>(seed: u64, postgres: &Postgres, origin: Origin<'c>, near: Near<'c>, catalog: Option<u16>) {
+fn case<'c>(seed: u64, origin: Origin<'c>, near: Near<'c>, more: More<'c>) {
     let mut chance = Chance::new(seed);
     // What decided between the dialects.
     let _ = chance.one_in(2);
@@ -207,22 +277,20 @@ fn case<'c>(seed: u64, postgres: &Postgres, origin: Origin<'c>, near: Near<'c>, 
         }
     };
     let workload = Workload::new(seed, dialect);
-    let reports = seed.is_multiple_of(2).then(|| postgres.url());
+    let slot = format!("case_{seed}");
     let mut stores = STORES.to_vec();
-    stores.extend(reports.iter().map(|_| "reports"));
-    stores.extend(catalog.iter().map(|_| "catalog"));
+    stores.extend(more.store(&slot).map(|(name, _)| name));
     let views = views(&workload, &stores, dialect, &mut chance);
     let mut case = Case {
         chance,
         origin,
         dialect,
         source_url,
-        slot: format!("case_{seed}"),
+        slot,
         near,
         views,
         scratch: support::store("memory:", &[]),
-        reports,
-        catalog: catalog.map(|port| (port, format!("case{seed}_"))),
+        more,
         folder,
     };
     case.near.empty();
@@ -232,7 +300,7 @@ fn case<'c>(seed: u64, postgres: &Postgres, origin: Origin<'c>, near: Near<'c>, 
         postgres.psql(&format!("DROP DATABASE case_{seed} WITH (FORCE)"));
     }
     case.near.empty();
-    case.drop_reports();
+    case.more.drop(&case.slot);
 }
 
 /// The workload's views, and some of them once more in the other layout.
@@ -325,12 +393,7 @@ impl Case<'_> {
         let local = format!("sqlite:{}", self.local().display());
         let three = [self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
         let mut engines: Vec<(&str, Arc<dyn Store>)> = STORES.into_iter().zip(three).collect();
-        if let Some(url) = &self.reports {
-            engines.push(("reports", support::store(url, &[("schema", &self.slot)])));
-        }
-        if let Some((port, prefix)) = &self.catalog {
-            engines.push(("catalog", support::tables(*port, prefix)));
-        }
+        engines.extend(self.more.store(&self.slot));
         let mut stores = Vec::new();
         for (name, engine) in engines {
             let store = if self.chance.one_in(2) {
@@ -390,13 +453,7 @@ impl Case<'_> {
             self.near.empty();
         }
         if self.chance.one_in(8) {
-            self.drop_reports();
-        }
-    }
-
-    fn drop_reports(&self) {
-        if let Some(url) = &self.reports {
-            Writer::connect(url).execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.slot));
+            self.more.drop(&self.slot);
         }
     }
 
@@ -416,12 +473,7 @@ impl Case<'_> {
         };
         let mut copies =
             vec![self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
-        if let Some(url) = self.reports.clone() {
-            copies.push(Copy::Postgres { url, schema: self.slot.clone() });
-        }
-        if let Some((port, prefix)) = self.catalog.clone() {
-            copies.push(Copy::DynamoDb { port, prefix });
-        }
+        copies.extend(self.more.copy(&self.slot));
         for copy in &copies {
             // A moment for what was written last to arrive; filling is over.
             block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));

@@ -16,6 +16,7 @@ mod compare;
 pub(crate) mod dynamodb;
 mod found;
 mod key;
+mod mariadb;
 mod number;
 mod page;
 mod postgres;
@@ -53,6 +54,8 @@ pub enum Copy {
     Sqlite(PathBuf),
     /// Tables of a schema, by URL without TLS: a column per field, or the column `document`.
     Postgres { url: String, schema: String },
+    /// Tables of a database of MariaDB on this machine, as `root`: a column per field, or the column `document`.
+    MariaDb { port: u16, database: String },
     /// Tables of DynamoDB Local, whose names are `prefix` and the view's.
     DynamoDb { port: u16, prefix: String },
     /// Through the store's own `scan`.
@@ -98,6 +101,7 @@ pub async fn found(copy: &Copy, views: &[View]) -> Found {
         Copy::RedisCluster { urls, prefix } => found::redis_cluster(urls, prefix, views).await,
         Copy::Sqlite(path) => found::sqlite(path, views),
         Copy::Postgres { url, schema } => tables::found(url, schema, views).await,
+        Copy::MariaDb { port, database } => mariadb::found(*port, database, views).await,
         Copy::DynamoDb { port, prefix } => dynamodb::found(*port, prefix, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }

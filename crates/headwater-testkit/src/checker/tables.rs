@@ -67,7 +67,7 @@ pub async fn found(url: &str, schema: &str, views: &[View]) -> Found {
 }
 
 /// Values that no column holds: each is a pair of its type and itself.
-fn rest(text: &str, fields: &mut BTreeMap<String, Vec<u8>>) {
+pub(super) fn rest(text: &str, fields: &mut BTreeMap<String, Vec<u8>>) {
     let all: BTreeMap<String, (String, serde_json::Value)> =
         serde_json::from_str(text).expect("an object of pairs");
     for (name, (kind, value)) in all {

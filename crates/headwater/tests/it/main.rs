@@ -16,6 +16,7 @@ mod indexes;
 mod init;
 mod leader;
 mod mysql_source;
+mod mysql_store;
 mod outage;
 mod plan;
 mod probe;

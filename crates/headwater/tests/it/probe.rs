@@ -1,8 +1,8 @@
 //! The conformance probe: what change pipelines commonly get wrong, all of it in one run, from PostgreSQL to hashes and
-//! JSON in Redis, to the embedded store, and to a second Redis that comes and goes.
+//! JSON in Redis, to the embedded store, to tables of MariaDB, and to a second Redis that comes and goes.
 
-use headwater_testkit::checker::Truth;
-use headwater_testkit::{Postgres, Redis, eventually};
+use headwater_testkit::checker::{Copy, Truth};
+use headwater_testkit::{MariaDb, Postgres, Redis, eventually};
 
 use crate::service::{PATIENCE, Service, local, near};
 
@@ -46,29 +46,38 @@ struct Probe {
     postgres: Postgres,
     near: Redis,
     far: Redis,
+    /// In the probes that are made with it.
+    models: Option<MariaDb>,
     service: Service,
 }
 
 impl Probe {
     fn new() -> Probe {
-        Probe::with("")
+        Probe::with("", None)
     }
 
     /// With more sections of the file.
-    fn with(sections: &str) -> Probe {
+    fn with(sections: &str, models: Option<MariaDb>) -> Probe {
+        let (more, views) = match &models {
+            Some(server) => (
+                format!("models = {{ url = \"{}\" }}", server.url()),
+                VIEWS.replace("\"local\"", "\"local\", \"models\""),
+            ),
+            None => (String::new(), VIEWS.to_owned()),
+        };
         let (postgres, near, far) = (Postgres::start(), Redis::start(), Redis::start());
         postgres.psql(TABLES);
         let service = Service::new(
             "probe",
             &format!(
                 "[source]\nurl = \"{}\"\n[stores]\nnear = {{ url = \"{}\" }}\nfar = {{ url = \"{}\" }}\n\
-                 local = {{ url = \"sqlite:derived.db\" }}\nkept = {{ url = \"memory:\" }}\n{sections}\n{VIEWS}",
+                 local = {{ url = \"sqlite:derived.db\" }}\nkept = {{ url = \"memory:\" }}\n{more}\n{sections}\n{views}",
                 postgres.url(),
                 near.url(),
                 far.url()
             ),
         );
-        Probe { postgres, near, far, service }
+        Probe { postgres, near, far, models, service }
     }
 
     /// All stores that can be seen from outside hold what the source says.
@@ -80,6 +89,10 @@ impl Probe {
     async fn equal_but_far(&self) {
         self.service.equal(&self.truth(), "near", &near(&self.near)).await;
         self.service.equal(&self.truth(), "local", &local(&self.service.path("derived.db"))).await;
+        if let Some(server) = &self.models {
+            let copy = Copy::MariaDb { port: server.port(), database: "app".into() };
+            self.service.equal(&self.truth(), "models", &copy).await;
+        }
     }
 
     fn truth(&self) -> Truth {
@@ -94,7 +107,8 @@ impl Probe {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_pipelines_get_wrong_arrives_right_in_every_store() {
-    let probe = Probe::with("[backfill]\nchunk_rows = 7\nrate = \"100/s\"");
+    let models = (!MariaDb::is_left_out()).then(MariaDb::start);
+    let probe = Probe::with("[backfill]\nchunk_rows = 7\nrate = \"100/s\"", models);
     let long = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200))";
 
     // Unchanged TOAST values and changed keys while tables are read for the first time.

@@ -7,19 +7,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_model::{
-    Answer, AnswerMoment, Astray, Error, Found, Held, IndexEntry, Key, RangeRead, Reached, Read, Result,
-    Standing, Stored, View, ViewId, WalkRead,
+    Answer, AnswerMoment, Astray, Error, Found, Held, Key, RangeRead, Read, Result, Standing, Stored, View,
+    ViewId, WalkRead,
 };
 
 use super::cells::{Array, bytea};
 use super::schema::{self, Schema, is_missing};
-use super::shape::{KEY, Shape, place_column, place_start};
+use super::shape::{Shape, place_start};
 use super::step::unhex;
-use crate::entries::{self, Entry};
 use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::pool::{Lease, Pool};
+use crate::postgres::sql::identifier;
 use crate::span::{Span, behind};
-use crate::walk::walk;
+use crate::sql::store::read::{self, PartOf, Parts, walked};
+use crate::sql::store::shape::{KEY, place_column};
 
 /// What one answer may take in memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -77,7 +78,7 @@ impl Readers {
         let ask = |shape: &Shape| {
             let sql = format!(
                 "SELECT {} FROM {} v WHERE v.{KEY} = ANY($1::text[])",
-                shape.columns_sql(),
+                shape.columns_sql(identifier),
                 self.schema.table(&view.name)
             );
             (sql, vec![Some(Array::of(texts.iter().map(String::as_str)))])
@@ -113,7 +114,7 @@ impl Readers {
             // One more than asked for tells whether there is more.
             let sql = format!(
                 "SELECT {}, {column} FROM {} v WHERE {} ORDER BY {start} {order}, {column} {order} LIMIT {}",
-                shape.columns_sql(),
+                shape.columns_sql(identifier),
                 self.schema.table(&view.name),
                 within(&column, "$1::text::bytea", upper.is_some().then_some("$2::text::bytea")),
                 limit.saturating_add(1).min(1 << 31),
@@ -141,25 +142,16 @@ impl Readers {
         let mut connection = self.pool.get().await?;
         connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let held = schema::look(&mut connection, &self.schema).await?.ok_or_else(super::empty)?;
-        let mut parts: HashMap<PartOf, Vec<Vec<u8>>> = HashMap::new();
+        let mut parts = Parts::new();
         loop {
-            let mut missing: HashSet<PartOf> = HashSet::new();
-            let reached: Vec<Reached> = walk(read, |view, index, part, edges| {
-                let part = (view.name.clone(), index, part.to_vec());
-                match parts.get(&part) {
-                    Some(sorts) => sorts.iter().try_for_each(|sort| edges.take(sort))?,
-                    None => {
-                        missing.insert(part);
-                    }
+            match walked(read, &parts)? {
+                Ok(reached) => {
+                    connection.query("COMMIT").await?;
+                    connection.keep();
+                    return Ok((held, Found::Reached(reached)));
                 }
-                Ok(())
-            })?;
-            if missing.is_empty() {
-                connection.query("COMMIT").await?;
-                connection.keep();
-                return Ok((held, Found::Reached(reached)));
+                Err(missing) => self.edges(&mut connection, missing, read.edges_max, &mut parts).await?,
             }
-            self.edges(&mut connection, missing, read.edges_max, &mut parts).await?;
         }
     }
 
@@ -169,7 +161,7 @@ impl Readers {
         connection: &mut Connection,
         missing: HashSet<PartOf>,
         edges_max: usize,
-        found: &mut HashMap<PartOf, Vec<Vec<u8>>>,
+        found: &mut Parts,
     ) -> Result<()> {
         let mut indexes: HashMap<(ViewId, usize), Vec<Vec<u8>>> = HashMap::new();
         for (view, index, part) in missing {
@@ -221,24 +213,14 @@ impl Readers {
         };
         let (held, rows) = self.ask(view, ask).await?;
         let held = held.ok_or_else(super::empty)?;
-        let mut stored: HashMap<String, Vec<Entry>> = HashMap::new();
+        let mut stored = Vec::new();
         for row in rows.map(|(_, rows)| rows).unwrap_or_default() {
             let mut cells = row.into_iter();
             let Some(Some(key)) = cells.next() else { continue };
-            let mut entries = Vec::new();
-            for (cell, index) in cells.zip(0..) {
-                if let Some(bytes) = cell {
-                    let place = entries::cut(view, index, &unhex(&bytes)?);
-                    entries.push(Entry::from(&IndexEntry { index, place, key: key.as_str().into() }));
-                }
-            }
-            stored.insert(key, entries);
+            let places = cells.map(|cell| cell.map(|hex| unhex(&hex)).transpose()).collect::<Result<_>>()?;
+            stored.push((key, places));
         }
-        let told = asked.iter().map(|standing| {
-            let stored = stored.get(&*standing.key).map_or(&[][..], Vec::as_slice);
-            entries::astray(standing, stored, |entry| stored.contains(&Entry::from(entry)))
-        });
-        Ok((AnswerMoment::Applied(held), told.collect()))
+        Ok((AnswerMoment::Applied(held), read::astray(view, asked, stored)))
     }
 
     /// A page in key order, and the key to go on after.
@@ -248,7 +230,8 @@ impl Readers {
         after: Option<String>,
         limit: usize,
     ) -> Result<(Vec<Stored>, Option<String>)> {
-        let (_, rows) = self.ask(view, |shape| self.page(view, &shape.columns_sql(), &after, limit)).await?;
+        let (_, rows) =
+            self.ask(view, |shape| self.page(view, &shape.columns_sql(identifier), &after, limit)).await?;
         let Some((known, rows)) = rows else { return Ok((Vec::new(), None)) };
         let page: Vec<Stored> =
             rows.into_iter().map(|row| known.shape.stored(view, row)).collect::<Result<_>>()?;
@@ -381,9 +364,6 @@ fn within(place: &str, lower: &str, upper: Option<&str>) -> String {
     }
     sql
 }
-
-/// Which part of which view's index.
-type PartOf = (ViewId, usize, Vec<u8>);
 
 /// `layout` and `fields` in a row of [`Schema::view_sql`].
 fn written(row: &Row) -> (String, String) {

@@ -1,8 +1,8 @@
 //! PostgreSQL as a store: read models as tables that any client can query.
 //!
-//! - `shape`, `column`, `rest`: which columns a view's table has, what they hold, and where the rest goes
+//! - `shape`, `column`: which columns a view's table may have, and what they hold
 //! - `schema`: the tables, and who owns the store
-//! - `fold`, `cells`, `step`: changes on their way into rows
+//! - `cells`, `step`: changes on their way into rows
 //! - `answer`: reads
 //!
 //! Data and position are one SQL transaction, so every reader sees whole transactions of the source and the position that
@@ -12,8 +12,6 @@
 mod answer;
 mod cells;
 mod column;
-mod fold;
-mod rest;
 mod schema;
 mod shape;
 mod step;

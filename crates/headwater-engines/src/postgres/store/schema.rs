@@ -5,12 +5,14 @@
 //! counts as empty.
 
 use headwater_model::file::StoreSection;
-use headwater_model::{Epoch, Error, Held, Layout, Offset, Position, Result, View};
+use headwater_model::{Epoch, Error, Held, Offset, Result, View};
 
-use super::shape::{DOCUMENT, KEY, NAME_BYTES_MAX, OWN, REST, Shape, place_column, place_start};
+use super::shape::{NAME_BYTES_MAX, place_start};
 use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::sql::{identifier, literal};
 use crate::postgres::tables::READ_MODEL;
+use crate::sql::store::held;
+use crate::sql::store::shape::{KEY, OWN, layout_text, own_column, place_column};
 
 /// No answer of ours is larger.
 pub(super) const ROWS_BYTES_MAX: usize = 1 << 30;
@@ -83,22 +85,7 @@ pub(super) fn held_params(held: &Held) -> [Option<String>; 5] {
 
 /// Reads a result of [`Schema::held_sql`].
 pub(super) fn held(rows: &[Row]) -> Result<Option<Held>> {
-    let Some(row) = rows.first() else { return Ok(None) };
-    let broken = || Error::corrupt("what headwater_held says cannot be read");
-    let [Some(epoch), Some(offset), system, sequence, Some(committed_at)] = row.as_slice() else {
-        return Err(broken());
-    };
-    let number = |text: &str| text.parse::<u64>().map_err(|_| broken());
-    let position = match (system, sequence) {
-        (Some(system), Some(sequence)) => Some(Position::new(system.as_str(), number(sequence)?)),
-        _ => None,
-    };
-    Ok(Some(Held {
-        epoch: Epoch(number(epoch)?),
-        offset: Offset(number(offset)?),
-        position,
-        committed_at: committed_at.parse().map_err(|_| broken())?,
-    }))
+    rows.first().map(|row| held::read(row)).transpose()
 }
 
 /// Whether the server says that a table, a column or the schema is not there.
@@ -252,18 +239,15 @@ pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: 
                 ))
                 .with_remedy("give the store a schema of its own (schema = \"…\"), rename the view, or drop the table if it was another source's"));
             }
-            let document = match view.layout() {
-                Layout::Json => format!(", {DOCUMENT} json"),
-                Layout::Hash => format!(", {REST} json"),
-            };
+            let own = own_column(view.layout());
             connection
                 .query(&format!(
-                    "CREATE TABLE {table} ({KEY} text COLLATE \"C\" PRIMARY KEY{document});
+                    "CREATE TABLE {table} ({KEY} text COLLATE \"C\" PRIMARY KEY, {own} json);
                      COMMENT ON TABLE {table} IS {};
                      INSERT INTO {views} VALUES ({}, {}, '[]', 0)",
                     literal(READ_MODEL),
                     literal(name),
-                    literal(Shape::layout_text(view.layout()))
+                    literal(layout_text(view.layout()))
                 ))
                 .await
                 .map_err(|error| error.while_doing(format!("make the table of the view \"{name}\"")))?;
@@ -303,7 +287,7 @@ async fn make_indexes(connection: &mut Connection, table: &str, view: &View) -> 
 
 fn refuse_other_layout(view: &View, row: &Row) -> Result<()> {
     let written = row[0].as_deref().unwrap_or_default();
-    let wanted = Shape::layout_text(view.layout());
+    let wanted = layout_text(view.layout());
     if written == wanted {
         return Ok(());
     }

@@ -10,22 +10,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use headwater_model::sort::cut_sort;
 use headwater_model::{
-    Epoch, Error, Held, Index, IndexPlace, Key, Layout, Names, Record, Refusal, Result, Value, View,
-    ViewChange, ViewId, json,
+    Epoch, Error, Held, Key, Layout, Record, Refusal, Result, Value, View, ViewChange, ViewId,
 };
 
 use super::cells::{Array, Lines, bytea};
-use super::column::{Kind, is_json};
-use super::fold::{Fold, Folded};
+use super::fenced;
 use super::schema::{self, ROWS_BYTES_MAX, Schema, held_params};
-use super::shape::{DOCUMENT, KEY, REST, Shape, place_column};
-use super::{fenced, rest};
+use super::shape::{Shape, takes};
 use crate::postgres::codec::Decode;
 use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::sql::identifier;
-use crate::stored_json::write_merged;
+use crate::sql::store::fold::{Fold, Folded};
+use crate::sql::store::kind::{Kind, is_json};
+use crate::sql::store::row::{self, Before, Cell, Fields};
+use crate::sql::store::shape::{KEY, own_column, place_column};
 
 /// How every connection that writes is set up. Rows are found by their keys, also while the server has no statistics yet.
 pub(super) const SETUP: &str =
@@ -71,20 +70,7 @@ struct Written {
     rest: Option<String>,
     places: Vec<Option<String>>,
     /// One per field of the shape.
-    cells: Vec<Cell>,
-}
-
-enum Cell {
-    Set(Option<String>),
-    /// Stays as the row has it.
-    Kept,
-}
-
-/// What a row has that a partial document is laid over.
-struct Before {
-    /// The rest, or the document.
-    text: Option<String>,
-    places: Vec<Option<Vec<u8>>>,
+    cells: Vec<Cell<String>>,
 }
 
 impl Step {
@@ -331,8 +317,8 @@ impl Table {
         for document in changes.iter().filter_map(|change| change.document.as_ref()) {
             for (name, value) in document.fields() {
                 let Some(kind) = Kind::of(value) else { continue };
-                if !self.shape.has(name) && self.shape.takes(name) {
-                    added.push(format!("ADD COLUMN {} {}", identifier(name), kind.sql()));
+                if !self.shape.has(name) && takes(&self.shape, name) {
+                    added.push(format!("ADD COLUMN {} {}", identifier(name), kind.word()));
                     self.shape.fields.push((name.into(), kind));
                 }
             }
@@ -354,18 +340,13 @@ impl Table {
         fields: &mut Fields,
     ) -> Result<std::result::Result<Written, Refusal>> {
         let before = before.get(&text);
-        let mut places = Vec::with_capacity(view.indexes.len());
-        for (n, index) in view.indexes.iter().enumerate() {
-            let stored = before.and_then(|before| before.places.get(n)?.as_deref());
-            let place = place_of(index, key, document, stored)?;
-            let place = place.map(|place| bytea(&[place.part, place.sort].concat()));
-            places.push(place);
-        }
+        let places = row::places(view, key, document, before)?;
+        let places = places.into_iter().map(|place| place.map(|place| bytea(&place))).collect();
         let (own, cells) = match self.shape.layout {
-            Layout::Json => (self.json(document, before)?, Vec::new()),
-            Layout::Hash => self.cells(document, before, fields)?,
+            Layout::Json => (Some(row::json(document, before)?), Vec::new()),
+            Layout::Hash => row::cells(&self.shape, document, before, fields)?,
         };
-        let bytes = own.as_ref().map_or(0, String::len) + cells.iter().map(Cell::len).sum::<usize>();
+        let bytes = own.as_ref().map_or(0, String::len) + cells.iter().map(length).sum::<usize>();
         if bytes > DOCUMENT_BYTES_MAX {
             let reason = format!("the document has {bytes} bytes, the store takes {DOCUMENT_BYTES_MAX}");
             return Ok(Err(self.refusal(text, reason)));
@@ -374,59 +355,6 @@ impl Table {
             return Ok(Err(self.refusal(text, "the document is no JSON that the store takes".into())));
         }
         Ok(Ok(Written { text, rest: own, places, cells }))
-    }
-
-    /// The document as one JSON text.
-    fn json(&self, document: &Record, before: Option<&Before>) -> Result<Option<String>> {
-        let mut out = Vec::with_capacity(256);
-        if document.is_partial() {
-            let stored = before.and_then(|before| before.text.as_deref()).map(str::as_bytes);
-            write_merged(document, stored, &mut out)?;
-        } else {
-            document.write_json(&mut out);
-        }
-        let text = String::from_utf8(out).map_err(|e| Error::bug("a document is no text").with_cause(e))?;
-        Ok(Some(text))
-    }
-
-    /// The rest, and a cell per field of the shape.
-    fn cells(
-        &self,
-        document: &Record,
-        before: Option<&Before>,
-        fields: &mut Fields,
-    ) -> Result<(Option<String>, Vec<Cell>)> {
-        fields.learn(&self.shape, &document.names);
-        let mut cells: Vec<Cell> = self.shape.fields.iter().map(|_| Cell::Set(None)).collect();
-        let mut aside = Vec::new();
-        for (value, (name, column)) in document.values.iter().zip(document.names.iter().zip(&fields.columns))
-        {
-            match (value, column) {
-                (Value::Null, _) => {}
-                (Value::Unchanged, Some(column)) => cells[*column] = Cell::Kept,
-                (Value::Unchanged, None) => {}
-                (value, Some(column)) => match self.shape.fields[*column].1.cell(value) {
-                    Some(cell) => cells[*column] = Cell::Set(Some(cell)),
-                    None => rest::write(name, value, &mut aside),
-                },
-                (value, None) => rest::write(name, value, &mut aside),
-            }
-        }
-        if document.is_partial()
-            && let Some(stored) = before.and_then(|before| before.text.as_deref())
-        {
-            for field in json::fields(stored.as_bytes()) {
-                let field =
-                    field.map_err(|_| Error::corrupt("headwater_rest is not what Headwater writes there"))?;
-                let name = field.name();
-                let is_kept = (document.fields())
-                    .any(|(field, value)| value.is_unchanged() && field.as_bytes() == &*name);
-                if is_kept {
-                    rest::keep(&field, &mut aside);
-                }
-            }
-        }
-        Ok((rest::close(aside), cells))
     }
 
     /// The columns of a whole row, in the order of [`line`].
@@ -441,7 +369,7 @@ impl Table {
     fn types(&self, view: &View) -> impl Iterator<Item = &'static str> {
         (["text", "json"].into_iter())
             .chain(std::iter::repeat_n("bytea", view.indexes.len()))
-            .chain(self.shape.fields.iter().map(|(_, kind)| kind.sql()))
+            .chain(self.shape.fields.iter().map(|(_, kind)| kind.word()))
     }
 
     /// One statement for rows that keep the same columns.
@@ -491,12 +419,10 @@ impl Table {
     }
 }
 
-impl Cell {
-    fn len(&self) -> usize {
-        match self {
-            Cell::Set(Some(text)) => text.len(),
-            Cell::Set(None) | Cell::Kept => 0,
-        }
+fn length(cell: &Cell<String>) -> usize {
+    match cell {
+        Cell::Set(Some(text)) => text.len(),
+        Cell::Set(None) | Cell::Kept => 0,
     }
 }
 
@@ -599,50 +525,6 @@ fn befores(rows: Vec<Row>) -> Result<HashMap<String, Before>> {
         before.insert(key, Before { text, places });
     }
     Ok(before)
-}
-
-/// The column beside the key: the whole document, or what no column holds.
-fn own_column(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Json => DOCUMENT,
-        Layout::Hash => REST,
-    }
-}
-
-/// Which column each field of a document has; the same for all documents that share their names.
-#[derive(Default)]
-struct Fields {
-    names: Option<Names>,
-    columns: Vec<Option<usize>>,
-}
-
-impl Fields {
-    fn learn(&mut self, shape: &Shape, names: &Names) {
-        if self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names)) {
-            return;
-        }
-        let column = |name: &str| shape.fields.iter().position(|(field, _)| **field == *name);
-        self.columns = names.iter().map(|name| column(name)).collect();
-        self.names = Some(names.clone());
-    }
-}
-
-/// Where a document stands, over what the row remembers of the one before it.
-fn place_of(
-    index: &Index,
-    key: &Key,
-    document: &Record,
-    stored: Option<&[u8]>,
-) -> Result<Option<IndexPlace>> {
-    let Some(stored) = stored.filter(|_| document.is_partial()) else {
-        return index.place_over(key, document, None);
-    };
-    let mut sort = stored;
-    for _ in &index.by {
-        sort = cut_sort(sort, false)?.1;
-    }
-    let part = &stored[..stored.len() - sort.len()];
-    index.place_over(key, document, Some((part, sort)))
 }
 
 /// Reads `bytea` as the server prints it.

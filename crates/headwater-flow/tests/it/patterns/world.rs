@@ -1,4 +1,4 @@
-//! A source, four stores that are kept in step with it, and one way to read from each of them alone.
+//! A source, four or five stores that are kept in step with it, and one way to read from each of them alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use headwater_model::{AccessPlan, Source, Store, View};
 use headwater_testkit::checker::{self, Expected, Truth};
 use headwater_testkit::faults::FaultyStore;
 use headwater_testkit::workload::{Dialect, Workload};
-use headwater_testkit::{Chance, Folder, Postgres};
+use headwater_testkit::{Chance, Folder, MariaDb, Postgres};
 
 use super::question::Question;
 use crate::support::{self, Life, block_on};
@@ -19,7 +19,8 @@ use crate::writer::Writer;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const STORES: [&str; 4] = ["near", "local", "scratch", "reports"];
+/// The last one is there where its server is.
+const STORES: [&str; 5] = ["near", "local", "scratch", "reports", "models"];
 
 /// Files of tests refer to nothing.
 struct Nothing;
@@ -54,7 +55,14 @@ pub struct World {
 
 impl World {
     /// Everything that was written before is in all stores.
-    pub fn begin(seed: u64, chance: &mut Chance, postgres: &Postgres, redis_url: &str) -> (World, Workload) {
+    pub fn begin(
+        seed: u64,
+        chance: &mut Chance,
+        postgres: &Postgres,
+        mariadb: Option<&MariaDb>,
+        redis_url: &str,
+    ) -> (World, Workload) {
+        let names = &STORES[..if mariadb.is_some() { 5 } else { 4 }];
         let folder = Folder::new("patterns");
         let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
         let database = (dialect == Dialect::Postgres).then(|| format!("patterns_{seed}"));
@@ -86,6 +94,10 @@ impl World {
         };
         empty(redis_url);
         let local = format!("sqlite:{}", folder.join("local.db").display());
+        let models = mariadb.map(|server| {
+            server.sql(&format!("CREATE DATABASE {slot}"));
+            support::store(&server.url_of(&slot), &[])
+        });
         let faulty: Vec<FaultyStore> = [
             support::store(redis_url, &[("prefix", "p:")]),
             support::store(&local, &[]),
@@ -93,15 +105,16 @@ impl World {
             support::store(&postgres.url(), &[("schema", &slot)]),
         ]
         .into_iter()
+        .chain(models)
         .map(FaultyStore::new)
         .collect();
-        let stores: Vec<NamedStore> = STORES
+        let stores: Vec<NamedStore> = names
             .iter()
             .zip(&faulty)
             .map(|(name, store)| support::named(name, Arc::new(store.clone()) as Arc<dyn Store>))
             .collect();
 
-        let file = file(&source_url, redis_url, &local, &workload, chance);
+        let file = file(&source_url, redis_url, &local, names, &workload, chance);
         let facts = block_on(source.inspect()).expect("inspect");
         let resolved = headwater_control::resolve(&file, &facts)
             .unwrap_or_else(|findings| panic!("seed {seed}: {findings:#?}"));
@@ -118,9 +131,9 @@ impl World {
             }
             Serving::new(life.handle.clone(), Arc::clone(&source), &stores, plans, generous())
         };
-        let mut each: Vec<Serving> = STORES.iter().map(|name| serving(&[name], false)).collect();
+        let mut each: Vec<Serving> = names.iter().map(|name| serving(&[name], false)).collect();
         each.push(serving(&[], true));
-        let all = serving(&STORES, true);
+        let all = serving(names, true);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let world = World {
@@ -193,12 +206,19 @@ fn generous() -> Options {
 }
 
 /// The workload's views and access patterns, as a file has them.
-fn file(source: &str, redis: &str, local: &str, workload: &Workload, chance: &mut Chance) -> File {
-    let mut views = workload.views(&STORES);
+fn file(
+    source: &str,
+    redis: &str,
+    local: &str,
+    names: &[&str],
+    workload: &Workload,
+    chance: &mut Chance,
+) -> File {
+    let mut views = workload.views(names);
     let access = workload.patterns(&mut views, chance);
     let text = format!(
         "[source]\nurl = {}\n\n[stores]\nnear = {{ url = {} }}\nlocal = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n\
-         reports = {{ url = \"postgres://reports@localhost\" }}\n{}{}",
+         reports = {{ url = \"postgres://reports@localhost\" }}\nmodels = {{ url = \"mysql://models@localhost/models\" }}\n{}{}",
         toml_string(source),
         toml_string(redis),
         toml_string(local),

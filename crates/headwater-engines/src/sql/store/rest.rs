@@ -6,13 +6,13 @@
 use headwater_model::json;
 use headwater_model::{Error, Result, Value};
 
-use super::column::{Kind, is_json};
+use super::kind::{Kind, is_json};
 
 /// A value that is no JSON, such as a text in a JSON column of a source that does not look: as the text of a string.
 const RAW: &str = "raw";
 
 /// Appends one field to an object that is open.
-pub(super) fn write(name: &str, value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn write(name: &str, value: &Value, out: &mut Vec<u8>) {
     out.push(if out.is_empty() { b'{' } else { b',' });
     Value::text(name).write_json(out);
     out.extend_from_slice(b":[\"");
@@ -24,7 +24,7 @@ pub(super) fn write(name: &str, value: &Value, out: &mut Vec<u8>) {
             Value::Text(text.into()).write_json(out);
         }
         value => {
-            out.extend_from_slice(Kind::of(value).map_or("null", Kind::sql).as_bytes());
+            out.extend_from_slice(Kind::of(value).map_or("null", Kind::word).as_bytes());
             out.extend_from_slice(b"\",");
             value.write_json(out);
         }
@@ -33,7 +33,7 @@ pub(super) fn write(name: &str, value: &Value, out: &mut Vec<u8>) {
 }
 
 /// Appends a field of another rest as it is.
-pub(super) fn keep(field: &json::Field<'_>, out: &mut Vec<u8>) {
+pub(crate) fn keep(field: &json::Field<'_>, out: &mut Vec<u8>) {
     out.push(if out.is_empty() { b'{' } else { b',' });
     out.extend_from_slice(field.quoted_name());
     out.push(b':');
@@ -41,7 +41,7 @@ pub(super) fn keep(field: &json::Field<'_>, out: &mut Vec<u8>) {
 }
 
 /// Closes the object; nothing if it has no field.
-pub(super) fn close(mut out: Vec<u8>) -> Option<String> {
+pub(crate) fn close(mut out: Vec<u8>) -> Option<String> {
     if out.is_empty() {
         return None;
     }
@@ -50,25 +50,32 @@ pub(super) fn close(mut out: Vec<u8>) -> Option<String> {
 }
 
 /// The fields, each with its value as [`Value::to_text`] gives it.
-pub(super) fn read(rest: &str, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
-    let broken = || Error::corrupt("what lies in headwater_rest is not what Headwater writes there");
+pub(crate) fn read(rest: &str, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     for field in json::fields(rest.as_bytes()) {
-        let field = field.map_err(|_| broken())?;
-        let name = String::from_utf8(field.name().into_owned()).map_err(|_| broken())?;
-        let pair = field.value().trim_ascii();
-        let pair = pair.strip_prefix(b"[\"").and_then(|pair| pair.strip_suffix(b"]")).ok_or_else(broken)?;
-        let quote = pair.iter().position(|byte| *byte == b'"').ok_or_else(broken)?;
-        let (kind, value) = pair.split_at(quote);
-        let value = value.strip_prefix(b"\",").ok_or_else(broken)?;
-        let text = match value {
-            [b'"', text @ .., b'"'] if kind != Kind::Json.sql().as_bytes() => {
-                json::unescape(text).into_owned()
-            }
-            other => other.to_vec(),
-        };
+        let (name, _, text) = aside(&field.map_err(|_| broken())?)?;
         found.push((name, text));
     }
     Ok(())
+}
+
+/// The name of a field, the word of its value's kind, and the value as text.
+pub(crate) fn aside(field: &json::Field<'_>) -> Result<(String, String, Vec<u8>)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| broken());
+    let name = text(&field.name())?;
+    let pair = field.value().trim_ascii();
+    let pair = pair.strip_prefix(b"[\"").and_then(|pair| pair.strip_suffix(b"]")).ok_or_else(broken)?;
+    let quote = pair.iter().position(|byte| *byte == b'"').ok_or_else(broken)?;
+    let (kind, value) = pair.split_at(quote);
+    let value = value.strip_prefix(b"\",").ok_or_else(broken)?;
+    let value = match value {
+        [b'"', text @ .., b'"'] if kind != Kind::Json.word().as_bytes() => json::unescape(text).into_owned(),
+        other => other.to_vec(),
+    };
+    Ok((name, text(kind)?, value))
+}
+
+fn broken() -> Error {
+    Error::corrupt("what lies in headwater_rest is not what Headwater writes there")
 }
 
 #[cfg(test)]

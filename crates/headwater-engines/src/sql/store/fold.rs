@@ -6,13 +6,13 @@ use std::collections::hash_map::Entry;
 use headwater_model::{Key, Record, Value};
 
 #[derive(Default)]
-pub(super) struct Fold {
+pub(crate) struct Fold {
     changes: Vec<Folded>,
     /// Where the change of a key's text is.
     places: HashMap<String, usize>,
 }
 
-pub(super) struct Folded {
+pub(crate) struct Folded {
     /// [`Key::to_text`].
     pub text: String,
     pub key: Key,
