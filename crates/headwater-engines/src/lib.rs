@@ -4,7 +4,14 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "falkordb",
+    feature = "influxdb",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis"
+))]
 mod checks;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
