@@ -268,7 +268,13 @@ async fn a_source_that_cannot_be_followed_is_said_and_keeps_nobody_waiting() {
     service.start();
     let client = Client::of(service).await;
     world.ledger_equals().await;
-    client.get("/v1/entry?id=1").expect(200);
+    // A store holds a view before the run that fills it has heard so.
+    service
+        .eventually("the ledger is served", async || match client.get("/v1/entry?id=1") {
+            answer if answer.status == 200 => Ok(()),
+            answer => Err(answer.text().to_owned()),
+        })
+        .await;
     let refused = client.get("/v1/book?id=1").expect(503);
     assert!(refused.json()["detail"].as_str().unwrap().contains("source `shop`"), "{refused:?}");
     let ready = client.with("Accept", "application/json").get("/readyz").expect(503).json();
