@@ -60,7 +60,7 @@ fn table_name() -> impl Strategy<Value = TableName> {
     (proptest::option::of(name()), name()).prop_map(|(schema, name)| TableName { schema, name })
 }
 
-/// Column names, or renames to fields that no embedded field uses.
+/// Column names, or renames to fields. They begin with `c` and `r`, embedded fields with `e`: none is another.
 fn columns() -> impl Strategy<Value = Option<Vec<(Box<str>, Box<str>)>>> {
     let named = proptest::collection::btree_set(name(), 1..4).prop_map(|names| {
         names.into_iter().map(|n| (format!("c{n}").into(), format!("c{n}").into())).collect()
@@ -95,6 +95,7 @@ fn with_children(embeds: BoxedStrategy<Vec<Embed>>) -> impl Strategy<Value = Emb
                 false => EmbedKind::One { columns: keys, references },
             };
             let (order, limit) = if many { (order, limit) } else { (Vec::new(), None) };
+            let field = format!("e{field}").into();
             Embed { field, from, kind, columns, filter: None, order, limit, embeds }
         })
 }
