@@ -114,6 +114,8 @@ pub fn source_examiner(section: &SourceSection) -> Result<Option<Box<dyn Examine
         "postgres" | "postgresql" => Ok(Some(Box::new(crate::postgres::Examiner::of_source(section)?))),
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Some(Box::new(crate::mysql::Examiner::of_source(section)?))),
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => Ok(Some(Box::new(crate::dynamodb::SourceExaminer::of_source(section)?))),
         _ => source(section).map(|_| None),
     }
 }

@@ -11,7 +11,7 @@ pub type ChunkId = u64;
 #[derive(Clone, Debug)]
 pub struct ChunkRange {
     pub table: TableName,
-    /// Exclusive lower bound; `None` starts at the first key.
+    /// Exclusive lower bound, as [`Chunk::upto`] gave it; `None` starts at the first key.
     pub after: Option<Key>,
     /// Rows per chunk, at least 1.
     pub limit: usize,
@@ -28,7 +28,8 @@ pub struct Chunk {
     pub rows: Vec<Row>,
     /// What was left out of the range: rows that cannot be handed on. A bounded number of them.
     pub refused: Vec<Refused>,
-    /// The last key that was read, be it of a row or left out: the next chunk begins behind it.
+    /// The last key that was read, be it of a row or left out, or whatever the source knows the place by: the next chunk begins
+    /// behind it.
     pub upto: Option<Key>,
     pub moment: Moment,
     /// Whether the range ended: no row of the table lies beyond the last key read.

@@ -49,7 +49,8 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
-pub(crate) use checks::{Examiner, checks};
+pub(crate) use checks::Examiner;
+pub(crate) use source::Examiner as SourceExaminer;
 pub use source::Source;
 pub use store::Store;
 pub use tables::{Layout, layout};
@@ -65,4 +66,11 @@ pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {
         None => (true, "dynamodb.amazonaws.com"),
     };
     Ok(Reach::new(vec![host.to_owned()], encrypted, config.region.as_deref()))
+}
+
+/// Every check, in the order of their ids.
+pub(crate) fn checks() -> Vec<&'static headwater_model::exam::Check> {
+    let mut all = checks::checks();
+    all.extend(source::checks());
+    all
 }

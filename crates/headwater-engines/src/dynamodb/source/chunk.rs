@@ -1,6 +1,7 @@
 //! Reading a chunk: a part of a table, or single items, strongly consistent.
 //!
-//! The order of a table is that of the service's own hashes of keys, and a scan goes on behind any key. A scan is no snapshot: each
+//! The order of a table is that of the service's own hashes of keys, and a scan goes on behind any key; a chunk has the next part of
+//! each of several [`Segments`] of the table, which are read at the same time. A scan is no snapshot: each
 //! item is as it was when it was read, which is after the chunk began. So the chunk shows at least everything that its stream had
 //! told of by then ([`headwater_model::Moment::At`]); whatever is told of later decides over the item that was read, key by key.
 
@@ -13,6 +14,7 @@ use aws_sdk_dynamodb::types::{ConsumedCapacity, KeysAndAttributes, ReturnConsume
 use headwater_model::{Chunk, ChunkRange, Error, Moment, Position, Result};
 use tokio::time::Instant;
 
+use super::segments::{Place, Segments};
 use super::shape::Shape;
 use super::value::Item;
 use crate::dynamodb::failure::failure;
@@ -61,6 +63,7 @@ pub(super) async fn read(
     shape: &Shape,
     position: Position,
     range: &ChunkRange,
+    segments: usize,
 ) -> Result<Chunk> {
     let mut chunk = Chunk {
         table: shape.table.clone(),
@@ -71,7 +74,7 @@ pub(super) async fn read(
         last: true,
     };
     let read = match range.keys.is_empty() {
-        true => scan(client, pace, shape, range, &mut chunk).await,
+        true => scan(client, pace, shape, range, segments, &mut chunk).await,
         false => get(client, pace, shape, range, &mut chunk).await,
     };
     read.map_err(|error| error.while_doing(format_args!("read a chunk of table {}", range.table)))?;
@@ -85,48 +88,88 @@ fn take(shape: &Shape, item: &Item, chunk: &mut Chunk) {
     }
 }
 
+/// The next part of every segment that has one, at the same time.
 async fn scan(
     client: &Client,
     pace: &Pace,
     shape: &Shape,
     range: &ChunkRange,
+    segments: usize,
     chunk: &mut Chunk,
 ) -> Result<()> {
-    let mut start = match &range.after {
-        Some(after) => Some(shape.attributes(after).ok_or_else(|| {
-            Error::out_of_step(format!("the chunk begins behind {after}, which is no key of the table now"))
-        })?),
-        None => None,
-    };
-    let (mut read, mut bytes, limit) = (0, 0, range.limit.max(1));
-    loop {
-        pace.wait().await;
-        let request = (client.scan())
-            .table_name(&*range.table.name)
-            .consistent_read(true)
-            .limit(i32::try_from(limit - read).unwrap_or(i32::MAX))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .set_exclusive_start_key(start);
-        let page = request.send().await.map_err(|e| failure("scan", e))?;
-        pace.used(page.consumed_capacity());
-        for item in page.items() {
-            bytes += size(item);
-            read += 1;
-            take(shape, item, chunk);
+    let mut reached = Segments::behind(range.after.as_ref(), segments, shape)?;
+    let (total, open) = (reached.0.len(), reached.open());
+    let limit = range.limit.max(1);
+    let now = open.len().min(limit);
+    let parts = open[..now].iter().enumerate().map(|(nth, segment)| Part {
+        segment: *segment,
+        total,
+        from: &reached.0[*segment],
+        // Together as many as the chunk may have.
+        limit: limit / now + usize::from(nth < limit % now),
+        bytes_max: range.bytes_max / now,
+    });
+    let reads = parts.map(|part| part.read(client, pace, shape, &range.table.name));
+    let read = futures::future::try_join_all(reads).await?;
+    chunk.last = now == open.len() && read.iter().all(|(_, place)| *place == Place::End);
+    for (segment, (items, place)) in open.into_iter().zip(read) {
+        items.iter().for_each(|item| take(shape, item, chunk));
+        match (place, items.last()) {
+            // Of a scan in one the last key is told, be it the end or not.
+            (Place::End, Some(last)) if total == 1 => reached.0[segment] = Place::After(shape.key(last)),
+            (Place::End, None) if total == 1 => {}
+            (place, _) => reached.0[segment] = place,
         }
-        start = page.last_evaluated_key;
-        match &start {
-            Some(last) => chunk.upto = Some(shape.key(last)),
-            None => {
-                if let Some(last) = page.items.unwrap_or_default().last() {
-                    chunk.upto = Some(shape.key(last));
-                }
-                return Ok(());
+    }
+    chunk.upto = reached.upto();
+    Ok(())
+}
+
+/// What a chunk has of one segment.
+struct Part<'c> {
+    segment: usize,
+    total: usize,
+    from: &'c Place,
+    limit: usize,
+    bytes_max: usize,
+}
+
+impl Part<'_> {
+    /// Items, and how far the segment is read with them.
+    async fn read(
+        self,
+        client: &Client,
+        pace: &Pace,
+        shape: &Shape,
+        table: &str,
+    ) -> Result<(Vec<Item>, Place)> {
+        let mut start = match self.from {
+            Place::After(key) => Some(shape.attributes(key).ok_or_else(|| {
+                Error::out_of_step(format!("the chunk begins behind {key}, which is no key of the table now"))
+            })?),
+            Place::Start | Place::End => None,
+        };
+        let number = |n: usize| (self.total > 1).then(|| i32::try_from(n).unwrap_or(i32::MAX));
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        loop {
+            pace.wait().await;
+            let request = (client.scan())
+                .table_name(table)
+                .consistent_read(true)
+                .set_segment(number(self.segment))
+                .set_total_segments(number(self.total))
+                .limit(i32::try_from(self.limit - items.len()).unwrap_or(i32::MAX))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .set_exclusive_start_key(start);
+            let page = request.send().await.map_err(|e| failure("scan", e))?;
+            pace.used(page.consumed_capacity());
+            bytes += page.items().iter().map(size).sum::<usize>();
+            items.extend(page.items.unwrap_or_default());
+            let Some(last) = page.last_evaluated_key else { return Ok((items, Place::End)) };
+            if items.len() >= self.limit || bytes > self.bytes_max {
+                return Ok((items, Place::After(shape.key(&last))));
             }
-        }
-        if read >= limit || bytes > range.bytes_max {
-            chunk.last = false;
-            return Ok(());
+            start = Some(last);
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Options {
     pub(super) lease: Duration,
     /// Read units per second that chunks may use.
     pub(super) read_units_max: Option<u32>,
+    /// Segments of a table that chunks read at the same time.
+    pub(super) scan_segments: usize,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
         let poll = millis(settings.number("poll_ms", 10..=10_000)?, 250);
         let lease = millis(settings.number("lease_ms", 1_000..=60_000)?, 5_000);
         let read_units_max = settings.number("read_units_max", 1..=i64::from(u32::MAX))?;
+        let scan_segments = settings.number("scan_segments", 1..=64)?.and_then(|n| n.try_into().ok());
         let columns = settings.texts_by_name("columns", COLUMNS)?;
         settings.finish()?;
         let columns =
@@ -70,6 +73,7 @@ impl Options {
             poll,
             lease,
             read_units_max: read_units_max.and_then(|units| units.try_into().ok()),
+            scan_segments: scan_segments.unwrap_or(4),
         })
     }
 }

@@ -27,11 +27,11 @@ use crate::dynamodb::failure::failure;
 /// Turns that may wait for the consumer.
 const TURNS_MAX: usize = 2;
 /// Requests under way at a time.
-const REQUESTS_MAX: usize = 8;
+pub(super) const REQUESTS_MAX: usize = 8;
 /// Shards that are asked in one turn. An answer has up to 1 MB, so this bounds what a turn holds.
 const SHARDS_PER_TURN: usize = 32;
 /// Of one answer, as the service says.
-const RECORDS_MAX: i32 = 1000;
+pub(super) const RECORDS_MAX: i32 = 1000;
 
 /// How often a stream is asked for its shards while all goes on, and while children are waited for.
 const LIST_EVERY: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ const TELL_EVERY: Duration = Duration::from_millis(400);
 pub(super) const TRIMMED_AFTER_MS: i64 = (24 * 60 - 30) * 60 * 1000;
 
 /// Where nothing came by since a table was joined, records of so long before are read again: clocks differ.
-const CLOCKS_DIFFER_MS: i64 = 60 * 1000;
+pub(super) const CLOCKS_DIFFER_MS: i64 = 60 * 1000;
 
 /// Positions between one turn and the next, for marks.
 const PLACES: u64 = 1 << 16;
@@ -443,20 +443,20 @@ fn change(shape: &Shape, before: Option<Item>, after: Option<Item>, out: &mut Ve
 }
 
 /// What the service says of a stream, before it is said of which table.
-struct Refusal {
+pub(super) struct Refusal {
     code: String,
     error: Error,
 }
 
 impl Refusal {
-    fn new<E>(doing: &str, error: aws_sdk_dynamodbstreams::error::SdkError<E>) -> Refusal
+    pub(super) fn new<E>(doing: &str, error: aws_sdk_dynamodbstreams::error::SdkError<E>) -> Refusal
     where
         E: aws_sdk_dynamodbstreams::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         Refusal { code: error.code().unwrap_or_default().to_owned(), error: failure(doing, error) }
     }
 
-    fn of(self, table: &str) -> Error {
+    pub(super) fn of(self, table: &str) -> Error {
         match &*self.code {
             "TrimmedDataAccessException" => Error::out_of_step(format!(
                 "what comes next in the stream of table {table} is deleted: DynamoDB keeps records for 24 hours"
@@ -494,7 +494,7 @@ async fn list(streams: &Streams, arn: &str) -> Result<(Vec<Listed>, Option<Strea
     }
 }
 
-async fn iterator(
+pub(super) async fn iterator(
     streams: &Streams,
     arn: &str,
     shard: &str,

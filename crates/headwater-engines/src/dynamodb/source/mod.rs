@@ -10,15 +10,17 @@
 //! | `shards` | which shard may be read, and how far each was |
 //! | `follow`, `marks` | reading all of them; marks on their way |
 //! | `state` | how far every shard was read at each position, and who follows, in a table of ours |
-//! | `chunk` | parts of a table and single items |
-//! | `inspect` | facts |
+//! | `chunk`, `segments` | parts of a table and single items; how far a scan has come |
+//! | `inspect`, `checks` | facts; whether a stream is read too late |
 //! | `config` | URL and settings |
 
+mod checks;
 mod chunk;
 mod config;
 mod follow;
 mod inspect;
 mod marks;
+mod segments;
 mod shape;
 mod shards;
 mod state;
@@ -41,6 +43,7 @@ use headwater_model::{
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+pub(crate) use self::checks::{Examiner, checks};
 use self::chunk::Pace;
 use self::config::Options;
 use self::follow::Begin;
@@ -351,7 +354,8 @@ impl headwater_model::Source for Source {
             None => self.progress().await?.0,
         };
         let shape = self.shape(&self.described(&range.table.name).await?)?;
-        chunk::read(&self.opened().await.client, &self.pace, &shape, position, range).await
+        let segments = self.options.scan_segments;
+        chunk::read(&self.opened().await.client, &self.pace, &shape, position, range, segments).await
     }
 
     async fn mark(&self, chunk: ChunkId) -> Result<()> {

@@ -11,28 +11,41 @@ const COLUMNS: &[(&str, &[(&str, &str)])] = &[("c", &[("v", "integer")])];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_is_read_in_parts_that_go_on_behind_a_key_also_one_that_is_gone() {
+    for segments in [1, 4] {
+        goes_on_behind_a_key(segments).await;
+    }
+}
+
+async fn goes_on_behind_a_key(segments: i64) {
     let account = Account::new();
     let table = account.table("c", ScalarAttributeType::S, Some(ScalarAttributeType::N)).await;
     for n in 0..40 {
         account.put(&table, &[("id", text(format!("p{}", n % 5))), ("n", number(n)), ("v", number(n))]).await;
     }
-    let log = Log::of(account.source(COLUMNS), &[&table], None).await;
+    let source = |segments| {
+        let mut section = account.section(COLUMNS);
+        section.settings.insert("scan_segments".into(), Setting::Int(segments));
+        headwater_engines::source(&section).unwrap()
+    };
+    let log = Log::of(source(segments), &[&table], None).await;
     let (mut after, mut seen, mut deleted) = (None, BTreeSet::new(), false);
     loop {
         let part = ChunkRange { after: after.clone(), limit: 7, ..range(&table) };
-        let chunk = log.source.read_chunk(&part).await.unwrap();
+        // Whoever goes on may be another one, that would have begun in other segments.
+        let reader = if deleted { source(3) } else { Arc::clone(&log.source) };
+        let chunk = reader.read_chunk(&part).await.unwrap();
         assert!(chunk.rows.len() <= 7);
         for row in &chunk.rows {
             assert!(seen.insert(row.key(&chunk.table).to_text()), "read twice");
         }
-        after = chunk.upto;
-        if !deleted {
-            // The item that the next part begins behind.
+        after = chunk.upto.clone();
+        assert_eq!(after.as_ref().is_some_and(|after| after.0.len() == 2), segments == 1, "{after:?}");
+        if let Some(last) = chunk.rows.last().filter(|_| !deleted) {
+            // An item that the next part begins behind.
             deleted = true;
-            let names = after.clone().unwrap();
+            let key = last.key(&chunk.table);
             let request = account.client.delete_item().table_name(&table);
-            let request =
-                request.key("id", text(names.0[0].to_text())).key("n", number(names.0[1].to_text()));
+            let request = request.key("id", text(key.0[0].to_text())).key("n", number(key.0[1].to_text()));
             request.send().await.unwrap();
         }
         if chunk.last {
@@ -40,9 +53,12 @@ async fn a_table_is_read_in_parts_that_go_on_behind_a_key_also_one_that_is_gone(
         }
     }
     assert_eq!(seen.len(), 40);
+    // Behind the end there is nothing.
+    let end = log.source.read_chunk(&ChunkRange { after, ..range(&table) }).await.unwrap();
+    assert!(end.last && end.rows.is_empty());
     let few = ChunkRange { bytes_max: 1, limit: 5, ..range(&table) };
     let chunk = log.source.read_chunk(&few).await.unwrap();
-    assert!(!chunk.last && chunk.rows.len() == 5);
+    assert!(!chunk.last && chunk.rows.len() <= 5 && !chunk.rows.is_empty());
 
     let of = |id: &str, n: &str| key(&[Value::text(id), Value::Decimal(n.into())]);
     let keys = vec![of("p1", "1"), of("p1", "1"), of("p1", "2"), of("", "1"), of("p1", "1.0"), of("p2", "2")];

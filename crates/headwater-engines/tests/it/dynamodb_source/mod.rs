@@ -1,6 +1,7 @@
 //! DynamoDB as a source, on DynamoDB Local.
 
 mod chunk;
+mod doctor;
 mod follow;
 mod types;
 mod unwilling;
