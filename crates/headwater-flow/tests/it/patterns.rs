@@ -19,10 +19,11 @@ use headwater_model::PlannedRead;
 use headwater_testkit::checker::{self, Expected};
 use headwater_testkit::faults::{Call, Fault};
 use headwater_testkit::workload::Workload;
-use headwater_testkit::{Chance, MariaDb, Postgres, Redis};
+use headwater_testkit::{Chance, FalkorDb, MariaDb, Postgres, Redis};
 use serde_json::Value as Json;
 
 use crate::cases::{self, SetOnDrop};
+use crate::more::More;
 use crate::support::{self, block_on};
 use crate::writer::Writer;
 use question::Question;
@@ -39,11 +40,16 @@ const READS: u64 = 8;
 fn every_answer_is_the_sources_at_the_same_position() {
     support::log();
     let (postgres, redis) = (Postgres::start(), Redis::start());
-    let mariadb = (!MariaDb::is_left_out()).then(MariaDb::start);
+    let (mariadb, graphs) = ((!MariaDb::is_left_out()).then(MariaDb::start), FalkorDb::start());
     cases::run(CASES, AT_ONCE, |seed, worker| {
         let mut chance = Chance::new(seed);
         let near = format!("{}/{worker}", redis.url());
-        let (mut world, mut workload) = World::begin(seed, &mut chance, &postgres, mariadb.as_ref(), &near);
+        let more = match seed % 2 {
+            0 => mariadb.as_ref().map(|server| More::models(server, seed)),
+            _ => graphs.as_ref().map(|server| More::social(server, seed)),
+        };
+        let more = more.unwrap_or(More::Nothing);
+        let (mut world, mut workload) = World::begin(seed, &mut chance, &postgres, &more, &near);
         let mut writer = Writer::connect(&world.source_url);
         for round in 0..ROUNDS {
             for _ in 0..1 + chance.below(4) {

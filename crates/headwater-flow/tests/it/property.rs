@@ -1,4 +1,4 @@
-//! Random schemas and transactions, from both sources into every store at once, with the service ended at random points.
+//! Random schemas and transactions, from every source into every store at once, with the service ended at random points.
 //!
 //! Each case is one seed: a workload writes before, while and after the service lives; the service has several lives, most
 //! of which end like a crash; stores reject, lose replies, hang and lose everything. When all is quiet, every store equals
@@ -11,17 +11,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use headwater_flow::{NamedStore, Options};
-use headwater_model::{ErrorKind, Layout, Source, Store, View};
+use headwater_model::{ErrorKind, Layout, Source, Store, TableName, View};
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
-use headwater_testkit::{Chance, DynamoDb, Folder, MariaDb, Postgres, Redis, RedisCluster};
+use headwater_testkit::{
+    Chance, DynamoDb, FalkorDb, Folder, InfluxDb, MariaDb, Postgres, Redis, RedisCluster,
+};
 
 use crate::cases::{self, SetOnDrop};
+use crate::more::More;
 use crate::support::{self, Life, block_on};
+use crate::twin::{self, Twin};
 use crate::writer::Writer;
 
 const CASES: u64 = 12;
@@ -31,6 +36,9 @@ const CLUSTER_CASES: u64 = 4;
 
 /// With MariaDB as the source.
 const MARIADB_CASES: u64 = 4;
+
+/// With DynamoDB as the source.
+const DYNAMODB_CASES: u64 = 3;
 
 /// What a store in a cluster has if it is not said.
 const LANES: usize = 16;
@@ -43,24 +51,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const STORES: [&str; 3] = ["near", "local", "scratch"];
 
-/// Every other case has tables of PostgreSQL too. Of the rest one half has tables of DynamoDB, where each request costs as much as a
-/// case's worth of the others', and one half tables of MariaDB. No case has two of them, so none has more to do than a slow
-/// machine does in time.
-const WITH_MORE: u64 = 4;
+/// A case has one more store, in turns: tables of PostgreSQL twice, tables of DynamoDB, where each request costs as much as a case's
+/// worth of the others', tables of MariaDB, a graph, or series of InfluxDB. No case has two of them, so none has more to do than
+/// a slow machine does in time.
+const TURNS: u64 = 6;
 
 #[test]
 fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
     let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
     let mariadb = (!MariaDb::is_left_out()).then(MariaDb::start);
+    let (graphs, influxdb) = (FalkorDb::start(), InfluxDb::start());
     cases::run(CASES, AT_ONCE, |seed, worker| {
-        let more = match (seed % WITH_MORE, &mariadb) {
-            (0 | 2, _) => More::Reports(postgres.url()),
-            (1, _) => More::Catalog { port: dynamodb.port(), prefix: format!("case{seed}_") },
-            (_, Some(mariadb)) => More::models(mariadb, seed),
-            (_, None) => More::Nothing,
+        let more = match seed % TURNS {
+            1 => Some(More::Catalog { port: dynamodb.port(), prefix: format!("case{seed}_") }),
+            2 => mariadb.as_ref().map(|server| More::models(server, seed)),
+            4 => graphs.as_ref().map(|server| More::social(server, seed)),
+            5 => influxdb.as_ref().map(|server| More::history(server, seed)),
+            _ => Some(More::Reports(postgres.url())),
         };
-        let dialect = if Chance::new(seed).one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
+        let more = more.unwrap_or(More::Nothing);
+        // SQLite has no times, and InfluxDB nothing without.
+        let is_timed = matches!(more, More::History { .. }) || Chance::new(seed).one_in(2);
+        let dialect = if is_timed { Dialect::Postgres } else { Dialect::Sqlite };
         let near = Near::Server(format!("{}/{worker}", redis.url()));
         case(seed, Origin::of(dialect, &postgres), near, more);
     });
@@ -74,15 +87,32 @@ fn every_store_equals_a_mariadb_source_after_any_writes_and_any_crashes() {
     }
     support::log();
     let (mariadb, postgres, redis) = (MariaDb::start(), Postgres::start(), Redis::start());
+    let influxdb = InfluxDb::start();
     cases::run(MARIADB_CASES, MARIADB_CASES, |seed, worker| {
         let near = Near::Server(format!("{}/{worker}", redis.url()));
-        // In the same server, beside what is followed.
-        let more = if seed.is_multiple_of(2) {
-            More::Reports(postgres.url())
-        } else {
-            More::models(&mariadb, 200 + seed)
+        let more = match (seed % 4, &influxdb) {
+            // In the same server, beside what is followed.
+            (1 | 3, _) => More::models(&mariadb, 200 + seed),
+            (2, Some(influxdb)) => More::history(influxdb, 200 + seed),
+            _ => More::Reports(postgres.url()),
         };
         case(200 + seed, Origin::MariaDb(&mariadb), near, more);
+    });
+}
+
+/// The same with tables of DynamoDB as the source. What should be there is what a scan of them shows.
+#[test]
+fn every_store_equals_a_dynamodb_source_after_any_writes_and_any_crashes() {
+    support::log();
+    let (dynamodb, postgres, redis) = (DynamoDb::start(), Postgres::start(), Redis::start());
+    cases::run(DYNAMODB_CASES, DYNAMODB_CASES, |seed, worker| {
+        let near = Near::Server(format!("{}/{worker}", redis.url()));
+        let more = match seed % 2 {
+            0 => More::Reports(postgres.url()),
+            // In the same server, beside what is followed.
+            _ => More::Catalog { port: dynamodb.port(), prefix: format!("models{seed}_") },
+        };
+        case(300 + seed, Origin::DynamoDb(&dynamodb), near, more);
     });
 }
 
@@ -110,6 +140,7 @@ enum Origin<'c> {
     Postgres(&'c Postgres),
     Sqlite,
     MariaDb(&'c MariaDb),
+    DynamoDb(&'c DynamoDb),
 }
 
 impl<'c> Origin<'c> {
@@ -123,68 +154,9 @@ impl<'c> Origin<'c> {
     fn dialect(self) -> Dialect {
         match self {
             Origin::Postgres(_) => Dialect::Postgres,
-            Origin::Sqlite => Dialect::Sqlite,
+            // What its twin speaks.
+            Origin::Sqlite | Origin::DynamoDb(_) => Dialect::Sqlite,
             Origin::MariaDb(_) => Dialect::MariaDb,
-        }
-    }
-}
-
-/// A store beside those of every case.
-enum More<'c> {
-    Nothing,
-    /// A database with a schema for the case; another one than the source.
-    Reports(String),
-    /// Tables whose names have the prefix.
-    Catalog {
-        port: u16,
-        prefix: String,
-    },
-    /// A database of the case's own.
-    Models {
-        server: &'c MariaDb,
-        database: String,
-    },
-}
-
-impl<'c> More<'c> {
-    fn models(server: &'c MariaDb, seed: u64) -> More<'c> {
-        let database = format!("models_{seed}");
-        server.sql(&format!("CREATE DATABASE {database} CHARACTER SET utf8mb4"));
-        More::Models { server, database }
-    }
-
-    fn store(&self, slot: &str) -> Option<(&'static str, Arc<dyn Store>)> {
-        Some(match self {
-            More::Nothing => return None,
-            More::Reports(url) => ("reports", support::store(url, &[("schema", slot)])),
-            More::Catalog { port, prefix } => ("catalog", support::tables(*port, prefix)),
-            More::Models { server, database } => ("models", support::store(&server.url_of(database), &[])),
-        })
-    }
-
-    fn copy(&self, slot: &str) -> Option<Copy> {
-        Some(match self {
-            More::Nothing => return None,
-            More::Reports(url) => Copy::Postgres { url: url.clone(), schema: slot.into() },
-            More::Catalog { port, prefix } => Copy::DynamoDb { port: *port, prefix: prefix.clone() },
-            More::Models { server, database } => {
-                Copy::MariaDb { port: server.port(), database: database.clone() }
-            }
-        })
-    }
-
-    /// Everything in it goes, where that can be done behind the service's back.
-    fn drop(&self, slot: &str) {
-        match self {
-            More::Reports(url) => {
-                Writer::connect(url).execute(&format!("DROP SCHEMA IF EXISTS {slot} CASCADE"));
-            }
-            More::Models { server, database } => {
-                server.sql(&format!(
-                    "DROP DATABASE {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4"
-                ));
-            }
-            More::Nothing | More::Catalog { .. } => {}
         }
     }
 }
@@ -249,6 +221,7 @@ struct Case<'c> {
     folder: Folder,
     origin: Origin<'c>,
     dialect: Dialect,
+    /// Of tables of DynamoDB, what their names begin with.
     source_url: String,
     slot: String,
     near: Near<'c>,
@@ -275,12 +248,15 @@ fn case<'c>(seed: u64, origin: Origin<'c>, near: Near<'c>, more: More<'c>) {
             mariadb.sql(&format!("CREATE DATABASE case_{seed}"));
             mariadb.url_of(&format!("case_{seed}"))
         }
+        Origin::DynamoDb(_) => format!("case{seed}_"),
     };
     let workload = Workload::new(seed, dialect);
     let slot = format!("case_{seed}");
-    let mut stores = STORES.to_vec();
-    stores.extend(more.store(&slot).map(|(name, _)| name));
-    let views = views(&workload, &stores, dialect, &mut chance);
+    let mut views = views(&workload, &more, dialect, &mut chance);
+    if let Origin::DynamoDb(_) = origin {
+        let named = |table: &TableName| twin::named(&source_url, table);
+        views.iter_mut().for_each(|view| support::rename_tables(view, &named));
+    }
     let mut case = Case {
         chance,
         origin,
@@ -303,30 +279,52 @@ fn case<'c>(seed: u64, origin: Origin<'c>, near: Near<'c>, more: More<'c>) {
     case.more.drop(&case.slot);
 }
 
-/// The workload's views, and some of them once more in the other layout.
-fn views(workload: &Workload, stores: &[&str], dialect: Dialect, chance: &mut Chance) -> Vec<View> {
-    let mut views = workload.views(stores);
+/// The workload's views, and some of them once more in the other layout, each in the stores that can hold it.
+fn views(workload: &Workload, more: &More<'_>, dialect: Dialect, chance: &mut Chance) -> Vec<View> {
+    let mut views = workload.views(&STORES);
+    if matches!(more, More::History { .. }) {
+        views.extend(workload.clock(&STORES.map(Box::from), chance).map(|clock| View {
+            filter: Some("at IS NOT NULL".into()),
+            indexes: clock.kind.indexes(),
+            ..clock
+        }));
+    }
     for view in views.clone() {
         if chance.one_in(2) {
             let layout = if view.layout() == Layout::Json { Layout::Hash } else { Layout::Json };
             views.push(View { name: format!("{}_also", view.name).into(), layout: Some(layout), ..view });
         }
     }
-    if dialect == Dialect::Postgres {
-        views.iter_mut().for_each(support::in_public);
+    for view in &mut views {
+        if dialect == Dialect::Postgres {
+            support::in_public(view);
+        }
+        if more.holds(view) {
+            view.stores.extend(more.name().map(Box::from));
+        }
     }
     views
 }
 
 impl Case<'_> {
     fn run(&mut self, mut workload: Workload) {
-        let twin = self.folder.join("source.db");
+        let twin = self.twin();
         let mut writer = match self.origin {
             Origin::MariaDb(mariadb) => {
                 let (_, database) = self.source_url.rsplit_once('/').unwrap();
                 mariadb.sql_in(database, &format!("SET sql_mode = 'ANSI_QUOTES'; {}", workload.ddl()));
                 Writer::connect(&format!("sqlite:{}", twin.display())).execute(&workload.ddl());
                 Writer::twins(mariadb, database, &twin)
+            }
+            Origin::DynamoDb(dynamodb) => {
+                let chance = Chance::new(self.chance.number());
+                Writer::DynamoDb(Twin::begin(
+                    dynamodb.port(),
+                    &self.source_url,
+                    &twin,
+                    &workload.ddl(),
+                    chance,
+                ))
             }
             _ => {
                 let mut writer = Writer::connect(&self.source_url);
@@ -338,15 +336,20 @@ impl Case<'_> {
             writer.execute(&workload.transaction().sql());
         }
         let over = AtomicBool::new(false);
-        let readers =
-            [PairReader::start(self.near.pair()), PairReader::start(PairStore::Sqlite(self.local()))];
+        let readers = match self.origin {
+            // It tells of no transactions, and of what came by in its first minute it may tell again.
+            Origin::DynamoDb(_) => Vec::new(),
+            _ => {
+                vec![PairReader::start(self.near.pair()), PairReader::start(PairStore::Sqlite(self.local()))]
+            }
+        };
         let pace = self.chance.below(8);
         let neighbour = Neighbour::connect(self);
         std::thread::scope(|scope| {
             // Whatever happens, the writers end, or the scope would wait for them for ever.
             let _end = SetOnDrop(&over);
             let over = &over;
-            scope.spawn(move || {
+            let writer = scope.spawn(move || {
                 while !over.load(Ordering::SeqCst) {
                     writer.execute(&workload.transaction().sql());
                     std::thread::sleep(Duration::from_millis(pace));
@@ -358,7 +361,7 @@ impl Case<'_> {
             for _ in 0..self.chance.below(4) {
                 self.short_life();
             }
-            self.last_life(over);
+            self.last_life(over, writer);
         });
         for reader in readers {
             if let Err(violation) = reader.finish() {
@@ -376,11 +379,33 @@ impl Case<'_> {
     }
 
     fn source(&self) -> Arc<dyn Source> {
-        match self.dialect {
-            Dialect::Postgres => {
+        match self.origin {
+            Origin::Postgres(_) => {
                 support::source(&self.source_url, &[("slot", &self.slot), ("publication", &self.slot)])
             }
-            Dialect::Sqlite | Dialect::MariaDb => support::source(&self.source_url, &[]),
+            Origin::DynamoDb(dynamodb) => {
+                let columns = twin::columns(&self.source_url, &self.twin());
+                support::streams(dynamodb.port(), &self.source_url, columns)
+            }
+            Origin::Sqlite | Origin::MariaDb(_) => support::source(&self.source_url, &[]),
+        }
+    }
+
+    /// The source, if it is SQLite, or its twin.
+    fn twin(&self) -> PathBuf {
+        self.folder.join("source.db")
+    }
+
+    /// The source, where it is at rest.
+    fn truth(&self) -> Truth {
+        match self.origin {
+            Origin::Postgres(_) => Truth::Postgres(self.source_url.clone()),
+            Origin::Sqlite | Origin::MariaDb(_) => Truth::Sqlite(self.twin()),
+            Origin::DynamoDb(dynamodb) => {
+                let scanned = self.folder.join("scanned.db");
+                twin::scanned(dynamodb.port(), &self.source_url, &self.twin(), &scanned);
+                Truth::Sqlite(scanned)
+            }
         }
     }
 
@@ -393,7 +418,7 @@ impl Case<'_> {
         let local = format!("sqlite:{}", self.local().display());
         let three = [self.near.store(), support::store(&local, &[]), Arc::clone(&self.scratch)];
         let mut engines: Vec<(&str, Arc<dyn Store>)> = STORES.into_iter().zip(three).collect();
-        engines.extend(self.more.store(&self.slot));
+        engines.extend(self.more.name().zip(self.more.store(&self.slot)));
         let mut stores = Vec::new();
         for (name, engine) in engines {
             let store = if self.chance.one_in(2) {
@@ -458,25 +483,24 @@ impl Case<'_> {
     }
 
     /// The life in which everything becomes quiet and equal.
-    fn last_life(&mut self, over: &AtomicBool) {
+    fn last_life(&mut self, over: &AtomicBool, writer: ScopedJoinHandle<'_, ()>) {
         let options = self.options();
         let stores = self.stores();
         let named: Vec<NamedStore> = stores.iter().map(|(_, named)| named.clone()).collect();
         let mut life = Life::begin(options, self.source(), named, &self.views);
         self.wait(600);
         over.store(true, Ordering::SeqCst);
+        writer.join().expect("the writer ends");
         stores.iter().for_each(|(store, _)| store.behave());
         life.wait_settled(PATIENCE);
-        let truth = match self.dialect {
-            Dialect::Postgres => Truth::Postgres(self.source_url.clone()),
-            Dialect::Sqlite | Dialect::MariaDb => Truth::Sqlite(self.folder.join("source.db")),
-        };
-        let mut copies =
-            vec![self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
-        copies.extend(self.more.copy(&self.slot));
-        for copy in &copies {
+        let truth = self.truth();
+        let three = [self.near.copy(), Copy::Sqlite(self.local()), Copy::Store(Arc::clone(&self.scratch))];
+        let mut copies: Vec<(&str, Copy)> = STORES.into_iter().zip(three).collect();
+        copies.extend(self.more.name().zip(self.more.copy(&self.slot)));
+        for (name, copy) in &copies {
+            let views: Vec<View> = self.views.iter().filter(|view| view.is_in(name)).cloned().collect();
             // A moment for what was written last to arrive; filling is over.
-            block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &self.views));
+            block_on(eventually_equal(Duration::from_secs(15), &truth, copy, &views));
         }
         let status = life.handle.status();
         for store in &status.stores {

@@ -7,11 +7,28 @@ use std::time::Duration;
 use headwater_flow::status::PartState;
 use headwater_flow::verify::report::{Report, Request};
 use headwater_flow::{Handle, NamedStore, Options, Service};
-use headwater_model::file::{Setting, Settings, SourceSection, StoreSection};
+use headwater_model::file::{File, References, Setting, Settings, SourceSection, StoreSection};
 use headwater_model::{Embed, Result, Secret, Source, Store, TableName, View};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// A file that refers to nothing.
+pub fn file(text: &str) -> File {
+    struct Nothing;
+
+    impl References for Nothing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, path: &Path) -> std::result::Result<String, String> {
+            Err(format!("no {}", path.display()))
+        }
+    }
+
+    File::load(text, &Nothing).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
     pairs.iter().map(|(name, value)| ((*name).into(), Setting::Text(Secret::new(*value)))).collect()
@@ -34,12 +51,29 @@ pub fn store(url: &str, pairs: &[(&str, &str)]) -> Arc<dyn Store> {
     headwater_engines::store(&section).unwrap()
 }
 
-/// Tables of DynamoDB Local.
-pub fn tables(port: u16, prefix: &str) -> Arc<dyn Store> {
+/// What reaches DynamoDB Local, and lets it be written to.
+fn dynamodb_local(port: u16) -> Settings {
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut settings =
         settings(&[("endpoint", &endpoint), ("access_key_id", "local"), ("secret_access_key", "local")]);
     settings.insert("create".into(), Setting::Bool(true));
+    settings
+}
+
+/// Tables of DynamoDB Local as a source, with these columns.
+pub fn streams(port: u16, prefix: &str, columns: Setting) -> Arc<dyn Source> {
+    let mut section = SourceSection::of_url(&format!("dynamodb://us-east-1/{prefix}"));
+    section.settings = dynamodb_local(port);
+    section.settings.insert("columns".into(), columns);
+    for (name, ms) in [("poll_ms", 20), ("settle_ms", 200), ("lease_ms", 1000)] {
+        section.settings.insert(name.into(), Setting::Int(ms));
+    }
+    headwater_engines::source(&section).unwrap()
+}
+
+/// Tables of DynamoDB Local as a store.
+pub fn tables(port: u16, prefix: &str) -> Arc<dyn Store> {
+    let settings = dynamodb_local(port);
     let url = Secret::new(format!("dynamodb://us-east-1/{prefix}"));
     headwater_engines::store(&StoreSection { name: "store".into(), url, settings, source: None }).unwrap()
 }
@@ -181,15 +215,17 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Gives a view's tables their schema, as PostgreSQL names them.
 pub fn in_public(view: &mut View) {
-    fn public(table: &TableName) -> TableName {
-        TableName::new(Some("public"), &table.name)
-    }
-    fn resolve(embeds: &mut [Embed]) {
+    rename_tables(view, &|table| TableName::new(Some("public"), &table.name));
+}
+
+/// Gives a view's tables other names.
+pub fn rename_tables(view: &mut View, named: &dyn Fn(&TableName) -> TableName) {
+    fn rename(embeds: &mut [Embed], named: &dyn Fn(&TableName) -> TableName) {
         for embed in embeds {
-            embed.from = public(&embed.from);
-            resolve(&mut embed.embeds);
+            embed.from = named(&embed.from);
+            rename(&mut embed.embeds, named);
         }
     }
-    view.from = public(&view.from);
-    resolve(&mut view.embeds);
+    view.from = named(&view.from);
+    rename(&mut view.embeds, named);
 }

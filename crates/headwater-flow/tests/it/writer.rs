@@ -8,6 +8,8 @@ pub enum Writer {
     Sqlite(rusqlite::Connection),
     /// MariaDB, and a twin in SQLite that is told the same.
     MariaDb(tokio::runtime::Runtime, mysql_async::Conn, rusqlite::Connection),
+    /// DynamoDB, through a twin in SQLite.
+    DynamoDb(crate::twin::Twin),
 }
 
 impl Writer {
@@ -61,6 +63,7 @@ impl Writer {
                 runtime.block_on(done).map_err(|error| error.to_string())?;
                 db.execute_batch(sql).map_err(|error| error.to_string())
             }
+            Writer::DynamoDb(twin) => twin.execute(sql).map_err(|error| error.to_string()),
         }
     }
 }

@@ -38,16 +38,19 @@ pub async fn redis_cluster(urls: &[String], prefix: &str, views: &[View]) -> Fou
     found
 }
 
+/// The client's own default, half a second, is too short on a busy machine.
+pub(super) fn patient() -> redis::AsyncConnectionConfig {
+    redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE))
+}
+
 /// The documents of one server: view, key text, body. Each once, whatever SCAN says.
 async fn node(url: &str, prefix: &str, views: &[View], tagged: bool) -> Vec<(String, String, Body)> {
     let mut all: BTreeMap<Vec<u8>, (String, String, Body)> = BTreeMap::new();
     let client = redis::Client::open(url).expect("a Redis URL");
-    // The client's own default, half a second, is too short on a busy machine.
-    let patient = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
     let mut connection =
-        client.get_multiplexed_async_connection_with_config(&patient).await.expect("connect to Redis");
+        client.get_multiplexed_async_connection_with_config(&patient()).await.expect("connect to Redis");
     let mut pattern = String::new();
     for c in prefix.chars() {
         if "*?[]\\".contains(c) {
@@ -191,6 +194,6 @@ pub async fn store(store: &dyn Store, views: &[View]) -> Found {
     found
 }
 
-fn empty(views: &[View]) -> Found {
+pub(super) fn empty(views: &[View]) -> Found {
     views.iter().map(|view| (view.name.to_string(), BTreeMap::new())).collect()
 }

@@ -14,7 +14,9 @@
 pub mod answer;
 mod compare;
 pub(crate) mod dynamodb;
+mod falkordb;
 mod found;
+mod influxdb;
 mod key;
 mod mariadb;
 mod number;
@@ -58,6 +60,10 @@ pub enum Copy {
     MariaDb { port: u16, database: String },
     /// Tables of DynamoDB Local, whose names are `prefix` and the view's.
     DynamoDb { port: u16, prefix: String },
+    /// A graph, by the URL of its server as a Redis.
+    FalkorDb { url: String, graph: String },
+    /// A database of InfluxDB on this machine.
+    InfluxDb { port: u16, database: String },
     /// Through the store's own `scan`.
     Store(Arc<dyn Store>),
 }
@@ -103,6 +109,8 @@ pub async fn found(copy: &Copy, views: &[View]) -> Found {
         Copy::Postgres { url, schema } => tables::found(url, schema, views).await,
         Copy::MariaDb { port, database } => mariadb::found(*port, database, views).await,
         Copy::DynamoDb { port, prefix } => dynamodb::found(*port, prefix, views),
+        Copy::FalkorDb { url, graph } => falkordb::found(url, graph, views).await,
+        Copy::InfluxDb { port, database } => influxdb::found(*port, database, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }
 }

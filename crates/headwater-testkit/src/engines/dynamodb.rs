@@ -72,7 +72,13 @@ impl DynamoDb {
     /// An operation in plain HTTP. Panics unless it is done.
     #[track_caller]
     pub fn ask(&self, operation: &str, what: &Json) -> Json {
-        let answer = crate::checker::dynamodb::request(self.port, operation, what);
+        DynamoDb::ask_at(self.port, operation, what)
+    }
+
+    /// As [`DynamoDb::ask`], of the server on a port.
+    #[track_caller]
+    pub fn ask_at(port: u16, operation: &str, what: &Json) -> Json {
+        let answer = crate::checker::dynamodb::request(port, operation, what);
         assert!(answer["__type"].is_null(), "{operation} of {what}: {answer}");
         answer
     }

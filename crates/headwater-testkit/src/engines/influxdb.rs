@@ -86,7 +86,7 @@ impl InfluxDb {
         command.arg("-config").arg(self.folder.path().join("influxdb.conf"));
         self.process.start(&mut command, self.folder.path());
         let until = Instant::now() + PATIENCE;
-        while self.request("GET", "/ping", "").is_err() {
+        while request(self.port, "GET", "/ping", "").is_err() {
             assert!(!self.process.has_ended(), "InfluxDB did not start\n{}", self.log_tail());
             assert!(Instant::now() < until, "InfluxDB does not answer\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(20));
@@ -109,20 +109,20 @@ impl InfluxDb {
     /// A statement past the store: the answer's JSON.
     #[track_caller]
     pub fn ask(&self, database: &str, statement: &str) -> serde_json::Value {
-        self.query(&format!("db={database}"), statement)
+        InfluxDb::query(self.port, &format!("db={database}"), statement)
     }
 
     /// As [`InfluxDb::ask`], of a server that asks who is there.
     #[track_caller]
     pub fn ask_as(&self, user: &str, password: &str, statement: &str) -> serde_json::Value {
-        self.query(&format!("u={user}&p={password}"), statement)
+        InfluxDb::query(self.port, &format!("u={user}&p={password}"), statement)
     }
 
     #[track_caller]
-    fn query(&self, with: &str, statement: &str) -> serde_json::Value {
+    pub(crate) fn query(port: u16, with: &str, statement: &str) -> serde_json::Value {
         let encoded: String = statement.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let path = format!("/query?{with}&epoch=ns&q={encoded}");
-        let answer = self.request("POST", &path, "").expect("ask InfluxDB");
+        let answer = request(port, "POST", &path, "").expect("ask InfluxDB");
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         serde_json::from_str(body.trim()).unwrap_or_else(|e| panic!("ask {statement}: {e}: {answer}"))
     }
@@ -130,20 +130,8 @@ impl InfluxDb {
     /// Points past the store: the head of the answer.
     #[track_caller]
     pub fn write(&self, database: &str, lines: &str) -> String {
-        self.request("POST", &format!("/write?db={database}&precision=ns"), lines).expect("write to InfluxDB")
-    }
-
-    fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        // HTTP/1.0: the answer comes in one piece and ends with the connection.
-        let head =
-            format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        if answer.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
+        let path = format!("/write?db={database}&precision=ns");
+        request(self.port, "POST", &path, lines).expect("write to InfluxDB")
     }
 }
 
@@ -151,4 +139,17 @@ impl Drop for InfluxDb {
     fn drop(&mut self) {
         self.process.kill();
     }
+}
+
+fn request(port: u16, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // HTTP/1.0: the answer comes in one piece and ends with the connection.
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
 }

@@ -19,31 +19,15 @@ impl Workload {
     /// over all of them. One is always there: `pair`, which reads both rows of the pair.
     pub fn patterns(&self, views: &mut Vec<View>, chance: &mut Chance) -> Vec<Access> {
         let stores = views.first().map(|view| view.stores.clone()).unwrap_or_default();
-        let plain = |name: String, table: &Table, kind: ViewKind| View {
-            name: name.into(),
-            from: TableName::new(None, &table.name),
-            columns: None,
-            filter: None,
-            embeds: Vec::new(),
-            stores: stores.clone(),
-            parts: Vec::new(),
-            layout: None,
-            kind,
-            indexes: Vec::new(),
-        };
         for (at, label) in
             [LABELS[0], LABELS[1], LABELS[1], LABELS[chance.below(2) as usize]].iter().enumerate()
         {
             let table = chance.pick(&self.schema.tables);
-            let mut view = plain(format!("edge{at}"), table, edge(table, label, chance));
+            let mut view = plain(&format!("edge{at}"), &stores, table, edge(table, label, chance));
             view.filter = chance.one_in(3).then(|| "rank <> 3".into());
             views.push(view);
         }
-        let timed =
-            self.schema.tables.iter().find(|table| table.columns.iter().any(|(_, kind)| *kind == Kind::Time));
-        if let Some(table) = timed {
-            views.push(plain("clock".into(), table, clock(table, chance)));
-        }
+        views.extend(self.clock(&stores, chance));
 
         let mut patterns = vec![Pattern::Range {
             view: "pair".into(),
@@ -71,6 +55,13 @@ impl Workload {
             p99: None,
         };
         patterns.into_iter().enumerate().map(access).collect()
+    }
+
+    /// `clock`, a series by the clock, if a table has times.
+    pub fn clock(&self, stores: &[Box<str>], chance: &mut Chance) -> Option<View> {
+        let is_timed = |table: &&Table| table.columns.iter().any(|(_, kind)| *kind == Kind::Time);
+        let table = self.schema.tables.iter().find(is_timed)?;
+        Some(plain("clock", stores, table, clock(table, chance)))
     }
 
     /// What only views of this kind have.
@@ -152,6 +143,21 @@ impl Workload {
             }),
         }
         all
+    }
+}
+
+fn plain(name: &str, stores: &[Box<str>], table: &Table, kind: ViewKind) -> View {
+    View {
+        name: name.into(),
+        from: TableName::new(None, &table.name),
+        columns: None,
+        filter: None,
+        embeds: Vec::new(),
+        stores: stores.to_vec(),
+        parts: Vec::new(),
+        layout: None,
+        kind,
+        indexes: Vec::new(),
     }
 }
 

@@ -1,39 +1,26 @@
 //! A source, four or five stores that are kept in step with it, and one way to read from each of them alone.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_flow::NamedStore;
 use headwater_flow::serve::{Ask, Options, Reply, Serving};
-use headwater_model::file::{File, References, toml_access, toml_string, toml_views};
+use headwater_model::file::{File, toml_access, toml_string, toml_views};
 use headwater_model::{AccessPlan, Source, Store, View};
 use headwater_testkit::checker::{self, Expected, Truth};
 use headwater_testkit::faults::FaultyStore;
 use headwater_testkit::workload::{Dialect, Workload};
-use headwater_testkit::{Chance, Folder, MariaDb, Postgres};
+use headwater_testkit::{Chance, Folder, Postgres};
 
 use super::question::Question;
+use crate::more::More;
 use crate::support::{self, Life, block_on};
 use crate::writer::Writer;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The last one is there where its server is.
-const STORES: [&str; 5] = ["near", "local", "scratch", "reports", "models"];
-
-/// Files of tests refer to nothing.
-struct Nothing;
-
-impl References for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, path: &Path) -> Result<String, String> {
-        Err(format!("no {}", path.display()))
-    }
-}
+/// And one more, where its server is.
+const STORES: [&str; 4] = ["near", "local", "scratch", "reports"];
 
 pub struct World {
     pub life: Life,
@@ -59,10 +46,10 @@ impl World {
         seed: u64,
         chance: &mut Chance,
         postgres: &Postgres,
-        mariadb: Option<&MariaDb>,
+        more: &More<'_>,
         redis_url: &str,
     ) -> (World, Workload) {
-        let names = &STORES[..if mariadb.is_some() { 5 } else { 4 }];
+        let names: Vec<&str> = STORES.into_iter().chain(more.name()).collect();
         let folder = Folder::new("patterns");
         let dialect = if chance.one_in(2) { Dialect::Postgres } else { Dialect::Sqlite };
         let database = (dialect == Dialect::Postgres).then(|| format!("patterns_{seed}"));
@@ -94,10 +81,6 @@ impl World {
         };
         empty(redis_url);
         let local = format!("sqlite:{}", folder.join("local.db").display());
-        let models = mariadb.map(|server| {
-            server.sql(&format!("CREATE DATABASE {slot}"));
-            support::store(&server.url_of(&slot), &[])
-        });
         let faulty: Vec<FaultyStore> = [
             support::store(redis_url, &[("prefix", "p:")]),
             support::store(&local, &[]),
@@ -105,7 +88,7 @@ impl World {
             support::store(&postgres.url(), &[("schema", &slot)]),
         ]
         .into_iter()
-        .chain(models)
+        .chain(more.store(&slot))
         .map(FaultyStore::new)
         .collect();
         let stores: Vec<NamedStore> = names
@@ -114,7 +97,7 @@ impl World {
             .map(|(name, store)| support::named(name, Arc::new(store.clone()) as Arc<dyn Store>))
             .collect();
 
-        let file = file(&source_url, redis_url, &local, names, &workload, chance);
+        let file = file(&source_url, redis_url, &local, &names, &workload, chance);
         let facts = block_on(source.inspect()).expect("inspect");
         let resolved = headwater_control::resolve(&file, &facts)
             .unwrap_or_else(|findings| panic!("seed {seed}: {findings:#?}"));
@@ -133,7 +116,7 @@ impl World {
         };
         let mut each: Vec<Serving> = names.iter().map(|name| serving(&[name], false)).collect();
         each.push(serving(&[], true));
-        let all = serving(names, true);
+        let all = serving(&names, true);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let world = World {
@@ -218,14 +201,15 @@ fn file(
     let access = workload.patterns(&mut views, chance);
     let text = format!(
         "[source]\nurl = {}\n\n[stores]\nnear = {{ url = {} }}\nlocal = {{ url = {} }}\nscratch = {{ url = \"memory:\" }}\n\
-         reports = {{ url = \"postgres://reports@localhost\" }}\nmodels = {{ url = \"mysql://models@localhost/models\" }}\n{}{}",
+         reports = {{ url = \"postgres://reports@localhost\" }}\nmodels = {{ url = \"mysql://models@localhost/models\" }}\n\
+         social = {{ url = \"falkordb://localhost/social\" }}\n{}{}",
         toml_string(source),
         toml_string(redis),
         toml_string(local),
         toml_views(&views),
         toml_access(&access)
     );
-    File::load(&text, &Nothing).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    support::file(&text)
 }
 
 fn empty(redis_url: &str) {
