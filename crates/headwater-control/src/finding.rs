@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use headwater_model::file::{File, FileError};
+use headwater_model::file::{File, FileError, line_and_column};
 use headwater_model::{Error, Risk, Severity};
 use serde::Serialize;
 
@@ -39,6 +39,18 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Finding {
         Finding::new(file.locate_within(path, text, part), message, remedy)
+    }
+
+    /// A finding about a part of some other text than the file's.
+    pub fn in_text(
+        text: &str,
+        part: Range<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        let (line, column) = line_and_column(text, part.start);
+        let remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
+        Finding { severity: Severity::Error, line, column, span: part, message: message.into(), remedy }
     }
 
     fn new(place: FileError, message: impl Into<String>, remedy: impl Into<String>) -> Finding {

@@ -10,7 +10,9 @@ use super::parallel;
 use super::problem::{Asked, Chosen, assemble, solve};
 use super::report::{EnginePlan, Grown, PatternPlan, Plan, TablePlan};
 use super::resilience::{minutes_allowed, minutes_lost};
-use super::services::{CPU, Figures, Line, MEMORY, Offer, Offers, in_regions, offers, total, unsupported};
+use super::services::{
+    CPU, Figures, Line, MEMORY, Offer, Offers, in_regions, offers, total, unable, unsupported,
+};
 use super::warnings;
 use super::workload::Workload;
 use crate::catalog::{Catalog, Malformed};
@@ -83,6 +85,22 @@ pub(super) fn monthly(
     limits: Limits,
 ) -> Result<Option<f64>, Malformed> {
     let market = offers(catalog, workload)?;
+    let chosen = best(workload, &market, &[Wish::Budget], limits);
+    Ok(chosen.map(|chosen| bill(workload, &market, &chosen)))
+}
+
+/// The same if one pattern were answered by stores of one scheme only.
+pub(super) fn monthly_by(
+    workload: &Workload,
+    catalog: &Catalog,
+    limits: Limits,
+    pattern: usize,
+    scheme: &str,
+) -> Result<Option<f64>, Malformed> {
+    let mut market = offers(catalog, workload)?;
+    for offer in market.all.iter_mut().filter(|offer| offer.scheme != scheme) {
+        offer.answers[pattern] = Err(unable("not asked for", "another engine is to answer it"));
+    }
     let chosen = best(workload, &market, &[Wish::Budget], limits);
     Ok(chosen.map(|chosen| bill(workload, &market, &chosen)))
 }
@@ -231,6 +249,7 @@ fn of_choice(workload: &Workload, offers: &Offers, chosen: &Chosen, figures: &Fi
     let shares = shares(workload, offers, chosen, &parts);
     let mut plan = Plan {
         region: workload.region.to_string(),
+        copies: workload.regions.iter().map(ToString::to_string).collect(),
         monthly,
         upkeep: upkeep(workload, offers, chosen),
         gap: if whole > 0.0 { ((whole - bound) / whole).max(0.0) } else { 0.0 },

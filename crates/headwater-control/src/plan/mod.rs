@@ -36,5 +36,5 @@ pub use report::{
     beside_markdown, beside_text, differences, differences_text, html, markdown, text,
 };
 pub use services::{Line, Recovery, Shape};
-pub use what_if::suppose;
+pub use what_if::{suppose, supposed_wrong};
 pub use workload::Workload;

@@ -8,19 +8,85 @@ use headwater_model::file::{
 };
 use headwater_model::nearest;
 
+use super::check::check;
 use super::workload::Workload;
+use crate::Finding;
+use crate::catalog::Catalog;
 
-const PATHS: &str = "access.NAME.rate, .p99, .stale; tables.NAME.rows, .row, .writes; budget, growth, availability, rto, rpo, average, hot, cross_zone, upkeep, connections, region";
+const PATHS: &str = "access.NAME.rate, .p99, .stale; tables.NAME.rows, .row, .writes; budget, growth, availability, rto, rpo, average, hot, cross_zone, upkeep, connections, region, regions, residency";
 
-/// Changes the file as if it said so. `now`: what the figures are; a value such as `10x` multiplies them.
-pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), String> {
-    let (path, value) = change
-        .split_once('=')
-        .map(|(path, value)| (path.trim(), value.trim()))
-        .ok_or_else(|| format!("\"{change}\" changes nothing: write it as access.NAME.rate=10x"))?;
-    let path = path.strip_prefix("plan.").unwrap_or(path);
+/// Part of a change, and what is wrong with it.
+struct Wrong<'c> {
+    part: &'c str,
+    what: String,
+    remedy: String,
+}
+
+/// Changes the file as if it said so. `now`: what the figures are; a value such as `10x` multiplies them. What it finds wrong stands
+/// in the change.
+pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Finding> {
+    changed(file, now, change)
+        .map_err(|Wrong { part, what, remedy }| Finding::in_text(change, place(change, part), what, remedy))
+}
+
+/// What no file may say, of all changes together: which of them says it, and where. Nothing that the file says itself.
+pub fn supposed_wrong(file: &File, catalog: &Catalog, changes: &[String]) -> Option<(usize, Finding)> {
+    let wrong = check(file, catalog).into_iter().next()?;
+    let mut said = changes.iter().enumerate().rev().filter_map(|(at, change)| {
+        let (path, value) = parts(change)?;
+        let names = matches!(path, "region" | "regions" | "residency").then(|| listed(value))?;
+        let named = names.into_iter().find(|name| wrong.message.contains(*name));
+        Some((at, change, value, named))
+    });
+    let first = said.next()?;
+    let (at, change, value, named) = match first.3 {
+        Some(_) => first,
+        None => said.find(|said| said.3.is_some()).unwrap_or(first),
+    };
+    let remedy = wrong.remedy.unwrap_or_default();
+    Some((at, Finding::in_text(change, place(change, named.unwrap_or(value)), wrong.message, remedy)))
+}
+
+/// Where a part of a text stands in it.
+fn place(text: &str, part: &str) -> std::ops::Range<usize> {
+    let from = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len());
+    from..(from + part.len()).min(text.len())
+}
+
+/// The path without `plan.`, and the value.
+fn parts(change: &str) -> Option<(&str, &str)> {
+    let (path, value) = change.split_once('=')?;
+    let path = path.trim();
+    Some((path.strip_prefix("plan.").unwrap_or(path), value.trim()))
+}
+
+/// `["us-east-2", "us-west-2"]`, as the file has it, or without brackets and quotes; `none` and `[]` are none.
+fn listed(value: &str) -> Vec<&str> {
+    if value == "none" {
+        return Vec::new();
+    }
+    let inside = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
+    let names = inside.split(',').map(|name| name.trim().trim_matches(['"', '\'']));
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+fn changed<'c>(file: &mut File, now: &Workload, change: &'c str) -> Result<(), Wrong<'c>> {
+    let (path, value) = parts(change).ok_or_else(|| Wrong {
+        part: change,
+        what: format!("\"{change}\" changes nothing"),
+        remedy: "write it as access.NAME.rate=10x".to_owned(),
+    })?;
     let words: Vec<&str> = split(path);
-    let cannot = || format!("`{value}` cannot be read as a value of `{path}`");
+    let cannot = || Wrong {
+        part: value,
+        what: format!("`{value}` cannot be read as a value of `{path}`"),
+        remedy: "write it as in the file, as a factor (10x), or none".to_owned(),
+    };
+    let no_such = || Wrong {
+        part: path,
+        what: format!("`{path}` cannot be changed"),
+        remedy: format!("what can be: {PATHS}"),
+    };
     match words[..] {
         ["access", name, key] => {
             let place = now.patterns.iter().position(|pattern| *pattern.name == *name);
@@ -29,7 +95,11 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
             let pattern = &now.patterns[place];
             let access = file.access.iter_mut().find(|access| *access.name == *name).ok_or_else(cannot)?;
             let ms = |ms: Option<f64>| {
-                ms.ok_or_else(|| format!("`{path}` is not in the file, so there is nothing to multiply"))
+                ms.ok_or_else(|| Wrong {
+                    part: value,
+                    what: format!("`{path}` is not in the file, so there is nothing to multiply"),
+                    remedy: "write a value with its unit".to_owned(),
+                })
             };
             match key {
                 "rate" => {
@@ -50,7 +120,7 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
                         None => optional(value, parse_duration).ok_or_else(cannot)?,
                     }
                 }
-                _ => return Err(no_such(path)),
+                _ => return Err(no_such()),
             }
         }
         ["tables", name, key] => {
@@ -59,7 +129,11 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
                 .iter()
                 .find(|table| table.name == *name || table.name.ends_with(&format!(".{name}")));
             let table = table.ok_or_else(|| unknown("table", name, now.tables.iter().map(|t| &*t.name)))?;
-            let declared = declared(file, &table.name)?;
+            let declared = declared(file, &table.name).map_err(|what| Wrong {
+                part: name,
+                what,
+                remedy: String::new(),
+            })?;
             let whole = |amount: f64| (amount.round() as u64).max(1);
             match key {
                 "rows" => {
@@ -78,14 +152,16 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
                     let writes = times(value).map(|by| table.writes * by).or_else(|| parse_frequency(value));
                     declared.writes_per_second = Some(writes.ok_or_else(cannot)?);
                 }
-                _ => return Err(no_such(path)),
+                _ => return Err(no_such()),
             }
         }
         [key] => {
             let plan = file.plan.get_or_insert_with(PlanSection::default);
             let by = times(value);
             match key {
-                "region" => plan.region = value.into(),
+                "region" => plan.region = value.trim_matches('"').into(),
+                "regions" => plan.regions = listed(value).into_iter().map(Into::into).collect(),
+                "residency" => plan.residency = listed(value).into_iter().map(Into::into).collect(),
                 "budget" => {
                     plan.budget_usd = match by {
                         Some(by) => plan.budget_usd.map(|usd| (usd as f64 * by) as u64),
@@ -111,10 +187,10 @@ pub fn suppose(file: &mut File, now: &Workload, change: &str) -> Result<(), Stri
                         None => value.replace('_', "").parse().map_err(|_| cannot())?,
                     })
                 }
-                _ => return Err(no_such(path)),
+                _ => return Err(no_such()),
             }
         }
-        _ => return Err(no_such(path)),
+        _ => return Err(no_such()),
     }
     Ok(())
 }
@@ -163,13 +239,10 @@ fn optional<T>(value: &str, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
     if value == "none" { Some(None) } else { parse(value).map(Some) }
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    match nearest(name, known.clone()) {
-        Some(meant) => format!("there is no {what} `{name}`: did you mean `{meant}`?"),
-        None => format!("there is no {what} `{name}`: they are {}", known.collect::<Vec<_>>().join(", ")),
-    }
-}
-
-fn no_such(path: &str) -> String {
-    format!("`{path}` cannot be changed: {PATHS}")
+fn unknown<'a, 'c>(what: &str, name: &'c str, known: impl Iterator<Item = &'a str> + Clone) -> Wrong<'c> {
+    let remedy = match nearest(name, known.clone()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("they are {}", known.collect::<Vec<_>>().join(", ")),
+    };
+    Wrong { part: name, what: format!("there is no {what} `{name}`"), remedy }
 }

@@ -1,11 +1,13 @@
 # Headwater itself: two machines, of which one works and one takes over. What they hold can be made again.
+{%- if it.is_copy() %} None runs here
+# while the first region does: only one may follow the database.{% endif %}
 
 data "aws_ssm_parameter" "image" {
   name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
 }
 
 resource "aws_iam_role" "headwater" {
-  name = "{{ it.name }}-headwater"
+  name = "{{ it.account_name() }}-headwater"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -29,7 +31,7 @@ resource "aws_iam_role_policy" "headwater" {
         Sid      = "ReadsItsSecrets"
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
-        Resource = [{% for secret in it.secrets() %}aws_secretsmanager_secret.{{ secret.id }}.arn{% if !loop.last %}, {% endif %}{% endfor %}]
+        Resource = [{% for secret in it.secrets() %}{{ it.secret_arn(secret) }}{% if !loop.last %}, {% endif %}{% endfor %}]
       },
       {
         Sid      = "DecryptsThroughTheServicesItUses"
@@ -58,7 +60,11 @@ resource "aws_iam_role_policy" "headwater" {
         ]
         Resource = [
 {%- for table in it.tables %}
+{%- if it.is_copy() %}
+          "arn:aws:dynamodb:{{ it.region }}:${data.aws_caller_identity.this.account_id}:table/{{ table.name }}",
+{%- else %}
           aws_dynamodb_table.{{ table.id }}.arn,
+{%- endif %}
 {%- endfor %}
         ]
       },
@@ -68,7 +74,7 @@ resource "aws_iam_role_policy" "headwater" {
 }
 
 resource "aws_iam_instance_profile" "headwater" {
-  name = "{{ it.name }}-headwater"
+  name = "{{ it.account_name() }}-headwater"
   role = aws_iam_role.headwater.name
 }
 
@@ -117,9 +123,15 @@ resource "aws_launch_template" "headwater" {
 
 resource "aws_autoscaling_group" "headwater" {
   name                = "{{ it.name }}-headwater"
+{%- if it.is_copy() %}
+  min_size            = 0
+  max_size            = 2
+  desired_capacity    = var.machines
+{%- else %}
   min_size            = 2
   max_size            = 2
   desired_capacity    = 2
+{%- endif %}
   vpc_zone_identifier = aws_subnet.private[*].id
   health_check_type   = "EC2"
   enabled_metrics     = ["GroupInServiceInstances"]

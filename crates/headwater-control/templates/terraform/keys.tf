@@ -41,7 +41,7 @@ resource "aws_kms_alias" "main" {
   name          = "alias/{{ it.name }}"
   target_key_id = aws_kms_key.main.key_id
 }
-{%- for secret in it.secrets() %}
+{%- for secret in it.own_secrets() %}
 
 # {{ secret.about }}
 resource "random_password" "{{ secret.id }}" {
@@ -54,6 +54,15 @@ resource "aws_secretsmanager_secret" "{{ secret.id }}" {
   name        = "{{ it.name }}/{{ secret.slug() }}"
   description = "{{ secret.about }}"
   kms_key_id  = aws_kms_key.main.arn
+{%- if secret.replicated %}
+{%- for copy in it.copies %}
+
+  replica {
+    region     = "{{ copy.region }}"
+    kms_key_id = module.{{ copy.id }}.key_arn
+  }
+{%- endfor %}
+{%- endif %}
 }
 
 resource "aws_secretsmanager_secret_version" "{{ secret.id }}" {

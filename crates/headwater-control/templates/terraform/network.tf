@@ -140,7 +140,7 @@ resource "aws_cloudwatch_log_group" "flow" {
 }
 
 resource "aws_iam_role" "flow" {
-  name = "{{ it.name }}-flow-logs"
+  name = "{{ it.account_name() }}-flow-logs"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -71,7 +71,7 @@ resource "aws_elasticache_replication_group" "{{ cache.id }}" {
   node_type                  = "{{ cache.class }}"
   num_node_groups            = {{ cache.shards }}
   replicas_per_node_group    = {{ cache.replicas }}
-  automatic_failover_enabled = {{ cache.replicas > 0 }}
+  automatic_failover_enabled = {{ cache.fails_over() }}
   multi_az_enabled           = {{ cache.replicas > 0 }}
   parameter_group_name       = aws_elasticache_parameter_group.{{ cache.id }}.name
   subnet_group_name          = aws_elasticache_subnet_group.{{ cache.id }}.name
@@ -88,7 +88,7 @@ resource "aws_elasticache_replication_group" "{{ cache.id }}" {
 }
 {%- endif %}
 {%- endfor %}
-{%- for table in it.tables %}
+{%- for table in it.own_tables() %}
 
 # {{ table.about }}
 resource "aws_dynamodb_table" "{{ table.id }}" {
@@ -114,6 +114,21 @@ resource "aws_dynamodb_table" "{{ table.id }}" {
 {%- endif %}
 
   deletion_protection_enabled = true
+{%- if !it.copies.is_empty() %}
+
+  # What copies in other regions are fed by.
+  stream_enabled   = true
+  stream_view_type = "NEW_AND_OLD_IMAGES"
+{%- for copy in it.copies %}
+
+  replica {
+    region_name            = "{{ copy.region }}"
+    kms_key_arn            = module.{{ copy.id }}.key_arn
+    point_in_time_recovery = true
+    propagate_tags         = true
+  }
+{%- endfor %}
+{%- endif %}
 
   attribute {
     name = "{{ table.partition.0 }}"
@@ -143,7 +158,42 @@ resource "aws_dynamodb_table" "{{ table.id }}" {
     enabled     = true
     kms_key_arn = aws_kms_key.main.arn
   }
+{%- if table.provisioned && !it.copies.is_empty() %}
+
+  lifecycle {
+    ignore_changes = [read_capacity, write_capacity]
+  }
+{%- endif %}
 }
+{%- if table.provisioned && !it.copies.is_empty() %}
+{%- for kind in table.scaled() %}
+
+# Units of a table with copies follow what is used of them: no region may take fewer than another sends.
+resource "aws_appautoscaling_target" "{{ table.id }}_{{ kind.name }}" {
+  service_namespace  = "dynamodb"
+  resource_id        = "table/${aws_dynamodb_table.{{ table.id }}.name}"
+  scalable_dimension = "dynamodb:table:{{ kind.dimension }}"
+  min_capacity       = {{ kind.units }}
+  max_capacity       = {{ kind.units * 2 }}
+}
+
+resource "aws_appautoscaling_policy" "{{ table.id }}_{{ kind.name }}" {
+  name               = "{{ table.name }}-{{ kind.name }}"
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = aws_appautoscaling_target.{{ table.id }}_{{ kind.name }}.service_namespace
+  resource_id        = aws_appautoscaling_target.{{ table.id }}_{{ kind.name }}.resource_id
+  scalable_dimension = aws_appautoscaling_target.{{ table.id }}_{{ kind.name }}.scalable_dimension
+
+  target_tracking_scaling_policy_configuration {
+    target_value = 70
+
+    predefined_metric_specification {
+      predefined_metric_type = "{{ kind.metric }}"
+    }
+  }
+}
+{%- endfor %}
+{%- endif %}
 {%- endfor %}
 {%- if let Some(cluster) = it.documents %}
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod alternatives;
 mod any_schema;
 mod check;
 mod emit;

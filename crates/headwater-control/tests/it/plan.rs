@@ -314,16 +314,60 @@ fn suppositions_change_what_they_name() {
     let after = planned(&file);
     insta::assert_snapshot!(plan::differences_text(&before, &after));
     assert!(plan::differences(&before, &before).is_empty());
-    for (change, said) in [
-        ("access.book_pag.rate=2x", "did you mean `book_page`?"),
-        ("access.book_page.rate=fast", "cannot be read"),
-        ("access.book_page.colour=2x", "cannot be changed"),
-        ("tables.cats.rows=2x", "there is no table"),
-        ("rate", "changes nothing"),
-    ] {
+    let wrong = [
+        "access.book_pag.rate=2x",
+        "access.book_page.rate=fast",
+        "access.book_page.colour=2x",
+        "tables.cats.rows=2x",
+        "rate",
+    ];
+    let refused = wrong.map(|change| {
         let refused = plan::suppose(&mut file, &now, change).unwrap_err();
-        assert!(refused.contains(said), "{refused}");
+        render(change, &[refused])
+    });
+    insta::assert_snapshot!("suppositions_that_are_none", refused.join("---\n"));
+}
+
+/// Regions and where data may be kept, as the file writes them; what is wrong is found in the change that says it, in whichever
+/// order they are given.
+#[test]
+fn suppositions_about_regions_are_checked_together() {
+    let file = wished("", "residency = [\"us\"]");
+    let catalog = Catalog::built_in().unwrap();
+    let supposed = |changes: &[&str]| {
+        let mut file = file.clone();
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        for change in &changes {
+            let now = Workload::read(&file, None).unwrap();
+            plan::suppose(&mut file, &now, change).unwrap();
+        }
+        match plan::supposed_wrong(&file, &catalog, &changes) {
+            Some((at, finding)) => Err(render(&changes[at], &[finding])),
+            None => Ok(file.plan.clone().unwrap_or_default()),
+        }
+    };
+    for regions in [
+        "plan.regions=[\"us-east-2\", \"us-west-2\"]",
+        "regions=us-east-2,us-west-2",
+        "regions = us-east-2, us-west-2",
+    ] {
+        assert_eq!(supposed(&[regions]).unwrap().regions, ["us-east-2".into(), "us-west-2".into()]);
     }
+    assert!(supposed(&["regions=us-east-2", "regions=none"]).unwrap().regions.is_empty());
+    let moved = supposed(&["regions=eu-west-1", "residency=[\"us\", \"eu\"]"]).unwrap();
+    assert_eq!(moved.residency, ["us".into(), "eu".into()]);
+    let refused = [
+        supposed(&["regions=us-east-2,eu-wset-1"]).unwrap_err(),
+        supposed(&["access.page.rate=2x", "plan.regions=[\"eu-west-1\"]"]).unwrap_err(),
+        supposed(&["regions=us-east-2", "residency=us-west"]).unwrap_err(),
+        supposed(&["region=us-esat-1", "residency=none"]).unwrap_err(),
+        supposed(&["residency=europe"]).unwrap_err(),
+    ];
+    insta::assert_snapshot!(refused.join("---\n"));
+    // With a copy there it costs more.
+    let there = Workload::read(&wished("", "regions = [\"us-east-2\"]"), None).unwrap();
+    let cost = |workload: &Workload| plan::cost(workload, &catalog, Limits::default()).unwrap().unwrap();
+    assert!(cost(&there) > cost(&Workload::read(&file, None).unwrap()));
 }
 
 /// What was measured replaces what was declared, figure by figure, and what was not stays.

@@ -105,7 +105,10 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
         (None, _, true) => plan::markdown(plan),
         (None, ..) => plan::text(plan),
     };
-    show::print(&out);
+    match args.json || args.markdown {
+        true => show::print(&out),
+        false => show::print_wrapped(&out),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,6 +153,11 @@ impl Question<'_> {
         if !findings.is_empty() {
             return Err(self.wrong(findings));
         }
+        self.counted()
+    }
+
+    /// The same of a file that may name what there is not.
+    fn counted(&self) -> Result<Workload, Failure> {
         Workload::read(&self.file, self.facts.as_ref()).map_err(|findings| self.wrong(findings))
     }
 
@@ -181,10 +189,17 @@ impl Question<'_> {
 fn supposed(mut question: Question<'_>, changes: &[String]) -> Result<Outcome, Failure> {
     // With another file there may be a plan where there is none.
     let before = question.plan_of(&question.workload()?)?.ok();
+    let wrong = |change: &str, finding: Finding| Failure::Findings {
+        path: "--what-if".into(),
+        text: change.into(),
+        findings: vec![finding],
+    };
     for change in changes {
-        let now = question.workload()?;
-        plan::suppose(&mut question.file, &now, change)
-            .map_err(|what| anyhow!("--what-if {change}: {what}"))?;
+        let now = question.counted()?;
+        plan::suppose(&mut question.file, &now, change).map_err(|finding| wrong(change, finding))?;
+    }
+    if let Some((at, finding)) = plan::supposed_wrong(&question.file, &question.catalog, changes) {
+        return Err(wrong(&changes[at], finding));
     }
     let mut workload = question.workload()?;
     let plan = question.plan_over(&mut workload)?;

@@ -62,9 +62,99 @@ pub fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// The same on a terminal that is too narrow for it: lines go on below where their text begins. What is read by programs and files
+/// stays as it is.
+pub fn print_wrapped(text: &str) {
+    let width = terminal_size::terminal_size().filter(|_| std::io::stdout().is_terminal());
+    match width {
+        Some((terminal_size::Width(columns), _)) => print(&wrapped(text, usize::from(columns))),
+        None => print(text),
+    }
+}
+
+/// Narrower than this nothing is gained.
+const COLUMNS_MIN: usize = 40;
+
+fn wrapped(text: &str, columns: usize) -> String {
+    let columns = columns.max(COLUMNS_MIN);
+    let mut out = String::new();
+    for line in text.lines() {
+        let hang = hang(line, columns);
+        let mut used = 0;
+        for (place, word) in line.split(' ').enumerate() {
+            let wide = word.chars().count();
+            // Spaces before a word are empty words: what the line is set in by stays.
+            let is_text = !word.is_empty() && used > hang;
+            if is_text && used + 1 + wide > columns && hang + wide <= columns {
+                out.truncate(out.trim_end_matches(' ').len());
+                let _ = write!(out, "\n{:hang$}{word}", "");
+                used = hang + wide;
+                continue;
+            }
+            if place > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += wide;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Where the text of a line begins: behind its indentation, a dash, or a label and the room after it, unless that leaves too little.
+fn hang(line: &str, columns: usize) -> usize {
+    let chars: Vec<char> = line.chars().collect();
+    let indentation = chars.iter().take_while(|c| **c == ' ').count();
+    let mut hang = indentation + if chars.get(indentation) == Some(&'-') { 2 } else { 0 };
+    for at in indentation + 2..chars.len().min(columns / 2) {
+        if chars[at] != ' ' && chars[at - 1] == ' ' && chars[at - 2] == ' ' {
+            hang = at;
+        }
+    }
+    match hang {
+        // Under a column of figures there is no room for text.
+        hang if chars.get(hang).is_some_and(|c| c.is_ascii_digit() || *c == '$')
+            && hang > indentation + 12 =>
+        {
+            indentation + 4
+        }
+        hang => hang,
+    }
+}
+
 /// The part of a span on its first line: what goes over many lines is not shown whole.
 fn one_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = span.start.min(text.len());
     let shown = text.get(start..span.end.min(text.len())).unwrap_or_default();
     start..start + shown.lines().next().unwrap_or_default().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_has_every_word_below_where_its_text_begins() {
+        let text = "      why        the database is there anyway and has room for it: no engine beside it pays\n  - ElastiCache: one node, and with it all that is kept there is away for five minutes\nshort\n";
+        let narrow = wrapped(text, 50);
+        assert_eq!(
+            narrow,
+            "      why        the database is there anyway and\n                 has room for it: no engine beside\n                 it pays\n  - ElastiCache: one node, and with it all that is\n    kept there is away for five minutes\nshort\n"
+        );
+        assert_eq!(wrapped(text, 200), text);
+        for columns in [1, 40, 63, 80, 120] {
+            let narrow = wrapped(text, columns);
+            assert!(narrow.lines().all(|line| line.chars().count() <= columns.max(COLUMNS_MIN)), "{narrow}");
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&narrow), words(text));
+        }
+    }
+
+    #[test]
+    fn a_word_that_fits_nowhere_is_left_whole() {
+        let text = format!("    {} end\n", "x".repeat(90));
+        assert_eq!(wrapped(&text, 50).split_whitespace().next().map(str::len), Some(90));
+    }
 }

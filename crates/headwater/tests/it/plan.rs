@@ -63,7 +63,7 @@ fn what_stands_in_the_way_is_shown_at_its_place() {
         over.stderr
     );
     site.run(&["plan", "--offline", "--what-if", "access.bok_page.rate=2x"])
-        .expect(2)
+        .expect(1)
         .says(&["did you mean `book_page`?"]);
     site.write("old.json", "{}");
     site.run(&["plan", "--offline", "--diff", "old.json"])

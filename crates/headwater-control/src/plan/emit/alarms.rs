@@ -87,8 +87,14 @@ pub(super) fn all(it: &Infrastructure) -> Vec<Alarm> {
         let watched = Watched {
             id: table.id.clone(),
             dimension: "TableName",
-            terraform: format!("aws_dynamodb_table.{}.name", table.id),
-            cloudformation: format!("!Ref {}", table.pascal()),
+            terraform: match it.is_copy() {
+                true => format!("\"{}\"", table.name),
+                false => format!("aws_dynamodb_table.{}.name", table.id),
+            },
+            cloudformation: match it.is_copy() {
+                true => table.name.clone(),
+                false => format!("!Ref {}", table.pascal()),
+            },
         };
         for (metric, about) in [
             ("ReadThrottleEvents", "Reads are throttled: a hot key, or too little capacity"),
@@ -115,7 +121,8 @@ pub(super) fn all(it: &Infrastructure) -> Vec<Alarm> {
         let about = "More than the plan sized it for: answers slow down";
         alarms.push(watched.alarm(namespace, "CPUUtilization", (true, 80), about));
     }
-    if it.headwater {
+    // Of a copy none works until it has to.
+    if it.headwater && !it.is_copy() {
         let watched = Watched {
             id: "headwater".to_owned(),
             dimension: "AutoScalingGroupName",
@@ -131,8 +138,33 @@ pub(super) fn all(it: &Infrastructure) -> Vec<Alarm> {
     alarms
 }
 
+/// How far the copy of another region is behind.
+fn behind(it: &Infrastructure, aurora: bool) -> Option<Alarm> {
+    let watched = |dimension, terraform: &str| Watched {
+        id: "source_copy".to_owned(),
+        dimension,
+        terraform: terraform.to_owned(),
+        cloudformation: "!Ref Source".to_owned(),
+    };
+    it.copy_of.as_ref().map(|_| match aurora {
+        true => watched("DBClusterIdentifier", "aws_rds_cluster.source.cluster_identifier").alarm(
+            "AWS/RDS",
+            "AuroraGlobalDBReplicationLag",
+            (true, 5_000),
+            "The copy is more than 5 seconds behind",
+        ),
+        false => watched("DBInstanceIdentifier", "aws_db_instance.source.identifier").alarm(
+            "AWS/RDS",
+            "ReplicaLag",
+            (true, 60),
+            "The copy is more than a minute behind",
+        ),
+    })
+}
+
 fn database(it: &Infrastructure, alarms: &mut Vec<Alarm>) {
     let Some(db) = &it.database else { return };
+    alarms.extend(behind(it, db.aurora));
     let instances = (1..=db.instances).map(|n| {
         let (id, terraform, cloudformation) = match (db.aurora, n) {
             (true, n) => (
@@ -167,7 +199,7 @@ fn database(it: &Infrastructure, alarms: &mut Vec<Alarm>) {
             (_, true) => alarm("AuroraReplicaLag", (true, 5_000), "A reader shows data older than 5 seconds"),
             (_, false) => alarm("ReplicaLag", (true, 30), "A reader shows data older than 30 seconds"),
         }
-        if db.postgres && place == 0 {
+        if db.postgres && place == 0 && !it.is_copy() {
             alarm(
                 "MaximumUsedTransactionIDs",
                 (true, TRANSACTION_IDS),

@@ -3,7 +3,7 @@
 use super::alarms;
 use super::names;
 use super::parts::{
-    Alarm, Cache, Cluster, Database, Group, Output, Parameter, Part, Rule, Secret, Table, Variable,
+    Alarm, Cache, Cluster, Copy, Database, Group, Output, Parameter, Part, Rule, Secret, Table, Variable,
 };
 use crate::plan::report::money;
 use crate::plan::services::CLASS;
@@ -34,6 +34,12 @@ pub(super) struct Infrastructure {
     pub graph: Option<Cluster>,
     /// Whether anything is kept in step.
     pub headwater: bool,
+    /// Addresses of the network: no two regions have the same.
+    pub cidr: String,
+    /// Of what is only a copy: the region that it is of.
+    pub copy_of: Option<String>,
+    /// Other regions that have a copy.
+    pub copies: Vec<Copy>,
 }
 
 impl Infrastructure {
@@ -53,6 +59,13 @@ impl Infrastructure {
             documents: None,
             graph: None,
             headwater: plan.engines.iter().any(|engine| !engine.is_source),
+            cidr: cidr(0),
+            copy_of: None,
+            copies: plan
+                .copies
+                .iter()
+                .map(|region| Copy { id: names::id(region), region: region.clone() })
+                .collect(),
             name,
         };
         for engine in &plan.engines {
@@ -65,7 +78,43 @@ impl Infrastructure {
                 other => return Err(format!("nothing is emitted for `{other}:` yet ({})", engine.title)),
             }
         }
+        if let Some(database) = &mut it.database {
+            database.managed = it.copies.is_empty() && (database.aurora || database.instances == 1);
+        }
         Ok(it)
+    }
+
+    /// The same in another region, as the plan has priced it: one machine of each, none to take over.
+    pub fn copy(plan: &Plan, database_name: &str, place: usize) -> Result<Infrastructure, String> {
+        let mut it = Infrastructure::of(plan, database_name)?;
+        it.copy_of = Some(std::mem::replace(&mut it.region, plan.copies[place].clone()));
+        it.cidr = cidr(1 + place);
+        it.copies = Vec::new();
+        if let Some(database) = &mut it.database {
+            (database.instances, database.standby, database.managed) = (1, false, false);
+        }
+        it.caches.iter_mut().for_each(|cache| cache.replicas = 0);
+        it.documents.iter_mut().chain(&mut it.graph).for_each(|cluster| cluster.instances = 1);
+        Ok(it)
+    }
+
+    pub fn is_copy(&self) -> bool {
+        self.copy_of.is_some()
+    }
+
+    /// What is called the same for the whole account, whichever region it is in.
+    pub fn account_name(&self) -> String {
+        if self.is_copy() { format!("{}-{}", self.name, self.region) } else { self.name.clone() }
+    }
+
+    /// Those that are made here, rather than copied by the service.
+    pub fn own_tables(&self) -> &[Table] {
+        if self.is_copy() { &[] } else { &self.tables }
+    }
+
+    /// What a template refers to the key's ARN by.
+    pub fn key(&self) -> &'static str {
+        if self.is_copy() { "!Ref Key" } else { "!GetAtt Key.Arn" }
     }
 
     /// Names of zones are letters; in a few regions not the first ones for everybody.
@@ -135,17 +184,47 @@ impl Infrastructure {
             id: "source".to_owned(),
             about: "The password of Headwater's own role in the database".to_owned(),
             unrotated: "changed together with the role in the database, by whoever owns it",
+            replicated: true,
         }];
         secrets.extend(self.caches.iter().map(|cache| Secret {
             id: cache.id.clone(),
             about: format!("What signs in to {}", cache.title),
             unrotated: "the cache takes a new one by a call of its own",
+            replicated: false,
         }));
         secrets
     }
 
+    /// Those that are made here: what other regions have to know as well is copied there.
+    pub fn own_secrets(&self) -> Vec<Secret> {
+        let mut secrets = self.secrets();
+        if self.database.as_ref().is_some_and(|database| !database.managed) {
+            secrets.push(Secret {
+                id: "administrator".to_owned(),
+                about: "The password of the database's administrator".to_owned(),
+                unrotated: "the provider rotates none of a database with readers or copies",
+                replicated: true,
+            });
+        }
+        secrets.retain(|secret| !(self.is_copy() && secret.replicated));
+        secrets
+    }
+
+    /// What Terraform calls a secret by: one that was copied here, by its name.
+    pub fn secret_arn(&self, secret: &Secret) -> String {
+        match self.is_copy() && secret.replicated {
+            true => format!(
+                "\"arn:aws:secretsmanager:{}:${{data.aws_caller_identity.this.account_id}}:secret:{}/{}-??????\"",
+                self.region,
+                self.name,
+                secret.slug()
+            ),
+            false => format!("aws_secretsmanager_secret.{}.arn", secret.id),
+        }
+    }
+
     pub fn has_random(&self) -> bool {
-        self.headwater
+        !self.own_secrets().is_empty()
     }
 
     /// Services that decrypt for Headwater.
@@ -163,8 +242,10 @@ impl Infrastructure {
         add("bucket".into(), "var.artifacts_bucket".into(), "!Ref ArtifactsBucket".into(), None, false);
         if let Some(output) = self.endpoint_of_source() {
             add("source_host".into(), output.0, output.1, Some("SOURCE_HOST".to_owned()), false);
-            let terraform = "aws_secretsmanager_secret.source.name".to_owned();
-            let secret = "!Ref SourceSecret".to_owned();
+            let (terraform, secret) = match self.is_copy() {
+                true => (format!("\"{}/source\"", self.name), format!("{}/source", self.name)),
+                false => ("aws_secretsmanager_secret.source.name".to_owned(), "!Ref SourceSecret".to_owned()),
+            };
             add("source_secret".into(), terraform, secret, Some("PGPASSWORD".to_owned()), true);
         }
         for cache in &self.caches {
@@ -202,14 +283,31 @@ impl Infrastructure {
         if let (Some(db), Some((terraform, cloudformation))) = (&self.database, self.endpoint_of_source()) {
             add("source_host", "Where the application commits.", terraform, cloudformation);
             let kind = if db.aurora { "aws_rds_cluster" } else { "aws_db_instance" };
-            add(
-                "source_administrator_secret_arn",
-                "The secret with the administrator's password.",
-                format!("{kind}.source.master_user_secret[0].secret_arn"),
-                "!GetAtt Source.MasterUserSecret.SecretArn".to_owned(),
-            );
+            let about = "The secret with the administrator's password.";
+            let (terraform, cloudformation) = match db.managed {
+                true => (
+                    format!("{kind}.source.master_user_secret[0].secret_arn"),
+                    "!GetAtt Source.MasterUserSecret.SecretArn".to_owned(),
+                ),
+                false => (
+                    "aws_secretsmanager_secret.administrator.arn".to_owned(),
+                    "!Ref AdministratorSecret".to_owned(),
+                ),
+            };
+            if !self.is_copy() {
+                add("source_administrator_secret_arn", about, terraform, cloudformation);
+            }
+            if !self.copies.is_empty() && !db.aurora {
+                let about = "What copies in other regions are made of.";
+                add(
+                    "source_arn",
+                    about,
+                    format!("{kind}.source.arn"),
+                    "!GetAtt Source.DBInstanceArn".to_owned(),
+                );
+            }
         }
-        if self.headwater {
+        if self.headwater && !self.is_copy() {
             add(
                 "headwater_role_secret_arn",
                 "The secret with the password of Headwater's role.",
@@ -237,6 +335,10 @@ impl Infrastructure {
         all
     }
 
+    pub fn aurora(&self) -> bool {
+        self.database.as_ref().is_some_and(|db| db.aurora)
+    }
+
     pub fn alarms(&self) -> Vec<Alarm> {
         alarms::all(self)
     }
@@ -244,6 +346,10 @@ impl Infrastructure {
     pub fn postgres(&self) -> bool {
         self.database.as_ref().is_some_and(|db| db.postgres)
     }
+}
+
+fn cidr(region: usize) -> String {
+    format!("10.{}.0.0/16", 20 + region)
 }
 
 fn cache_host(cache: &Cache) -> (String, String) {
@@ -311,6 +417,7 @@ fn database(engine: &EnginePlan, name: &str) -> Result<Database, String> {
         version,
         // The smallest classes of this engine have no Performance Insights.
         insights: postgres || !(class.ends_with(".micro") || class.ends_with(".small")),
+        managed: true,
         class,
         instances: 1 + shape.replicas,
         standby: shape.standby,

@@ -37,33 +37,52 @@ pub struct Emitted {
 
 /// The files of a plan, called after the database of the source's URL; nothing else of the URL gets into them.
 pub fn emit(plan: &Plan, source: &str, format: Format) -> Result<Vec<Emitted>, String> {
-    let it = Infrastructure::of(plan, names::database_in(source))?;
-    let mut files = match format {
-        Format::Terraform => vec![
-            file("main.tf", &Main { it: &it })?,
-            file("network.tf", &Network { it: &it })?,
-            file("keys.tf", &Keys { it: &it })?,
-            file("database.tf", &Database { it: &it })?,
-            file("stores.tf", &Stores { it: &it })?,
-            file("alarms.tf", &Alarms { it: &it })?,
-            file("outputs.tf", &Outputs { it: &it })?,
-        ],
-        Format::CloudFormation => {
-            let script = indented(&file("headwater.sh", &Script { it: &it })?.text, SCRIPT_DEPTH);
-            vec![file("template.yaml", &Stack { it: &it, script: &script })?]
+    let database = names::database_in(source);
+    let it = Infrastructure::of(plan, database)?;
+    let mut files = region(plan, &it, format)?;
+    for place in 0..plan.copies.len() {
+        let copy = Infrastructure::copy(plan, database, place)?;
+        for mut file in region(plan, &copy, format)? {
+            file.path = format!("{}/{}", copy.region, file.path);
+            files.push(file);
         }
-    };
-    if format == Format::Terraform && it.headwater {
-        files.push(file("headwater.tf", &Machines { it: &it })?);
-        files.push(file("headwater.sh.tftpl", &Script { it: &it })?);
-    }
-    if it.headwater {
-        files.push(Emitted { path: "headwater.stores.toml".to_owned(), text: stores::text(plan, &it) });
     }
     files.extend(records::all(plan));
     files.push(file("README.md", &Readme { it: &it, terraform: format == Format::Terraform })?);
     files.retain(|file| !file.text.trim().is_empty());
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// What builds one region.
+fn region(plan: &Plan, it: &Infrastructure, format: Format) -> Result<Vec<Emitted>, String> {
+    let mut files = match format {
+        Format::Terraform => vec![
+            file("main.tf", &Main { it })?,
+            file("regions.tf", &Regions { it })?,
+            file("network.tf", &Network { it })?,
+            file("keys.tf", &Keys { it })?,
+            file("database.tf", &Database { it })?,
+            file("stores.tf", &Stores { it })?,
+            file("alarms.tf", &Alarms { it })?,
+            file("outputs.tf", &Outputs { it })?,
+        ],
+        Format::CloudFormation => {
+            let script = indented(&file("headwater.sh", &Script { it })?.text, SCRIPT_DEPTH);
+            vec![file("template.yaml", &Stack { it, script: &script })?]
+        }
+    };
+    match format {
+        Format::Terraform if it.headwater => {
+            files.push(file("headwater.tf", &Machines { it })?);
+            files.push(file("headwater.sh.tftpl", &Script { it })?);
+        }
+        Format::CloudFormation if it.is_copy() => files.push(file("key.yaml", &Key { it })?),
+        _ => {}
+    }
+    if it.headwater {
+        files.push(Emitted { path: "headwater.stores.toml".to_owned(), text: stores::text(plan, it) });
+    }
     Ok(files)
 }
 
@@ -92,6 +111,7 @@ macro_rules! templates {
 
 templates! {
     Main "terraform/main.tf"
+    Regions "terraform/regions.tf"
     Network "terraform/network.tf"
     Keys "terraform/keys.tf"
     Database "terraform/database.tf"
@@ -100,6 +120,7 @@ templates! {
     Alarms "terraform/alarms.tf"
     Outputs "terraform/outputs.tf"
     Script "headwater.sh"
+    Key "cloudformation/key.yaml"
 }
 
 #[derive(Template)]

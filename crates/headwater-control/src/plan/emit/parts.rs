@@ -19,7 +19,7 @@ macro_rules! parts {
     ($($name:ident)*) => { $(impl Part for $name { fn id(&self) -> &str { &self.id } })* };
 }
 
-parts! { Group Secret Cache Table Variable Output }
+parts! { Group Secret Cache Table Variable Output Copy }
 
 /// The database that is committed to.
 pub(super) struct Database {
@@ -39,6 +39,8 @@ pub(super) struct Database {
     pub iops: Option<u64>,
     pub io_optimized: bool,
     pub insights: bool,
+    /// Whether the provider makes and rotates the administrator's password: not with readers of a volume, nor with copies.
+    pub managed: bool,
     pub port: u16,
     pub database: String,
     pub parameters: Vec<Parameter>,
@@ -68,6 +70,13 @@ pub(super) struct Cache {
     pub gb_max: u64,
 }
 
+impl Cache {
+    /// Shards must, whether there is something to fail over to or not.
+    pub fn fails_over(&self) -> bool {
+        self.replicas > 0 || self.shards > 1
+    }
+}
+
 pub(super) struct Table {
     pub id: String,
     pub name: String,
@@ -78,6 +87,33 @@ pub(super) struct Table {
     pub provisioned: bool,
     pub read_units: u64,
     pub write_units: u64,
+}
+
+/// Units of a table that follow what is used of them.
+pub(super) struct Scaled {
+    pub name: &'static str,
+    pub dimension: &'static str,
+    pub metric: &'static str,
+    pub units: u64,
+}
+
+impl Table {
+    pub fn scaled(&self) -> [Scaled; 2] {
+        [
+            Scaled {
+                name: "reads",
+                dimension: "ReadCapacityUnits",
+                metric: "DynamoDBReadCapacityUtilization",
+                units: self.read_units,
+            },
+            Scaled {
+                name: "writes",
+                dimension: "WriteCapacityUnits",
+                metric: "DynamoDBWriteCapacityUtilization",
+                units: self.write_units,
+            },
+        ]
+    }
 }
 
 /// Machines over shared storage.
@@ -117,6 +153,14 @@ pub(super) struct Secret {
     pub id: String,
     pub about: String,
     pub unrotated: &'static str,
+    /// Whether other regions have to know it.
+    pub replicated: bool,
+}
+
+/// Another region that has a copy.
+pub(super) struct Copy {
+    pub id: String,
+    pub region: String,
 }
 
 /// What a machine is told at its first start.

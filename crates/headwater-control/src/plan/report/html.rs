@@ -30,7 +30,7 @@ pub fn html(plan: &Plan, charts: &Charts) -> String {
                     section id="costs" {
                         h2 { "Cost by access pattern" }
                         p.soft { "US dollars per month: its answers, and its share of the engine that gives them." }
-                        (drawing::costs(plan))
+                        div.drawing tabindex="0" role="region" aria-label="Cost by access pattern, drawn" { (drawing::costs(plan)) }
                     }
                     (growth(charts))
                     (map(charts, &kinds))
@@ -100,7 +100,7 @@ fn growth(charts: &Charts) -> Markup {
                 p { "The file declares no " code { "growth" } " in [plan]: over 24 months it costs what it costs now." }
             } @else {
                 p.soft { "The cheapest plan of each month, chosen anew. An open dot: other engines or set-ups than before it." }
-                (drawing::growth(charts))
+                div.drawing tabindex="0" role="region" aria-label="Growth, drawn" { (drawing::growth(charts)) }
                 details {
                     summary { "Figures" }
                     div.scroll tabindex="0" role="region" aria-label="Growth" {
@@ -123,7 +123,7 @@ fn map(charts: &Charts, kinds: &[Vec<String>]) -> Markup {
         section {
             h2 { "Decision map" }
             p.soft { "Each field is the whole workload chosen for anew, with all rates of reads and all rows multiplied. The framed one is what is declared." }
-            (drawing::map(charts, kinds))
+            div.drawing tabindex="0" role="region" aria-label="Decision map, drawn" { (drawing::map(charts, kinds)) }
             ul.legend {
                 @for (place, engines) in kinds.iter().enumerate() {
                     li {

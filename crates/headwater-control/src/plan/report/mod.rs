@@ -17,12 +17,15 @@ pub use html::html;
 pub use markdown::markdown;
 pub use text::text;
 pub(super) use text::{next, promises, rejected, role, standing};
-pub(super) use words::{figure, money, per_second, price, seconds, size};
+pub(super) use words::{figure, money, per_second, percent, price, seconds, size};
 
 /// US dollars are per month. Everything that `--json` shows; reads back what it writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub region: String,
+    /// Others that have a copy of everything.
+    #[serde(default)]
+    pub copies: Vec<String>,
     /// What the provider bills.
     pub monthly: f64,
     /// What running the engines beside the source costs besides.
@@ -145,6 +148,9 @@ pub struct Alternative {
     pub instead: String,
     /// On the bill of the whole; `None`: nothing carries it then.
     pub difference: Option<f64>,
+    /// Beside what the bill of so many months from now will be, rather than today's.
+    #[serde(default)]
+    pub months: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

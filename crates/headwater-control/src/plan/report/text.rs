@@ -88,11 +88,15 @@ pub(super) fn headline(plan: &Plan) -> String {
 }
 
 pub(super) fn costs(other: &Alternative) -> String {
-    match other.difference {
+    let costs = match other.difference {
         None => "nothing would carry it".to_owned(),
         Some(usd) if usd.abs() < 0.5 => "would cost the same".to_owned(),
         Some(usd) if usd < 0.0 => format!("would cost {} less per month", money(-usd)),
         Some(usd) => format!("would cost {} more per month", money(usd)),
+    };
+    match other.months {
+        Some(months) => format!("{costs} in {months} months"),
+        None => costs,
     }
 }
 

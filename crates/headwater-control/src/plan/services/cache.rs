@@ -76,6 +76,7 @@ fn nodes(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
         (service, &known.title, "redis"),
         setups,
         |market, view| {
+            let view = &held(view);
             let load = load(&kept(market, view));
             Some(Ok(Kept { lines: market.feed(view), load, units: 0.0 }))
         },
@@ -104,7 +105,18 @@ fn recovery(market: &Market<'_>, replica: bool) -> Recovery {
     }
 }
 
-fn bytes(market: &Market<'_>, view: &ViewLoad) -> f64 {
+/// What is here of a view: of a part its share, and what readers bring in beside what changes.
+fn held(view: &ViewLoad) -> ViewLoad {
+    let Some(held) = view.held else { return view.clone() };
+    ViewLoad {
+        documents: view.documents * held.share,
+        changes: view.changes * held.share + held.fills,
+        ..view.clone()
+    }
+}
+
+/// Bytes of one document in memory, its places in orders included.
+pub(in crate::plan) fn document_bytes(market: &Market<'_>, view: &ViewLoad) -> f64 {
     let indexes =
         market.patterns().iter().filter(|p| p.index.is_some() && p.reads(market.views(), &view.name));
     let mut orders: Vec<&str> = indexes.filter_map(|pattern| pattern.index.as_deref()).collect();
@@ -112,7 +124,11 @@ fn bytes(market: &Market<'_>, view: &ViewLoad) -> f64 {
     orders.dedup();
     let figures = &market.figures;
     let entries = orders.len() as f64 * figures.cache_entry_bytes;
-    view.documents * (view.document_bytes + figures.cache_document_bytes + entries)
+    view.document_bytes + figures.cache_document_bytes + entries
+}
+
+fn bytes(market: &Market<'_>, view: &ViewLoad) -> f64 {
+    view.documents * document_bytes(market, view)
 }
 
 fn kept(market: &Market<'_>, view: &ViewLoad) -> Vec<(usize, f64)> {
@@ -154,6 +170,7 @@ fn serverless(market: &mut Market<'_>, service: &str, all: &mut Vec<Offer>) {
         zones: 3,
     }];
     let keep = |market: &mut Market<'_>, view: &ViewLoad| {
+        let view = &held(view);
         let gb = bytes(market, view) / GB;
         let writes = view.changes * (view.document_bytes / 1e3).max(1.0) * month;
         let mut lines = vec![

@@ -21,7 +21,7 @@ const PLACE_BYTES: f64 = 150.0;
 const POSITION_UNITS: f64 = 1.0;
 /// Units that one partition, and so one key, takes per second.
 pub(in crate::plan) const PARTITION_READS: f64 = 3_000.0;
-const PARTITION_WRITES: f64 = 1_000.0;
+pub(in crate::plan) const PARTITION_WRITES: f64 = 1_000.0;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Paid {
@@ -135,7 +135,7 @@ fn answer(market: &mut Market<'_>, tariff: &Tariff, pattern: &PatternLoad) -> Re
     // A ranking is one order over all documents: one key takes all of its changes.
     let view = pattern.views.first().map(|place| market.views()[*place].clone());
     if let (PatternKind::Top, Some(view)) = (&pattern.kind, &view)
-        && view.changes > PARTITION_WRITES
+        && view.changes > PARTITION_WRITES * pattern.shards
     {
         return Err(unable(
             "one key is too hot",
@@ -172,12 +172,12 @@ fn by_place(pattern: &PatternLoad) -> bool {
     !matches!(pattern.kind, PatternKind::Get)
 }
 
-/// Of documents, and of the places that lead to them: each item by itself, rounded up.
-fn units_read(pattern: &PatternLoad) -> f64 {
+/// Of documents, and of the places that lead to them: each item by itself, rounded up. An order in shards is asked for in each.
+pub(in crate::plan) fn units_read(pattern: &PatternLoad) -> f64 {
     let rows = pattern.rows.max(1.0);
     let documents = rows * (pattern.bytes / rows / READ_UNIT_BYTES).ceil().max(1.0);
     let places = if by_place(pattern) { (rows * PLACE_BYTES / READ_UNIT_BYTES).ceil() } else { 0.0 };
-    documents + places
+    documents + places * pattern.shards
 }
 
 /// What another schema would cost than the one that is kept: an index that carries whole documents, so that one request of

@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::{LOAD_NONE, Load};
 use super::workload::{PatternLoad, ViewLoad, Workload};
 use crate::catalog::{Catalog, Malformed, Origin};
+pub(super) use cache::document_bytes;
 pub(super) use figures::Figures;
-pub(super) use key_value::PARTITION_READS;
+pub(super) use key_value::{PARTITION_READS, PARTITION_WRITES, units_read};
 pub(super) use regions::{said as in_regions, unsupported};
 pub(super) use relational::iops_included;
 

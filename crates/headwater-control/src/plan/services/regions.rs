@@ -56,6 +56,9 @@ impl Market<'_> {
 
 /// Machines and storage of one copy of each service in each other region.
 pub(super) fn copies(market: &mut Market<'_>, all: &mut [Offer]) {
+    if !market.workload.regions.is_empty() {
+        all.iter_mut().filter(|offer| offer.name.starts_with("aurora-")).for_each(without_burstable);
+    }
     for region in &market.workload.regions {
         let mut lacking: Vec<&str> = Vec::new();
         for offer in &mut *all {
@@ -69,6 +72,19 @@ pub(super) fn copies(market: &mut Market<'_>, all: &mut [Offer]) {
             market.gap(format!("copies in {region}: machines or storage of {lacking} have no price there: not counted, and not $0"));
         }
     }
+}
+
+/// Clusters of burstable classes are in no global database.
+fn without_burstable(offer: &mut Offer) {
+    let is_burstable =
+        |setup: &super::Setup| setup.shape.class.as_deref().is_some_and(|class| class.starts_with("db.t"));
+    for setup in offer.setups.iter().filter(|setup| is_burstable(setup)) {
+        let class = setup.shape.class.as_deref().unwrap_or_default();
+        offer
+            .too_small
+            .push(unable("no copies in other regions", format!("{class}: burstable classes have none")));
+    }
+    offer.setups.retain(|setup| !is_burstable(setup));
 }
 
 /// Whether they have prices.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::plan::workload::{PatternKind, TableLoad};
+use crate::plan::workload::{PatternKind, TableLoad, ViewShape};
 
 pub(super) fn workload() -> Workload {
     Workload {
@@ -33,7 +33,11 @@ pub(super) fn workload() -> Workload {
             document_bytes: 2_500.0,
             changes: 100.0,
             is_ordered: true,
+            shape: ViewShape::Document,
+            table: "t".to_owned(),
             embeds: Vec::new(),
+            part: None,
+            held: None,
         }],
         patterns: vec![PatternLoad {
             name: "p".into(),
@@ -48,7 +52,10 @@ pub(super) fn workload() -> Workload {
             source_rows: 1.0,
             source_summed: 0.0,
             index: None,
+            entry: None,
+            rows_of_any_label: None,
             hottest: None,
+            shards: 1.0,
         }],
         assumptions: Vec::new(),
     }
@@ -263,4 +270,79 @@ fn copies_in_other_regions_pay_the_way_and_each_write() {
     let database = offered(&there, "rds-postgresql");
     assert!(near(total(&database.once), 78.84 * 0.03), "{:?}", database.once);
     assert!(offered(&workload(), "rds-postgresql").once.is_empty());
+}
+
+/// The provider's own worked example (raw.githubusercontent.com/aws/agent-toolkit-for-aws/main/skills/specialized-skills/database-skills/
+/// amazon-aurora-mysql/references/io-optimized-worked-examples.md): two db.r6g.2xlarge, 800 GiB and 1.2 billion requests per month in
+/// us-east-1 are 1,515 + 80 + 240 USD, and with I/O-Optimized storage 1,970 + 180.
+#[test]
+fn the_providers_example_of_shared_storage_is_reproduced_paid_by_request_and_not() {
+    let mut workload = Workload { hot: 0.05, ..workload() };
+    let figures = Figures::of(&Catalog::built_in().unwrap()).unwrap();
+    workload.tables[0].rows = 800e9 / figures.storage_room / workload.tables[0].row_bytes;
+    workload.tables[0].writes = 1.2e9 / figures.page_writes / SECONDS;
+    let offer = offered(&workload, "aurora-postgresql");
+    let lines = |label: &str| {
+        let setup = offer.setups.iter().find(|setup| setup.label == label).unwrap();
+        setup.lines.iter().map(|line| line.monthly.round()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("db.r6g.2xlarge + 1 reader"), [1_515.0, 80.0, 240.0]);
+    assert_eq!(lines("db.r6g.2xlarge + 1 reader, I/O-Optimized"), [1_970.0, 180.0]);
+}
+
+/// The provider's pages of prices (aws.amazon.com/dynamodb/pricing/on-demand and /provisioned, key terms): a strongly consistent read of
+/// up to 4 KB takes one unit, of an item of 8 KB two; a write of up to 1 KB one, of 3 KB three.
+#[test]
+fn the_providers_examples_of_units_are_reproduced() {
+    let units = |bytes: f64| {
+        let mut workload = workload();
+        (workload.patterns[0].bytes, workload.views[0].document_bytes) = (bytes, bytes);
+        let offer = offered(&workload, "dynamodb-on-demand");
+        let (read, kept) = (offer.answers[0].as_ref().unwrap(), offer.keeps[0].as_ref().unwrap());
+        let each = |line: &Line, rate: f64| line.amount * 1e6 / SECONDS / rate;
+        // Beside the position that an answer shows.
+        (each(&read.lines[0], 200.0) - 1.0, each(&kept.lines[0], 100.0))
+    };
+    for (kb, read, written) in [(1.0, 1.0, 1.0), (3.0, 1.0, 3.0), (4.0, 1.0, 4.0), (8.0, 2.0, 8.0)] {
+        let (reading, writing) = units(kb * 1024.0);
+        assert!(
+            (reading - read).abs() < 1e-6 && (writing - written).abs() < 1e-6,
+            "{kb} {reading} {writing}"
+        );
+    }
+}
+
+/// An order in shards is asked for in each of them, and takes as many times the changes.
+#[test]
+fn an_order_in_shards_takes_more_changes_and_more_reads() {
+    let mut workload = workload();
+    workload.views[0].changes = 2_500.0;
+    let pattern = &mut workload.patterns[0];
+    (pattern.kind, pattern.index) = (PatternKind::Top, Some("v: by score".to_owned()));
+    (pattern.rows, pattern.bytes) = (100.0, 6_400.0);
+    let whole = offered(&workload, "dynamodb-on-demand");
+    assert_eq!(whole.answers[0].as_ref().unwrap_err().kind, "one key is too hot");
+    workload.patterns[0].shards = 3.0;
+    let offer = offered(&workload, "dynamodb-on-demand");
+    let read = &offer.answers[0].as_ref().unwrap().lines[0];
+    // 100 documents, the places of 100 in each shard (15,000 bytes are 4 units), the position: 200 per second.
+    assert!(near(read.amount, 525.6 * (100.0 + 3.0 * 4.0 + 1.0)), "{read:?}");
+}
+
+/// The provider's questions and answers (amazonaws.cn/en/elasticache/faqs): nodes with Valkey cost up to 20 % less than with Redis OSS,
+/// and serverless a cache is billed for 100 MB at least.
+#[test]
+fn the_providers_own_comparison_of_caches_is_reproduced() {
+    let (valkey, redis) =
+        (offered(&workload(), "elasticache-valkey"), offered(&workload(), "elasticache-redis"));
+    let mut compared = 0;
+    for setup in &valkey.setups {
+        let Some(same) = redis.setups.iter().find(|same| same.label == setup.label) else { continue };
+        let share = total(&setup.lines) / total(&same.lines);
+        assert!((0.795..0.82).contains(&share), "{}: {share}", setup.label);
+        compared += 1;
+    }
+    assert!(compared > 100, "{compared}");
+    let serverless = offered(&workload(), "elasticache-valkey-serverless");
+    assert!(near(serverless.once[0].amount, 0.1 * HOURS));
 }

@@ -69,8 +69,39 @@ pub struct ViewLoad {
     pub changes: f64,
     /// Whether it is kept in other orders than by its key as well.
     pub is_ordered: bool,
+    pub shape: ViewShape,
+    /// Whose rows it is made of: a name in [`Workload::tables`].
+    pub table: String,
     /// Lists of rows inside its documents.
     pub embeds: Vec<EmbedLoad>,
+    /// How much of it a cache holds by the file, and how long.
+    pub part: Option<PartLoad>,
+    /// Where not all of it is held in memory: what is.
+    pub held: Option<Held>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewShape {
+    Document,
+    Ranking,
+    Series,
+    Edge,
+}
+
+/// A part of a view, as the file declares it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PartLoad {
+    pub documents: f64,
+    pub ttl_s: Option<f64>,
+}
+
+/// What a store in memory has of a view that it does not hold all of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// Of the documents.
+    pub share: f64,
+    /// Documents per second that come in because a reader missed them.
+    pub fills: f64,
 }
 
 /// A list of another table's rows inside each document.
@@ -108,8 +139,22 @@ pub struct PatternLoad {
     pub source_summed: f64,
     /// The order beside the view's key that the pattern reads in, if it needs one.
     pub index: Option<String>,
+    /// What the database finds the first rows of an answer by.
+    pub entry: Option<Entry>,
+    /// Edges that one walk would read if all edges from the same rows had one label; `None` if that is not known or no more.
+    pub rows_of_any_label: Option<f64>,
     /// Share of the rate that goes to one key.
     pub hottest: Option<f64>,
+    /// Parts that one key's items are spread over.
+    pub shards: f64,
+}
+
+/// An index of the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub index: String,
+    /// That one answer goes through without it.
+    pub rows: f64,
 }
 
 impl Workload {

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use headwater_model::{Access, Pattern, View, ViewKind};
+use headwater_model::{Access, HopLabel, Pattern, TableName, View, ViewKind};
 
 use super::views::{Sized, pointed_at};
-use super::{PatternLoad, Reading, Tables};
+use super::{Entry, PatternLoad, Reading, Tables};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum PatternKind {
@@ -151,8 +151,11 @@ impl Reading<'_> {
             bytes,
             source_rows,
             source_summed,
+            entry: self.entry(access, view, &index, documents, tables),
+            rows_of_any_label: self.of_any_label(access, rows, tables),
             index,
             hottest: declared.and_then(|d| d.hottest).map(|share| f64::from(share) / 1e6),
+            shards: 1.0,
         })
     }
 
@@ -178,18 +181,58 @@ impl Reading<'_> {
         parts.product::<f64>().max(1.0)
     }
 
+    /// What the database finds the first rows of an answer by, and what it goes through without.
+    fn entry(
+        &self,
+        access: &Access,
+        view: &View,
+        order: &Option<String>,
+        documents: f64,
+        tables: &Tables<'_>,
+    ) -> Option<Entry> {
+        match (&access.pattern, &view.kind) {
+            (Pattern::Range { .. }, _) => Some(Entry { index: order.clone()?, rows: documents }),
+            (Pattern::Window { .. }, ViewKind::Series(series)) => {
+                let columns: Vec<&str> =
+                    series.tags.iter().map(|tag| &**tag).chain([&*series.time]).collect();
+                let index = format!("{}: on [{}]", view.name, columns.join(", "));
+                Some(Entry { index, rows: tables.get(&view.from)?.rows })
+            }
+            (Pattern::Walk { hops, .. }, _) => {
+                let (mut indexes, mut rows) = (Vec::new(), 0.0);
+                for hop in hops {
+                    for (view, column) in self.leaving(hop) {
+                        rows += tables.get(&view.from)?.rows;
+                        let index = format!("{}: by {column}", view.name);
+                        if !indexes.contains(&index) {
+                            indexes.push(index);
+                        }
+                    }
+                }
+                Some(Entry { index: super::listed(&indexes), rows })
+            }
+            _ => None,
+        }
+    }
+
+    /// The edges of a hop's label, and the column that a walk comes from.
+    fn leaving<'h>(&self, hop: &'h HopLabel) -> impl Iterator<Item = (&View, &str)> + use<'_, 'h> {
+        let against = hop.against;
+        self.file.views.iter().filter_map(move |view| match &view.kind {
+            ViewKind::Edge(edge) if edge.label == hop.label => {
+                Some((view, &**if against { &edge.target } else { &edge.source }))
+            }
+            _ => None,
+        })
+    }
+
     /// Edges that a walk reads, if the source says how many vertices there are: hop by hop, as many as leave the average one.
     fn edges(&self, access: &Access, tables: &Tables<'_>) -> Option<f64> {
         let Pattern::Walk { hops, .. } = &access.pattern else { return None };
         let (mut reached, mut edges) = (1.0, 0.0);
         for hop in hops {
             let mut leaving = 0.0;
-            for view in &self.file.views {
-                let ViewKind::Edge(edge) = &view.kind else { continue };
-                if edge.label != hop.label {
-                    continue;
-                }
-                let column = if hop.against { &edge.target } else { &edge.source };
+            for (view, column) in self.leaving(hop) {
                 let vertices = pointed_at(tables.facts(&view.from)?, column, tables)?;
                 leaving += tables.get(&view.from)?.rows / vertices.max(1.0);
             }
@@ -197,5 +240,35 @@ impl Reading<'_> {
             edges += reached;
         }
         Some(f64::max(edges, 1.0))
+    }
+
+    /// Edges that a walk would read if every edge between rows of the same tables as its own had one label: as many times more as
+    /// leave each row, hop by hop. Where the source does not say which tables the ends of edges point at, it is not known.
+    fn of_any_label(&self, access: &Access, rows: f64, tables: &Tables<'_>) -> Option<f64> {
+        let Pattern::Walk { hops, .. } = &access.pattern else { return None };
+        let ends = |view: &View, column: &str| -> Option<TableName> {
+            let facts = tables.facts(&view.from)?;
+            let mut keys = facts.foreign_keys.iter();
+            let key = keys.find(|key| matches!(&key.columns[..], [one] if **one == *column))?;
+            Some(key.to.clone())
+        };
+        let mut times = 1.0;
+        for hop in hops {
+            let (mut own, mut from) = (0.0, Vec::new());
+            for (view, column) in self.leaving(hop) {
+                own += tables.get(&view.from)?.rows;
+                from.push(ends(view, column)?);
+            }
+            let mut all = 0.0;
+            for view in &self.file.views {
+                let ViewKind::Edge(edge) = &view.kind else { continue };
+                let column = if hop.against { &edge.target } else { &edge.source };
+                if ends(view, column).is_some_and(|end| from.contains(&end)) {
+                    all += tables.get(&view.from)?.rows;
+                }
+            }
+            times *= (all / own.max(1.0)).max(1.0);
+        }
+        (times > 1.0).then_some(rows * times)
     }
 }

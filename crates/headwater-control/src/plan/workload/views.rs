@@ -2,7 +2,7 @@
 
 use headwater_model::{Embed, EmbedKind, Pattern, TableFacts, TableName, View, ViewKind};
 
-use super::{EmbedLoad, Reading, Tables, ViewLoad};
+use super::{EmbedLoad, PartLoad, Reading, Tables, ViewLoad, ViewShape};
 
 /// A view, and what its documents cost the source when it makes them itself.
 pub(super) struct Sized {
@@ -73,7 +73,19 @@ impl Reading<'_> {
                     || self.file.access.iter().any(|access| {
                         matches!(&access.pattern, Pattern::Range { view: read, .. } if *read == view.name)
                     }),
+                shape: match &view.kind {
+                    ViewKind::Document => ViewShape::Document,
+                    ViewKind::Ranking(_) => ViewShape::Ranking,
+                    ViewKind::Series(_) => ViewShape::Series,
+                    ViewKind::Edge(_) => ViewShape::Edge,
+                },
+                table: table.map_or(String::new(), |table| table.name.clone()),
                 embeds: if bytes.is_some() { Vec::new() } else { lists },
+                part: view.parts.first().map(|part| PartLoad {
+                    documents: part.hold.documents(documents as u64) as f64,
+                    ttl_s: part.ttl.map(|ttl| ttl.as_secs_f64()),
+                }),
+                held: None,
             },
             rows_per_document: 1.0 + inside.rows,
         }

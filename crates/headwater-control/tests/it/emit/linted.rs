@@ -46,7 +46,12 @@ fn passes(command: &mut Command) -> String {
 fn cfn_lint_finds_no_error() {
     let Some(program) = linter("cfn-lint") else { return };
     let folder = written(Format::CloudFormation);
-    let templates = super::plans().iter().map(|(name, _)| folder.path().join(name).join("template.yaml"));
+    let mut templates = Vec::new();
+    for (name, plan) in super::plans() {
+        let files = super::emitted(plan, Format::CloudFormation);
+        let yaml = files.iter().filter(|file| file.path.ends_with(".yaml"));
+        templates.extend(yaml.map(|file| folder.path().join(name).join(&file.path)));
+    }
     passes(Command::new(program).args(templates));
 }
 

@@ -98,7 +98,44 @@ fn all() -> Vec<(&'static str, Plan)> {
                 Shape { replicas: 1, io_optimized: true, ..class("db.r7g.large") },
             )]),
         ),
+        (
+            "far",
+            far(with(vec![
+                engine("aurora-postgresql", "postgres", Shape { replicas: 1, ..class("db.r6g.large") }),
+                bookshop.engines[1].clone(),
+                tables("dynamodb-provisioned"),
+            ])),
+        ),
+        (
+            "far_volume",
+            far(with(vec![
+                engine("rds-postgresql", "postgres", Shape { replicas: 1, ..volume("db.m7g.xlarge") }),
+                engine("elasticache-valkey-serverless", "redis", Shape::default()),
+                tables("dynamodb-on-demand"),
+                engine("documentdb", "mongodb", Shape { replicas: 1, ..class("db.r6g.large") }),
+                engine("neptune", "neptune", Shape { replicas: 1, units: Some(8.0), ..Shape::default() }),
+            ])),
+        ),
+        ("far_database", far(planned("plan/blog.toml"))),
     ]
+}
+
+fn far(plan: Plan) -> Plan {
+    Plan { copies: vec!["us-east-2".to_owned(), "eu-west-1".to_owned()], ..plan }
+}
+
+/// The folders that files are in, each of which is read as a whole: `""` first.
+fn folders(files: &[Emitted]) -> Vec<(String, Vec<&Emitted>)> {
+    let mut folders: Vec<(String, Vec<&Emitted>)> = Vec::new();
+    for file in files.iter().filter(|file| !file.path.starts_with("decisions/")) {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match folders.iter_mut().find(|(name, _)| name == folder) {
+            Some((_, files)) => files.push(file),
+            None => folders.push((folder.to_owned(), vec![file])),
+        }
+    }
+    folders.sort_by(|a, b| a.0.cmp(&b.0));
+    folders
 }
 
 #[test]
@@ -118,6 +155,42 @@ fn nothing_secret_and_nothing_random_is_emitted() {
             let files = emitted(plan, format);
             assert_eq!(files, emitted(plan, format), "{name}");
             assert!(files.iter().all(|file| !file.text.contains("top-secret")), "{name}");
+        }
+    }
+}
+
+/// Every other region has all that the first one has, and what only one of them may have is there once.
+#[test]
+fn copies_are_whole_and_only_one_region_writes() {
+    for (name, plan) in plans().iter().filter(|(_, plan)| !plan.copies.is_empty()) {
+        let files = emitted(plan, Format::Terraform);
+        let folders = folders(&files);
+        let names: Vec<&str> = folders.iter().map(|(folder, _)| &**folder).collect();
+        assert_eq!(names, ["", "eu-west-1", "us-east-2"], "{name}");
+        let of = |folder: usize, path: &str| {
+            let files = &folders[folder].1;
+            files.iter().find(|file| file.path.ends_with(path)).map_or("", |file| &*file.text)
+        };
+        for copy in 1..=2 {
+            assert!(of(copy, "database.tf").contains("come from the first region"), "{name}");
+            assert!(!of(copy, "database.tf").contains("administrator"), "{name}");
+            assert!(!of(copy, "stores.tf").contains("aws_dynamodb_table"), "{name}");
+            assert_eq!(of(copy, "headwater.tf").is_empty(), of(0, "headwater.tf").is_empty(), "{name}");
+            let machines = of(copy, "headwater.tf");
+            assert!(machines.is_empty() || machines.contains("desired_capacity    = var.machines"), "{name}");
+            for (kind, what) in [("elasticache", "cache"), ("docdb", "cluster"), ("neptune", "cluster")] {
+                let count =
+                    |folder| of(folder, "stores.tf").matches(&format!("resource \"aws_{kind}_")).count();
+                assert_eq!(count(copy), count(0), "{name}: {what}");
+            }
+            assert!(of(copy, "main.tf").contains(&format!("10.2{}.0.0/16", 3 - copy)), "{name}");
+        }
+        assert!(text(&files, "README.md").contains("When us-east-1 is lost"), "{name}");
+        let regions = text(&files, "regions.tf");
+        for (id, region) in [("us_east_2", "us-east-2"), ("eu_west_1", "eu-west-1")] {
+            assert!(
+                regions.contains(&format!("module \"{id}\"")) && regions.contains(&format!("\"./{region}\""))
+            );
         }
     }
 }

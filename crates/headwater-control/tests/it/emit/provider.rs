@@ -60,7 +60,7 @@ fn wrong(path: &str, body: &hcl::Body, schema: &BTreeMap<String, Known>, found: 
     found.extend(known.required.difference(&there).map(|name| format!("{path} lacks {name}")));
 }
 
-fn bodies(files: &[Emitted]) -> Vec<(String, hcl::Body)> {
+fn bodies(files: &[&Emitted]) -> Vec<(String, hcl::Body)> {
     let terraform = files.iter().filter(|file| file.path.ends_with(".tf"));
     terraform
         .map(|file| {
@@ -75,22 +75,28 @@ fn the_provider_knows_every_attribute_and_misses_none() {
     let schema = schema();
     for (name, plan) in super::plans() {
         let mut found = Vec::new();
-        let mut addresses = BTreeSet::new();
-        for (path, body) in bodies(&super::emitted(plan, Format::Terraform)) {
-            for block in body.blocks() {
-                let labels: Vec<&str> = block.labels.iter().map(|label| label.as_str()).collect();
-                let kind = match (block.identifier.as_str(), &labels[..]) {
-                    ("resource", [kind, _]) => (*kind).to_owned(),
-                    ("data", [kind, _]) => format!("data.{kind}"),
-                    _ => continue,
-                };
-                assert!(addresses.insert(format!("{kind}.{}", labels[1])), "{name}/{path}: {labels:?} twice");
-                if !kind.starts_with("random_") {
-                    wrong(&kind, &block.body, &schema, &mut found);
+        let files = super::emitted(plan, Format::Terraform);
+        for (folder, files) in super::folders(&files) {
+            let mut addresses = BTreeSet::new();
+            for (path, body) in bodies(&files) {
+                for block in body.blocks() {
+                    let labels: Vec<&str> = block.labels.iter().map(|label| label.as_str()).collect();
+                    let kind = match (block.identifier.as_str(), &labels[..]) {
+                        ("resource", [kind, _]) => (*kind).to_owned(),
+                        ("data", [kind, _]) => format!("data.{kind}"),
+                        _ => continue,
+                    };
+                    assert!(
+                        addresses.insert(format!("{kind}.{}", labels[1])),
+                        "{name}/{path}: {labels:?} twice"
+                    );
+                    if !kind.starts_with("random_") {
+                        wrong(&kind, &block.body, &schema, &mut found);
+                    }
                 }
             }
+            assert!(addresses.len() > 10, "{name}/{folder}");
         }
-        assert!(addresses.len() > 10, "{name}");
         assert!(found.is_empty(), "{name}: {found:#?}");
     }
 }
@@ -101,7 +107,8 @@ fn references(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let code = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join("\n");
     for (at, _) in code.char_indices() {
-        let begins = ["aws_", "random_", "var.", "data."].iter().any(|word| code[at..].starts_with(word));
+        let begins =
+            ["aws_", "random_", "var.", "data.", "module."].iter().any(|word| code[at..].starts_with(word));
         let before = code[..at].chars().next_back();
         // Names in quotes are types in a header; the words of another name begin none.
         if !begins || before.is_some_and(|c| is_word(c) || c == '"' || c == '.') {
@@ -129,34 +136,99 @@ fn whatever_is_referred_to_is_there() {
     let schema = schema();
     for (name, plan) in super::plans() {
         let files = super::emitted(plan, Format::Terraform);
-        let mut there = BTreeSet::new();
-        for (_, body) in bodies(&files) {
+        let folders = super::folders(&files);
+        let mut given: BTreeMap<String, Given> = BTreeMap::new();
+        for (folder, files) in &folders {
+            given.insert(folder.clone(), Given::of(files));
+        }
+        for (folder, files) in &folders {
+            let mut count = 0;
+            let here = &given[folder];
+            for file in files.iter().filter(|file| file.path.ends_with(".tf")) {
+                for parts in references(&file.text) {
+                    let (kind, length) = match &*parts[0] {
+                        "data" => (parts[..2].join("."), 3),
+                        _ => (parts[0].clone(), 2),
+                    };
+                    let address = parts[..length].join(".");
+                    assert!(here.there.contains(&address), "{name}/{}: {address} is not there", file.path);
+                    if let (Some(known), Some(attribute)) = (schema.get(&kind), parts.get(length)) {
+                        let given = known.given.contains(attribute) || known.all.contains(attribute);
+                        assert!(given, "{name}/{}: {address} has no {attribute}", file.path);
+                    }
+                    if let ("module", Some(output)) = (&*parts[0], parts.get(length)) {
+                        let module = &given[&here.modules[&parts[1]].0];
+                        assert!(module.outputs.contains(output), "{name}: {address} gives no {output}");
+                    }
+                    count += 1;
+                }
+            }
+            // A module is told what it has to know, and nothing that it does not know.
+            for (source, told) in here.modules.values() {
+                let wanted = &given[source];
+                assert!(
+                    told.iter().all(|name| wanted.variables.contains_key(name)),
+                    "{name}: {source}: {told:?}"
+                );
+                let needed = wanted.variables.iter().filter(|(_, has_default)| !**has_default);
+                for (variable, _) in needed {
+                    assert!(told.contains(variable), "{name}: {source} is not told {variable}");
+                }
+            }
+            assert!(count > 20, "{name}");
+        }
+    }
+}
+
+/// What one folder has for those who refer to it.
+struct Given {
+    there: BTreeSet<String>,
+    /// And whether they have a default.
+    variables: BTreeMap<String, bool>,
+    outputs: BTreeSet<String>,
+    /// The folder, and what it is told.
+    modules: BTreeMap<String, (String, BTreeSet<String>)>,
+}
+
+impl Given {
+    fn of(files: &[&Emitted]) -> Given {
+        let mut given = Given {
+            there: BTreeSet::new(),
+            variables: BTreeMap::new(),
+            outputs: BTreeSet::new(),
+            modules: BTreeMap::new(),
+        };
+        for (_, body) in bodies(files) {
             for block in body.blocks() {
                 let labels: Vec<&str> = block.labels.iter().map(|label| label.as_str()).collect();
-                there.insert(match block.identifier.as_str() {
+                let has =
+                    |name: &str| block.body.attributes().any(|attribute| attribute.key.as_str() == name);
+                given.there.insert(match block.identifier.as_str() {
                     "resource" => labels.join("."),
                     "data" => format!("data.{}", labels.join(".")),
-                    "variable" => format!("var.{}", labels[0]),
+                    "variable" => {
+                        given.variables.insert(labels[0].to_owned(), has("default"));
+                        format!("var.{}", labels[0])
+                    }
+                    "output" => {
+                        given.outputs.insert(labels[0].to_owned());
+                        continue;
+                    }
+                    "module" => {
+                        let mut told: BTreeSet<String> =
+                            block.body.attributes().map(|told| told.key.as_str().to_owned()).collect();
+                        told.retain(|name| !["source", "providers", "depends_on"].contains(&&**name));
+                        let source =
+                            block.body.attributes().find(|told| told.key.as_str() == "source").unwrap();
+                        let source = source.expr.to_string();
+                        let source = source.trim_matches('"').trim_start_matches("./").to_owned();
+                        given.modules.insert(labels[0].to_owned(), (source, told));
+                        format!("module.{}", labels[0])
+                    }
                     _ => continue,
                 });
             }
         }
-        let mut count = 0;
-        for file in files.iter().filter(|file| file.path.ends_with(".tf")) {
-            for parts in references(&file.text) {
-                let (kind, length) = match &*parts[0] {
-                    "data" => (parts[..2].join("."), 3),
-                    _ => (parts[0].clone(), 2),
-                };
-                let address = parts[..length].join(".");
-                assert!(there.contains(&address), "{name}/{}: {address} is not there", file.path);
-                if let (Some(known), Some(attribute)) = (schema.get(&kind), parts.get(length)) {
-                    let given = known.given.contains(attribute) || known.all.contains(attribute);
-                    assert!(given, "{name}/{}: {address} has no {attribute}", file.path);
-                }
-                count += 1;
-            }
-        }
-        assert!(count > 20, "{name}");
+        given
     }
 }
