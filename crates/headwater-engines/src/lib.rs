@@ -4,6 +4,10 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+// Each engine's advice uses its part of it.
+#[cfg_attr(not(all(feature = "mysql", feature = "postgres")), allow(dead_code))]
+mod advice;
 #[cfg(any(
     feature = "dynamodb",
     feature = "falkordb",

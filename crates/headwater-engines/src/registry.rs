@@ -125,10 +125,12 @@ pub fn index_advisor(section: &SourceSection) -> Result<Box<dyn AdviseIndexes>> 
     match scheme(section.url.reveal()) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Box::new(crate::postgres::Advisor::of_source(section)?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Box::new(crate::mysql::Advisor::of_source(section)?)),
         _ => source(section).and_then(|_| {
             Err(Error::unsupported("there is no advice about indexes for this kind of engine yet")
                 .with_remedy(
-                    "name a PostgreSQL database: headwater doctor indexes postgres://user@host/database",
+                    "name a database of PostgreSQL, MariaDB or MySQL: headwater doctor indexes postgres://user@host/database",
                 ))
         }),
     }

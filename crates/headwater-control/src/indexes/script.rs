@@ -7,7 +7,7 @@ use crate::doctor::SCRIPT_MARK;
 pub fn script(advice: &Advice) -> String {
     let mut out = format!(
         "{SCRIPT_MARK} indexes. Each statement waits for transactions that were open when it began, and must not be in a\n\
-         -- transaction itself. If one fails, drop the invalid index that it leaves and run it again.\n\
+         -- transaction itself. If one fails, drop the index that it may have left and run it again.\n\
          -- Statements that drop something are commented out.\n"
     );
     for advised in advice.indexes.iter().filter(|advised| advised.accepted.is_none()) {

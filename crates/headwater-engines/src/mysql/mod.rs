@@ -10,11 +10,13 @@
 //! - `follow`: the running read · `moment`, `chunk`: a read transaction and its position, a chunk
 //! - `answer`, `dialect`: access patterns as SQL, and how these servers say it
 //! - `checks`: what erodes such a server, and how to see it
+//! - `advisor`: which indexes its workload asks for · `sandbox`: a server of our own to ask
 //! - `error`: what the server's errors ask the caller to do
 //!
 //! Not supported: XA transactions, tables without a primary key or without transactions, MariaDB's `UUID`, `INET4` and
 //! `INET6`, compressed columns, and character sets with several bytes that are not Unicode.
 
+mod advisor;
 mod answer;
 mod catalog;
 mod cell;
@@ -36,10 +38,12 @@ mod layout;
 mod log;
 mod moment;
 mod prepare;
+mod sandbox;
 mod source;
 mod store;
 mod zero;
 
+pub(crate) use advisor::Advisor;
 pub(crate) use checks::{Examiner, checks};
 pub use source::Source;
 pub use store::Store;

@@ -23,11 +23,11 @@ use crate::figures;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The database, without a file: postgres://user:password@host/database. Default: the file's source.
+    /// The database, without a file: postgres://user:password@host/database, or mysql://… Default: the file's source.
     url: Option<String>,
 
     /// The workload as SQL: statements that end with `;`, each after a comment `-- calls: 1200` (and `-- name: order page`).
-    /// Default: what the server counted (pg_stat_statements).
+    /// Default: what the server counted (pg_stat_statements, performance_schema).
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
 
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the statements into a script, to be read and then run with psql.
+    /// Write the statements into a script, to be read and then run with the database's own client.
     #[arg(long, value_name = "FILE")]
     fix_script: Option<PathBuf>,
 

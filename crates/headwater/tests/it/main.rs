@@ -15,6 +15,7 @@ mod incidents;
 mod indexes;
 mod init;
 mod leader;
+mod mysql_indexes;
 mod mysql_source;
 mod mysql_store;
 mod outage;

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::origin::{Schema, Table};
-use super::parse::{Constant, ConstantKind, Parsed, Sought, Use};
+use crate::advice::asked::{Constant, ConstantKind, Parsed, Sought, Use};
+use crate::advice::heads::{self, Columns, Key};
 
 /// Of one statement. More would make asking the planner slower, and what is cut off is the widest.
 const STATEMENT_MAX: usize = 48;
 
-/// Indexes with more columns than this pay seldom.
-const KEYS_MAX: usize = 4;
 const INCLUDED_MAX: usize = 6;
 const INCLUDED_BYTES_MAX: f64 = 100.0;
 
@@ -28,25 +27,6 @@ pub(super) enum Method {
     Btree,
     Gin,
     Brin,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Key {
-    Column { column: usize, descending: bool, class: Option<&'static str> },
-    Expression(Sought),
-}
-
-impl Key {
-    fn of(column: usize) -> Key {
-        Key::Column { column, descending: false, class: None }
-    }
-
-    fn column(&self) -> Option<usize> {
-        match self {
-            Key::Column { column, .. } => Some(*column),
-            Key::Expression(_) => None,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -180,21 +160,7 @@ pub(super) fn of(parsed: &Parsed, schema: &Schema) -> Vec<Candidate> {
         of_it.others();
         found.push(of_it.found);
     }
-    // In turns, so that no table takes all the room.
-    let mut all = Vec::new();
-    let mut turns: Vec<_> = found.into_iter().map(Vec::into_iter).collect();
-    while all.len() < STATEMENT_MAX {
-        let before = all.len();
-        for candidate in turns.iter_mut().filter_map(Iterator::next) {
-            if !all.contains(&candidate) {
-                all.push(candidate);
-            }
-        }
-        if all.len() == before && turns.iter().all(|turn| turn.len() == 0) {
-            break;
-        }
-    }
-    all
+    heads::in_turns(found, STATEMENT_MAX)
 }
 
 struct Of<'a> {
@@ -270,91 +236,20 @@ impl Of<'_> {
 
     /// Lists of columns to begin an index with.
     fn heads(&self) -> Vec<Vec<Key>> {
-        let used = self.used;
-        let sortable = |column: &usize| self.table.columns[*column].sortable;
-        let mut equal: Vec<usize> = used.equal.iter().copied().filter(sortable).collect();
-        equal.sort_by(|a, b| self.distinct(*b).total_cmp(&self.distinct(*a)));
-        let joined: Vec<usize> = used.joined.iter().copied().filter(sortable).collect();
-        let range: Vec<usize> = used.range.iter().copied().filter(sortable).collect();
-        let mut heads: Vec<Vec<Key>> = Vec::new();
-        let mut head = |keys: Vec<Key>| {
-            let mut kept: Vec<Key> = Vec::new();
-            for key in keys {
-                let column = key.column();
-                if column.is_none() || kept.iter().all(|other| other.column() != column) {
-                    kept.push(key);
-                }
-            }
-            kept.truncate(KEYS_MAX);
-            if !kept.is_empty() && !heads.contains(&kept) {
-                heads.push(kept);
-            }
-        };
-        let keys = |columns: &[usize]| columns.iter().map(|column| Key::of(*column)).collect::<Vec<_>>();
-        let ordered = |order: &[(usize, bool)]| -> Vec<Key> {
-            // All of them the other way round are the same index.
-            let same = order.iter().all(|(_, descending)| *descending);
-            let key = |(column, descending): &(usize, bool)| Key::Column {
-                column: *column,
-                descending: *descending && !same,
-                class: None,
-            };
-            order.iter().filter(|(column, _)| sortable(column)).map(key).collect()
-        };
-        for column in equal.iter().chain(&joined).chain(&range) {
-            head(vec![Key::of(*column)]);
-        }
-        for order in used.orders.iter().map(|order| ordered(order)) {
-            head([keys(&equal), order.clone()].concat());
-            for column in &equal {
-                head([vec![Key::of(*column)], order.clone()].concat());
-            }
-            head(order);
-        }
-        if equal.len() > 1 {
-            head(keys(&equal));
-        }
-        for first in &equal {
-            for second in equal.iter().filter(|second| self.distinct(**second) <= self.distinct(*first)) {
-                head(keys(&[*first, *second]));
-            }
-        }
-        for second in range.iter().chain(&joined) {
-            head([keys(&equal), keys(&[*second])].concat());
-            for first in &equal {
-                head(keys(&[*first, *second]));
-            }
-        }
-        for first in &joined {
-            for second in joined.iter().chain(&equal).chain(&range) {
-                head(keys(&[*first, *second]));
-            }
-        }
-        for group in &used.groups {
-            let group: Vec<usize> = group.iter().copied().filter(sortable).collect();
-            head(keys(&group));
-            head([keys(&equal), keys(&group)].concat());
-        }
-        for sought in &used.expressions {
-            head(vec![Key::Expression(sought.clone())]);
-            for first in &equal {
-                head(vec![Key::of(*first), Key::Expression(sought.clone())]);
-            }
-            for order in used.orders.iter().map(|order| ordered(order)) {
-                head([vec![Key::Expression(sought.clone())], order].concat());
-            }
-        }
         let class = match self.schema.collate.as_str() {
             "C" | "POSIX" => None,
             _ => Some("text_pattern_ops"),
         };
-        for column in &used.prefixes {
-            let bare = matches!(&*self.table.columns[*column].type_name, "text" | "varchar");
-            if bare {
-                head(vec![Key::Column { column: *column, descending: false, class }]);
-            }
-        }
-        heads
+        let prefix = |column: usize| {
+            let bare = matches!(&*self.table.columns[column].type_name, "text" | "varchar");
+            bare.then_some(Key::Column { column, descending: false, class })
+        };
+        let columns = Columns {
+            sortable: &|column| self.table.columns[column].sortable,
+            distinct: &|column| self.distinct(column),
+            prefix: &prefix,
+        };
+        heads::of(self.used, &columns)
     }
 
     /// The same with everything else that is read of the table, if that is little.

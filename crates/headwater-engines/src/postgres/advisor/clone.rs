@@ -18,8 +18,10 @@ use serde::Deserialize;
 
 use super::candidates::Candidate;
 use super::origin::{ColumnStatistics, Schema, read};
-use super::plan::{self, Ask, Planned, Planner};
+use super::plan;
 use super::size;
+use crate::advice::configs::{Ask, Planned, Planner};
+use crate::advice::heads::Key;
 use crate::postgres::config::{Config, Host};
 use crate::postgres::connection::{Connection, Purpose};
 use crate::postgres::error::ServerError;
@@ -210,6 +212,8 @@ impl Clone {
 
 #[async_trait]
 impl Planner for Clone {
+    type Refused = ServerError;
+
     async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
         self.hide(hidden).await?;
         plan::ask(&mut self.connection, ask, "FORMAT JSON").await
@@ -223,7 +227,6 @@ async fn connect(cluster: &Cluster, database: &str) -> Result<Connection> {
 
 /// What an index on one column's expression will have for statistics, as far as the column tells: as many values, no more.
 fn expressions(schema: &Schema, candidates: &[(String, &Candidate)]) -> Vec<serde_json::Value> {
-    use super::candidates::Key;
     let mut rows = Vec::new();
     for (name, candidate) in candidates {
         let table = &schema.tables[candidate.table];

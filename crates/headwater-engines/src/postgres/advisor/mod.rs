@@ -1,18 +1,16 @@
 //! Which indexes a workload asks for.
 //!
 //! - `origin`: what is read of the database itself, and nothing is ever written there
-//! - `parse`, `candidates`: what statements ask of tables, and which indexes that could be
+//! - `candidates`: which indexes what statements ask of tables (`crate::advice`) could be
 //! - `size`, `writes`: what an index takes and what it costs those who write
-//! - `clone`, `plan`, `configs`: a copy of the planner's view in a server of our own, and what its planner says
+//! - `clone`, `plan`: a copy of the planner's view in a server of our own, and what its planner says
 //! - `trial`: candidates that are really built, on a copy with rows
 //!
 //! The choice itself, under budgets, is not made here: what comes out is a [`headwater_model::advice::IndexProblem`].
 
 mod candidates;
 mod clone;
-mod configs;
 mod origin;
-mod parse;
 mod plan;
 mod size;
 mod trial;
@@ -32,13 +30,13 @@ use headwater_model::{Error, Result};
 
 use self::candidates::{Candidate, Method, Pool};
 use self::clone::Clone;
-use self::configs::Asked;
 use self::origin::{Origin, Schema};
-use self::parse::{Parsed, Write};
-use self::plan::{Ask, Planner};
 use self::trial::Trial;
 use self::writes::{Upkeep, Written};
 use super::config::Config;
+use crate::advice::asked::{self, Parsed, Write};
+use crate::advice::configs::{self, Ask, Asked, Planner};
+use crate::advice::heads::Key;
 
 /// Candidates in all. Each is an empty index in the clone.
 const CANDIDATES_MAX: usize = 600;
@@ -110,10 +108,10 @@ struct Understood<'w> {
 
 impl<'w> Understood<'w> {
     fn of(statement: &'w Statement, schema: &Schema) -> Understood<'w> {
-        let parsed = parse::parse(&statement.sql, schema);
+        let parsed = asked::parse(&statement.sql, schema);
         let parameters = match &parsed {
             Ok(parsed) => parsed.parameters,
-            Err(_) => parse::parameters(&statement.sql),
+            Err(_) => asked::parameters(&statement.sql),
         };
         Understood { statement, parsed, ask: Ask { sql: statement.sql.clone(), parameters } }
     }
@@ -274,9 +272,7 @@ impl Weighing<'_> {
             .keys
             .iter()
             .map(|key| match key {
-                candidates::Key::Column { column, descending: false, class: None } => {
-                    Some(table.columns[*column].number)
-                }
+                Key::Column { column, descending: false, class: None } => Some(table.columns[*column].number),
                 _ => None,
             })
             .collect();

@@ -8,7 +8,10 @@ use headwater_model::advice::{Statement, Workload};
 use headwater_model::{Error, Result, TableName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sqlparser::ast::Ident;
+use sqlparser::dialect::{Dialect, PostgreSqlDialect};
 
+use crate::advice::asked::Tables;
 use crate::postgres::config::Config;
 use crate::postgres::connection::{Connection, Purpose};
 
@@ -81,6 +84,41 @@ impl Table {
     /// Rows come at the end and stay as they are.
     pub fn is_append_only(&self) -> bool {
         (self.updates - self.hot_updates + self.deletes) <= 0.02 * self.inserts.max(1.0)
+    }
+}
+
+impl Tables for Schema {
+    fn dialect(&self) -> &dyn Dialect {
+        &PostgreSqlDialect {}
+    }
+
+    /// An unquoted name is in lower case.
+    fn name(&self, ident: &Ident) -> String {
+        if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    }
+
+    fn table(&self, schema: Option<&str>, name: &str) -> Option<usize> {
+        let place = |of: &str| self.tables.iter().position(|table| table.name == name && table.schema == of);
+        match schema {
+            Some(of) => place(of),
+            None => self.search_path.iter().find_map(|of| place(of)),
+        }
+    }
+
+    fn column(&self, table: usize, name: &str) -> Option<usize> {
+        self.tables[table].column(name)
+    }
+
+    fn ident(&self, table: usize, column: usize) -> &str {
+        &self.tables[table].columns[column].ident
+    }
+
+    fn is_truth(&self, table: usize, column: usize) -> bool {
+        self.tables[table].columns[column].type_name == "bool"
+    }
+
+    fn is_text(&self, table: usize, column: usize) -> bool {
+        self.tables[table].columns[column].category == "S"
     }
 }
 

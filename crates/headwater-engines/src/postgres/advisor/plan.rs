@@ -2,25 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
 use headwater_model::{Error, Result};
 use serde_json::Value;
 
+use crate::advice::configs::{Ask, Planned};
 use crate::postgres::connection::Connection;
 use crate::postgres::error::ServerError;
-
-#[derive(Clone, Debug)]
-pub(super) struct Planned {
-    pub cost: f64,
-    /// Names of indexes.
-    pub uses: BTreeSet<String>,
-    /// Kinds of nodes with what they read, in order: the same shape is the same way of working.
-    pub shape: String,
-    /// What was measured, if it ran.
-    pub execution_ms: Option<f64>,
-    /// Rows that the planner expects a write to touch.
-    pub rows: f64,
-}
 
 pub(super) fn read(text: &str) -> Result<Planned> {
     let strange = || Error::bug("a plan that cannot be read");
@@ -62,20 +49,6 @@ fn walk(node: &Value, planned: &mut Planned) {
         planned.shape.push(',');
     }
     planned.shape.push(')');
-}
-
-/// A statement to be planned.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub sql: String,
-    pub parameters: usize,
-}
-
-/// Somebody who plans.
-#[async_trait]
-pub(super) trait Planner: Send {
-    /// The plan when these indexes, by name, are not seen. What the server refuses is the inner error.
-    async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>>;
 }
 
 /// A statement with parameters is planned once for all of them, as a driver's prepared statement is in the end. `position` of a

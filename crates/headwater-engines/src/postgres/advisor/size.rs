@@ -1,8 +1,9 @@
 //! How large an index becomes when it is built: a b-tree keeps equal keys once with a list of their rows, where the values allow
 //! that, and hypothetical sizes that forget it are two to three times too large.
 
-use super::candidates::{Candidate, Key, Method};
+use super::candidates::{Candidate, Method};
 use super::origin::{Column, Schema};
+use crate::advice::heads::Key;
 
 const PAGE: f64 = 8192.0;
 /// Without the page's header and the b-tree's part of it.

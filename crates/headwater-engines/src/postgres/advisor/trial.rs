@@ -11,10 +11,10 @@ use headwater_model::advice::{Config as Served, IndexProblem, IndexTrial, Restor
 use headwater_model::file::SourceSection;
 use headwater_model::{Error, Result};
 
-use super::configs::{self, Asked};
 use super::origin::Origin;
-use super::parse;
-use super::plan::{self, Ask, Planned, Planner};
+use super::plan;
+use crate::advice::asked::parameters;
+use crate::advice::configs::{self, Ask, Asked, Planned, Planner};
 use crate::postgres::config::Config;
 use crate::postgres::connection::{Connection, Purpose};
 use crate::postgres::error::ServerError;
@@ -107,6 +107,8 @@ impl Copy {
 
 #[async_trait]
 impl Planner for Copy {
+    type Refused = ServerError;
+
     async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
         self.hidden(hidden).await?;
         let outcome = plan::ask(&mut self.connection, ask, "FORMAT JSON").await;
@@ -229,7 +231,7 @@ impl Trial {
                 .cloned()
                 .collect();
             let asked = Asked {
-                ask: Ask { sql: query.sql.clone(), parameters: parse::parameters(&query.sql) },
+                ask: Ask { sql: query.sql.clone(), parameters: parameters(&query.sql) },
                 today: open.intersection(&today).cloned().collect(),
                 open,
                 shut: BTreeSet::new(),

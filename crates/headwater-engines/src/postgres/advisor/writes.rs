@@ -5,7 +5,7 @@ use headwater_model::advice::{InPlace, TableWrites};
 
 use super::candidates::{Candidate, Method};
 use super::origin::Schema;
-use super::parse::Write;
+use crate::advice::asked::Write;
 
 /// What a workload does to a table.
 pub(super) struct Written {

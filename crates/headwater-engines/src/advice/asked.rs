@@ -8,21 +8,33 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AssignmentTarget, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind,
-    OrderBySort, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor,
-    TableObject, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByExpr,
+    OrderByKind, OrderBySort, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableFactor, TableObject, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
-use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::dialect::Dialect;
 use sqlparser::parser::Parser;
 
-use super::origin::Schema;
+/// The tables of a database, by their places, as statements name them.
+pub(crate) trait Tables: Send + Sync {
+    fn dialect(&self) -> &dyn Dialect;
+    /// A name as the catalog has it.
+    fn name(&self, ident: &Ident) -> String;
+    fn table(&self, schema: Option<&str>, name: &str) -> Option<usize>;
+    fn column(&self, table: usize, name: &str) -> Option<usize>;
+    /// A column's name as it may stand in a statement.
+    fn ident(&self, table: usize, column: usize) -> &str;
+    /// Whether a column is a truth value, and so a condition by itself.
+    fn is_truth(&self, table: usize, column: usize) -> bool;
+    fn is_text(&self, table: usize, column: usize) -> bool;
+}
 
 /// A table where a statement names it.
 #[derive(Debug, Default)]
-pub(super) struct Use {
+pub(crate) struct Use {
     /// Its place in the schema.
     pub table: usize,
-    alias: String,
+    pub alias: String,
     /// Columns, by their places in the table.
     pub equal: Vec<usize>,
     pub joined: Vec<usize>,
@@ -46,7 +58,7 @@ pub(super) struct Use {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Constant {
+pub(crate) struct Constant {
     pub column: usize,
     /// As a predicate of an index.
     pub text: String,
@@ -54,7 +66,7 @@ pub(super) struct Constant {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum ConstantKind {
+pub(crate) enum ConstantKind {
     Equal(String),
     Null,
     NotNull,
@@ -62,14 +74,14 @@ pub(super) enum ConstantKind {
 
 /// An expression over columns of one table.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sought {
+pub(crate) struct Sought {
     pub text: String,
     pub columns: Vec<usize>,
 }
 
 /// What a statement writes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Write {
+pub(crate) enum Write {
     Insert {
         table: usize,
     },
@@ -84,27 +96,70 @@ pub(super) enum Write {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Parsed {
+pub(crate) struct Parsed {
     pub uses: Vec<Use>,
     pub write: Option<Write>,
     /// The highest `$n`.
     pub parameters: usize,
+    /// Rows after which nobody reads on: a number in the statement, where no row is made of several.
+    pub limit: Option<f64>,
 }
 
 /// `Err` with the reason if the statement is none that is understood here.
-pub(super) fn parse(sql: &str, schema: &Schema) -> Result<Parsed, String> {
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|error| error.to_string())?;
+pub(crate) fn parse(sql: &str, schema: &dyn Tables) -> Result<Parsed, String> {
+    let statements = Parser::parse_sql(schema.dialect(), sql).map_err(|error| error.to_string())?;
     let [statement] = &statements[..] else { return Err("it is not one statement".into()) };
     let mut names = Names { schema, withs: BTreeSet::new(), uses: Vec::new() };
     let _ = statement.visit(&mut names);
     let mut reader = Reader { schema, uses: names.uses, existential: false, parameters: 0 };
     let _ = statement.visit(&mut reader);
     let write = write(statement, schema);
-    Ok(Parsed { uses: reader.uses, write, parameters: reader.parameters })
+    Ok(Parsed { uses: reader.uses, write, parameters: reader.parameters, limit: limit(statement) })
 }
 
+fn limit(statement: &Statement) -> Option<f64> {
+    let Statement::Query(query) = statement else { return None };
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let groups = match &select.group_by {
+        GroupByExpr::Expressions(by, _) => !by.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    let is_sum = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(expr, Expr::Function(function) if function.over.is_none()
+                && SUMS.contains(&&*function.name.to_string().to_lowercase()))
+        }
+        _ => false,
+    };
+    if groups || select.distinct.is_some() || select.having.is_some() || select.projection.iter().any(is_sum)
+    {
+        return None;
+    }
+    let number = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => number.to_string().parse::<f64>().ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    match query.limit_clause.as_ref()? {
+        LimitClause::LimitOffset { limit, offset, .. } => {
+            let skipped = match offset {
+                Some(offset) => number(&offset.value)?,
+                None => 0.0,
+            };
+            Some(number(limit.as_ref()?)? + skipped)
+        }
+        LimitClause::OffsetCommaLimit { offset, limit } => Some(number(offset)? + number(limit)?),
+    }
+}
+
+/// Functions that make one row of many.
+const SUMS: &[&str] =
+    &["count", "sum", "avg", "min", "max", "group_concat", "json_arrayagg", "json_objectagg"];
+
 /// The highest `$n` of a statement that is not understood.
-pub(super) fn parameters(sql: &str) -> usize {
+pub(crate) fn parameters(sql: &str) -> usize {
     let numbers = sql.split('$').skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         rest[..end].parse().unwrap_or(0)
@@ -112,7 +167,7 @@ pub(super) fn parameters(sql: &str) -> usize {
     numbers.max().unwrap_or(0)
 }
 
-fn write(statement: &Statement, schema: &Schema) -> Option<Write> {
+fn write(statement: &Statement, schema: &dyn Tables) -> Option<Write> {
     match statement {
         Statement::Insert(insert) => match &insert.table {
             TableObject::TableName(name) => Some(Write::Insert { table: find(name, schema)? }),
@@ -128,8 +183,8 @@ fn write(statement: &Statement, schema: &Schema) -> Option<Write> {
                     AssignmentTarget::Tuple(names) => names,
                 };
                 for target in targets {
-                    let name = target.0.last().and_then(part)?;
-                    columns.extend(schema.tables[table].column(&name));
+                    let name = part(target.0.last()?, schema)?;
+                    columns.extend(schema.column(table, &name));
                 }
             }
             Some(Write::Update { table, columns })
@@ -144,31 +199,22 @@ fn write(statement: &Statement, schema: &Schema) -> Option<Write> {
     }
 }
 
-/// An unquoted name is in lower case.
-fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
-}
-
-fn part(part: &ObjectNamePart) -> Option<String> {
+fn part(part: &ObjectNamePart, schema: &dyn Tables) -> Option<String> {
     match part {
-        ObjectNamePart::Identifier(ident) => Some(folded(ident)),
+        ObjectNamePart::Identifier(ident) => Some(schema.name(ident)),
         ObjectNamePart::Function(_) => None,
     }
 }
 
-fn find(name: &ObjectName, schema: &Schema) -> Option<usize> {
-    let parts: Vec<String> = name.0.iter().map(part).collect::<Option<_>>()?;
+fn find(name: &ObjectName, schema: &dyn Tables) -> Option<usize> {
+    let parts: Vec<String> = name.0.iter().map(|name| part(name, schema)).collect::<Option<_>>()?;
     let (table, named) = parts.split_last()?;
-    let place = |of: &str| schema.tables.iter().position(|t| t.name == *table && t.schema == of);
-    match named.last() {
-        Some(of) => place(of),
-        None => schema.search_path.iter().find_map(|of| place(of)),
-    }
+    schema.table(named.last().map(String::as_str), table)
 }
 
 /// Finds the tables.
 struct Names<'s> {
-    schema: &'s Schema,
+    schema: &'s dyn Tables,
     withs: BTreeSet<String>,
     uses: Vec<Use>,
 }
@@ -178,7 +224,7 @@ impl Visitor for Names<'_> {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if let Some(with) = &query.with {
-            self.withs.extend(with.cte_tables.iter().map(|cte| folded(&cte.alias.name)));
+            self.withs.extend(with.cte_tables.iter().map(|cte| self.schema.name(&cte.alias.name)));
         }
         ControlFlow::Continue(())
     }
@@ -187,12 +233,12 @@ impl Visitor for Names<'_> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else {
             return ControlFlow::Continue(());
         };
-        let last = name.0.last().and_then(part).unwrap_or_default();
+        let last = name.0.last().and_then(|name| part(name, self.schema)).unwrap_or_default();
         if name.0.len() == 1 && self.withs.contains(&last) {
             return ControlFlow::Continue(());
         }
         if let Some(table) = find(name, self.schema) {
-            let alias = alias.as_ref().map_or(last, |alias| folded(&alias.name));
+            let alias = alias.as_ref().map_or(last, |alias| self.schema.name(&alias.name));
             if !self.uses.iter().any(|known| known.alias == alias && known.table == table) {
                 self.uses.push(Use { table, alias, ..Use::default() });
             }
@@ -203,7 +249,7 @@ impl Visitor for Names<'_> {
 
 /// Reads the conditions.
 struct Reader<'s> {
-    schema: &'s Schema,
+    schema: &'s dyn Tables,
     uses: Vec<Use>,
     /// The next select is one whose columns nobody reads.
     existential: bool,
@@ -225,9 +271,9 @@ impl Reader<'_> {
     /// Which uses' columns an expression may be.
     fn columns(&self, expr: &Expr) -> Vec<(usize, usize)> {
         let (alias, name) = match expr {
-            Expr::Identifier(ident) => (None, folded(ident)),
+            Expr::Identifier(ident) => (None, self.schema.name(ident)),
             Expr::CompoundIdentifier(parts) => match &parts[..] {
-                [.., alias, name] => (Some(folded(alias)), folded(name)),
+                [.., alias, name] => (Some(self.schema.name(alias)), self.schema.name(name)),
                 _ => return Vec::new(),
             },
             Expr::Nested(inner) => return self.columns(inner),
@@ -237,7 +283,7 @@ impl Reader<'_> {
         let all = self.uses.iter().enumerate().collect::<Vec<_>>();
         all.iter()
             .filter(meant)
-            .filter_map(|(place, used)| Some((*place, self.schema.tables[used.table].column(&name)?)))
+            .filter_map(|(place, used)| Some((*place, self.schema.column(used.table, &name)?)))
             .collect()
     }
 
@@ -311,7 +357,7 @@ impl Reader<'_> {
     }
 
     fn constant(&mut self, used: usize, column: usize, op: &str, text: &str) {
-        let name = self.schema.tables[self.uses[used].table].columns[column].ident.clone();
+        let name = self.schema.ident(self.uses[used].table, column).to_owned();
         let value = text.trim_matches('\'').replace("''", "'");
         let constant =
             Constant { column, text: format!("{name} {op} {text}"), kind: ConstantKind::Equal(value) };
@@ -320,7 +366,7 @@ impl Reader<'_> {
 
     fn nullness(&mut self, expr: &Expr, null: bool) {
         for (used, column) in self.columns(expr) {
-            let name = self.schema.tables[self.uses[used].table].columns[column].ident.clone();
+            let name = self.schema.ident(self.uses[used].table, column).to_owned();
             let (words, kind) = match null {
                 true => ("IS NULL", ConstantKind::Null),
                 false => ("IS NOT NULL", ConstantKind::NotNull),
@@ -341,9 +387,9 @@ impl Reader<'_> {
             other => (other, true),
         };
         for (used, column) in self.columns(expr) {
-            let known = &self.schema.tables[self.uses[used].table].columns[column];
-            if known.type_name == "bool" {
-                let name = known.ident.clone();
+            let table = self.uses[used].table;
+            if self.schema.is_truth(table, column) {
+                let name = self.schema.ident(table, column).to_owned();
                 let text = if wanted { name } else { format!("NOT {name}") };
                 let kind = ConstantKind::Equal(if wanted { "t" } else { "f" }.into());
                 add(&mut self.uses[used].constants, Constant { column, text, kind });
@@ -395,8 +441,7 @@ impl Reader<'_> {
             Op::Modulo if matches!(self.side(left), Side::Column(_)) => {
                 // `text % text` asks for what is similar.
                 for (used, column) in self.columns(left) {
-                    let known = &self.schema.tables[self.uses[used].table].columns[column];
-                    if known.category == "S" {
+                    if self.schema.is_text(self.uses[used].table, column) {
                         self.searched(left);
                     }
                 }
@@ -409,7 +454,7 @@ impl Reader<'_> {
         match self.side(expr) {
             Side::Column(columns) => (columns.into_iter())
                 .map(|(used, column)| {
-                    let name = self.schema.tables[self.uses[used].table].columns[column].ident.clone();
+                    let name = self.schema.ident(self.uses[used].table, column).to_owned();
                     (used, Sought { text: name, columns: vec![column] })
                 })
                 .collect(),
@@ -488,7 +533,8 @@ impl Visitor for Reader<'_> {
                 match item {
                     SelectItem::Wildcard(_) => self.uses.iter_mut().for_each(|used| used.all = true),
                     SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
-                        let alias = name.0.last().and_then(part).unwrap_or_default();
+                        let alias =
+                            name.0.last().and_then(|name| part(name, self.schema)).unwrap_or_default();
                         self.uses
                             .iter_mut()
                             .filter(|used| used.alias == alias)
@@ -509,9 +555,11 @@ impl Visitor for Reader<'_> {
             | J::FullOuter(on) = &join.join_operator
                 && let JoinConstraint::Using(names) = on
             {
-                for name in names.iter().filter_map(|name| name.0.last().and_then(part)) {
+                for name in
+                    names.iter().filter_map(|name| name.0.last().and_then(|name| part(name, self.schema)))
+                {
                     for used in &mut self.uses {
-                        if let Some(column) = self.schema.tables[used.table].column(&name) {
+                        if let Some(column) = self.schema.column(used.table, &name) {
                             add(&mut used.joined, column);
                             used.read.insert(column);
                         }

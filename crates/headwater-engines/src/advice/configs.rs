@@ -3,16 +3,44 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use async_trait::async_trait;
 use headwater_model::Result;
-
-use super::plan::{Ask, Planned, Planner};
-use crate::postgres::error::ServerError;
 
 /// So often the planner is asked about one query.
 const ASKED_MAX: usize = 40;
 
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub cost: f64,
+    /// Names of indexes.
+    pub uses: BTreeSet<String>,
+    /// Kinds of nodes with what they read, in order: the same shape is the same way of working.
+    pub shape: String,
+    /// What was measured, if it ran.
+    pub execution_ms: Option<f64>,
+    /// Rows that the planner expects a write to touch.
+    pub rows: f64,
+}
+
+/// A statement to be planned.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub sql: String,
+    pub parameters: usize,
+}
+
+/// Somebody who plans.
+#[async_trait]
+pub(crate) trait Planner: Send {
+    /// What a server refuses.
+    type Refused: Send;
+
+    /// The plan when these indexes, by name, are not seen. What the server refuses is the inner error.
+    async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, Self::Refused>>;
+}
+
 /// A query, and the indexes that there are to choose from on its tables.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub ask: Ask,
     /// Those that might help, and those of today that could go.
     pub open: BTreeSet<String>,
@@ -22,13 +50,13 @@ pub(super) struct Asked {
     pub shut: BTreeSet<String>,
 }
 
-pub(super) struct Found {
+pub(crate) struct Found {
     pub before: Planned,
     /// By the open indexes that they read.
     pub plans: BTreeMap<BTreeSet<String>, Planned>,
 }
 
-pub(super) async fn find(planner: &mut dyn Planner, asked: &Asked) -> Result<Result<Found, ServerError>> {
+pub(crate) async fn find<P: Planner>(planner: &mut P, asked: &Asked) -> Result<Result<Found, P::Refused>> {
     let mut search = Search { planner, asked, seen: HashSet::new(), plans: BTreeMap::new(), left: ASKED_MAX };
     let before = match search.look(&asked.today).await? {
         Looked::Plan(planned, _) => planned,
@@ -75,24 +103,24 @@ pub(super) async fn find(planner: &mut dyn Planner, asked: &Asked) -> Result<Res
     Ok(Ok(Found { before, plans: search.plans }))
 }
 
-enum Looked {
+enum Looked<R> {
     /// And which of the open indexes it reads.
     Plan(Planned, BTreeSet<String>),
-    Refused(ServerError),
+    Refused(R),
     /// Known already, or asked too often.
     Enough,
 }
 
-struct Search<'a> {
-    planner: &'a mut dyn Planner,
+struct Search<'a, P: Planner> {
+    planner: &'a mut P,
     asked: &'a Asked,
     seen: HashSet<BTreeSet<String>>,
     plans: BTreeMap<BTreeSet<String>, Planned>,
     left: usize,
 }
 
-impl Search<'_> {
-    async fn look(&mut self, open: &BTreeSet<String>) -> Result<Looked> {
+impl<P: Planner> Search<'_, P> {
+    async fn look(&mut self, open: &BTreeSet<String>) -> Result<Looked<P::Refused>> {
         if self.left == 0 || !self.seen.insert(open.clone()) {
             return Ok(Looked::Enough);
         }
