@@ -26,6 +26,7 @@ use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
 use crate::state::{Consumer, Fill, Job, State};
 use crate::trace::{BackfillTrace, Tracer};
+use crate::watch;
 
 /// A chunk is read in pieces of about this many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -57,7 +58,7 @@ pub(crate) struct Backfill {
     pub plans: BTreeMap<Box<str>, ViewPlan>,
     pub estimates: BTreeMap<TableName, u64>,
     /// Tables whose rows the mirror holds completely.
-    pub mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+    pub mirrored: Arc<watch::Sender<BTreeSet<TableName>>>,
     pub parallel: usize,
     pub chunk_rows: usize,
     pub rows_per_second_max: Option<u64>,
@@ -143,7 +144,7 @@ impl Backfill {
         let mut tables: BTreeMap<TableName, (bool, BTreeSet<Consumer>)> = BTreeMap::new();
         let mut filling = BTreeMap::new();
         let mut closing = BTreeSet::new();
-        let mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mirrored = self.mirrored.borrow().clone();
         for consumer in requests.iter().flatten() {
             let Some(plan) = self.plans.get(&consumer.view) else { continue };
             let in_place = match self.state.fill(consumer, &plan.fingerprint)? {
@@ -230,8 +231,7 @@ impl Reads {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id);
         // A read that only flat views asked for may have begun before the mirror was there.
         if job.consumers.iter().any(|consumer| self.is_stateful(consumer)) {
-            let mut mirrored = self.backfill.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-            mirrored.insert(job.table.clone());
+            self.backfill.mirrored.send_if_modified(|mirrored| mirrored.insert(job.table.clone()));
         }
     }
 

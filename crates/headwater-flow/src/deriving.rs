@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{ErrorKind, Offset, Result, TableName, View, ViewChange};
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::amend::{Amendment, Wrong};
 use crate::board::Board;
 use crate::derive::{Deriver, Tables, compile_each};
 use crate::frontier::Frontier;
 use crate::journal::{EntryKind, Item, Journal, Options, Reader, Writer};
 use crate::machine::Disk;
-use crate::recount::Recount;
 use crate::upkeep::DerivedJournal;
 use crate::watch;
 
@@ -47,7 +47,7 @@ pub(crate) struct Deriving {
 /// What deriving shares with the tasks beside it.
 pub(crate) struct Shared {
     /// Tables that were read in full for the mirror.
-    pub mirrored: Arc<Mutex<BTreeSet<TableName>>>,
+    pub mirrored: Arc<watch::Sender<BTreeSet<TableName>>>,
     pub board: Arc<Board>,
     pub frontier: Arc<Frontier>,
     /// Cancelled when a table takes another shape: the views are looked at again.
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     /// As [`crate::machine::Machine::disk`]. With one that is given, deriving gets no thread of its own.
     pub disk: Option<Arc<dyn Disk>>,
     /// Groups of rankings that are to be counted again.
-    pub recounts: mpsc::Receiver<Recount>,
+    pub amendments: mpsc::Receiver<Amendment>,
 }
 
 impl Deriving {
@@ -105,8 +105,10 @@ impl Deriving {
         let all: BTreeSet<TableName> = deriver.plan().tables().into_iter().collect();
         let incomplete: BTreeSet<TableName> = deriver.incomplete().into_iter().collect();
         let whole_before: BTreeSet<TableName> = all.difference(&incomplete).cloned().collect();
-        let mirrored = || shared.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-        mirrored().extend(whole_before.iter().cloned());
+        shared.mirrored.send_if_modified(|mirrored| {
+            mirrored.extend(whole_before.iter().cloned());
+            true
+        });
         let reader = journal.read(start)?;
         let (upto, _) = watch::channel(start);
         let (saved, _) = watch::channel(if is_new { start } else { deriver.durable() });
@@ -187,13 +189,16 @@ impl Deriving {
         let mut persisted_at = Instant::now();
         let mut in_hand = false;
         let mut holding = !self.deriver.held().is_empty();
-        let mut recounted = Vec::new();
+        let mut amended = Vec::new();
+        let mut read = self.shared.mirrored.subscribe();
         loop {
             let items = tokio::select! {
                 // First, for a runtime that goes away takes timers with it.
                 biased;
                 () = cancel.cancelled() => None,
                 items = self.reader.next(READ_BYTES) => Some(items),
+                // A table was read to its end: a kill from here on does not have it read again.
+                Ok(()) = read.changed() => Some(Ok(Vec::new())),
                 () = tokio::time::sleep(PERSIST_EVERY) => Some(Ok(Vec::new())),
             };
             let Some(items) = items else { break };
@@ -208,9 +213,14 @@ impl Deriving {
                         self.deriver.emit_unchanged(self.shared.board.may_be_filling());
                         self.deriver.begin(offset)?;
                         in_hand = true;
-                        while let Ok(recount) = self.shared.recounts.try_recv() {
-                            self.deriver.count_again(&recount.view, &recount.groups)?;
-                            recounted.push(recount);
+                        while let Ok(amendment) = self.shared.amendments.try_recv() {
+                            match &amendment.wrong {
+                                Wrong::Groups { view, groups } => self.deriver.count_again(view, groups)?,
+                                Wrong::Entries { table, misplaced } => {
+                                    self.deriver.place_again(table, misplaced)?;
+                                }
+                            }
+                            amended.push(amendment);
                         }
                     }
                     Item::Changes(changes) => {
@@ -238,7 +248,7 @@ impl Deriving {
             // A transaction larger than one read is in hand: what it does is told when it is whole.
             if !in_hand {
                 self.save()?;
-                recounted.drain(..).for_each(Recount::done);
+                amended.drain(..).for_each(Amendment::done);
                 if persisted_at.elapsed() >= PERSIST_EVERY && self.deriver.durable() < self.deriver.cursor() {
                     self.deriver.persist()?;
                     self.saved.send_replace(self.deriver.durable());
@@ -257,7 +267,7 @@ impl Deriving {
     /// Makes what was derived safe, then known.
     fn save(&mut self) -> Result<()> {
         self.writer.settle()?;
-        let read = self.shared.mirrored.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = self.shared.mirrored.borrow().clone();
         for table in self.deriver.incomplete() {
             if self.whole_before.contains(&table) {
                 info!(%table, "the table has a new shape: views are looked at again");

@@ -10,6 +10,7 @@
 //! says of transactions that a read did not see; `frontier` knows how far the log has been read; `upkeep` frees journal and
 //! source; `state` remembers what must survive a restart; `trace` says where time goes.
 
+mod amend;
 mod apply;
 mod backfill;
 mod board;
@@ -33,7 +34,6 @@ pub mod machine;
 mod mapping;
 mod part;
 mod passed;
-mod recount;
 mod refused;
 mod repair;
 mod reshape;

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
+use crate::amend::Amender;
 use crate::apply::Applier;
 use crate::backfill::{Backfill, ViewPlan};
 use crate::board::{Board, Progress, store_part};
@@ -43,7 +44,6 @@ use crate::machine::Machine;
 use crate::mapping::{Derived, Mapper};
 use crate::part::sizing::Sizing;
 use crate::part::{Keeper, Keepers, Part, PartFilter};
-use crate::recount::Recounter;
 use crate::refused::RefusedKeys;
 use crate::repair::Menders;
 use crate::reshape::{Catalogue, Watch};
@@ -668,7 +668,7 @@ impl Service {
             term.windows = Some(Arc::clone(&windows));
         }
         let (requests, asked) = mpsc::channel(64);
-        let mirrored = Arc::new(Mutex::new(BTreeSet::new()));
+        let mirrored = Arc::new(crate::watch::Sender::new(BTreeSet::new()));
         let stateful: Vec<_> =
             plans.iter().filter(|plan| plan.stateful).map(|plan| Arc::clone(&plan.view)).collect();
         if stateful.is_empty() || last.is_none() || state.wants_new_mirror()? {
@@ -677,7 +677,7 @@ impl Service {
             Deriving::forget(&self.options.data)?;
             state.set_mirrored(&[])?;
         }
-        let (recounter, recounts) = Recounter::new();
+        let (amender, amendments) = Amender::new();
         let derived = if stateful.is_empty() {
             None
         } else {
@@ -687,7 +687,7 @@ impl Service {
                 frontier: Arc::clone(&frontier),
                 reshaped: reshaped.clone(),
                 disk: self.machine.disk.clone(),
-                recounts,
+                amendments,
             };
             let read_again = self.reshape_mirror(&state, &described)?;
             let mut deriving =
@@ -699,7 +699,10 @@ impl Service {
                 state.has_new_mirror()?;
             }
             let gapped = state.mirror_gap()?;
-            mirrored.lock().unwrap_or_else(PoisonError::into_inner).retain(|table| !gapped.contains(table));
+            mirrored.send_if_modified(|mirrored| {
+                mirrored.retain(|table| !gapped.contains(table));
+                true
+            });
             deriving.begin_new()?;
             let derived = deriving.derived();
             if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -853,7 +856,7 @@ impl Service {
             estimates: facts.iter().map(|(name, table)| (name.clone(), table.rows_estimate)).collect(),
             chunk_rows: self.options.backfill_chunk_rows.max(1),
             menders,
-            recounter,
+            amender,
             heal: Arc::clone(heal),
             turn: tokio::sync::Mutex::default(),
             canaries: Canaries::default(),

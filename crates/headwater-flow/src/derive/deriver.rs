@@ -12,7 +12,7 @@ use headwater_model::{
 use super::climb::{Climber, may_accept};
 use super::dirty::Dirty;
 use super::encoding::{key_bytes, read_key};
-use super::mirror::{Mirror, Stored};
+use super::mirror::{Mirror, Misplaced, Stored};
 use super::plan::{Node, Plan, Root, compile_each};
 use super::projection::Shapes;
 use super::ranking::{self, Move, Touched};
@@ -222,6 +222,16 @@ impl Deriver {
             }
             // It broke meanwhile: nothing is shown of it.
             _ => Ok(()),
+        }
+    }
+
+    /// Writes entries in the indexes of a table again, as [`super::Look::misplaced`] told that they are wrong. Only within a
+    /// transaction.
+    pub(crate) fn place_again(&mut self, table: &TableName, misplaced: &Misplaced) -> Result<()> {
+        match self.stored(table) {
+            Some(stored) => self.mirror.place_again(stored, misplaced),
+            // No view needs it any more.
+            None => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use headwater_model::wire::write_value;
 use headwater_model::{Error, Key, Offset, Record, Result, Table, TableName, Value, View};
 
 use super::encoding::{key_bytes, read_key};
-use super::mirror::Mirror;
+use super::mirror::{Mirror, Misplaced, Passed};
 use super::plan::{Plan, Root, compile_each};
 use super::ranking::Miscounted;
 use super::render::Renderer;
@@ -126,6 +126,20 @@ impl Look {
             let count = mirror.groups(*number).count(&mirror.conn)?;
             let wrong = ranking::miscounted(mirror, *number, &plan.rankings[*number], limit)?;
             Ok(Some(Recounted { count, wrong }))
+        })
+    }
+
+    /// What is wrong in the indexes of a table among about `limit` more of its rows or entries, and where to go on; `None` at
+    /// the end.
+    pub fn misplaced(
+        &mut self,
+        table: &TableName,
+        passed: &Passed,
+        limit: usize,
+    ) -> Result<Looked<(Misplaced, Option<Passed>)>> {
+        self.at(|mirror, plan| {
+            let stored = stored(plan, table)?;
+            mirror.misplaced(stored, &plan.stored[stored], passed, limit)
         })
     }
 

@@ -71,6 +71,9 @@ struct MirrorIndex {
     remove: String,
     rows: String,
     keys: String,
+    /// What lies at one place, and all that lies behind one.
+    at: String,
+    scan: String,
 }
 
 pub(super) fn sql_error(doing: &str, error: rusqlite::Error) -> Error {
@@ -93,6 +96,10 @@ macro_rules! sql {
         $expr.map_err(|error| sql_error($doing, error))
     };
 }
+
+mod entries;
+
+pub(crate) use entries::{Misplaced, Passed, Place};
 
 impl Mirror {
     /// Opens or makes the file, and fits it to the plan. With `hold_new`, tables that it did not have are held back.
@@ -405,6 +412,8 @@ impl Mirror {
             remove: format!("DELETE FROM i{id} WHERE k = ?1 AND sort = ?2 AND pk = ?3"),
             rows,
             keys: format!("SELECT pk FROM i{id} WHERE k = ?1 ORDER BY sort"),
+            at: format!("SELECT pk, row FROM i{id} WHERE k = ?1 AND sort = ?2"),
+            scan: format!("SELECT k, sort, pk FROM i{id} WHERE (k, sort) > (?1, ?2) ORDER BY k, sort"),
         };
         if known.is_none() {
             let table = &self.tables[place];

@@ -41,6 +41,7 @@ pub use collapse::collapse;
 pub use deriver::Deriver;
 pub(crate) use held::HeldKeys;
 pub(crate) use look::{Look, Recounted};
+pub(crate) use mirror::{Misplaced, Passed, Place};
 pub use plan::{Plan, compile, compile_each};
 use projection::Own;
 pub(crate) use ranking::{Miscounted, Tally};

@@ -5,23 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use headwater_model::{Error, Result, TableId, View};
-use tokio::time::timeout;
+use headwater_model::{Error, Result, View};
 
 use super::Verifier;
 use super::mend::Allowance;
 use super::report::{Comparison, DriftKind, Drifted, FieldDifference};
 use super::run::Watch;
-use super::truth::{blocking, lock, readable};
+use super::truth::{blocking, lock};
+use crate::amend::Wrong;
 use crate::derive::{Miscounted, Recounted, Tally};
 
 /// More wrong groups than this are not drift: the mirror is no good.
 const WRONG_MAX: usize = 10_000;
-
-/// How long the deriver may take to count some again.
-const WITHIN: Duration = Duration::from_secs(60);
 
 impl Verifier {
     /// Compares the groups of a ranking; an error if that could not be done.
@@ -48,7 +44,8 @@ impl Verifier {
         if repair {
             watch.doing("counting groups again");
             let groups: BTreeSet<Vec<u8>> = found.wrong.into_iter().map(|group| group.k).collect();
-            self.count_again(view, groups.clone()).await?;
+            let wrong = Wrong::Groups { view: view.name.as_ref().into(), groups: groups.clone() };
+            self.amend(wrong, &view.from).await?;
             let left = self.recounted(view, comparison).await?.wrong;
             let left = left.iter().filter(|group| groups.contains(&group.k)).count();
             comparison.repaired += (groups.len() - left) as u64;
@@ -61,23 +58,6 @@ impl Verifier {
         let looked = blocking(move || lock(&look).miscounted(&name, WRONG_MAX + 1)).await?;
         comparison.at(looked.offset.0, looked.offset.0);
         looked.found.ok_or_else(|| Error::bug(format!("view {} has no groups", view.name)))
-    }
-
-    async fn count_again(&self, view: &View, groups: BTreeSet<Vec<u8>>) -> Result<()> {
-        let counted = self.recounter.ask(&view.name, groups).await?;
-        // It is done with the next transaction, so one is made: a row that the mirror has is put into the journal once more.
-        let (look, table) = (self.look().await?, view.from.clone());
-        let first = blocking(move || lock(&look).keys(&table, &[], 1)).await?.found.items;
-        if !first.is_empty() {
-            let id: TableId = readable(&view.from, self.chunks.table_id(&view.from)).await?;
-            self.mend_mirror(&view.from, id, &first).await?;
-        }
-        match timeout(WITHIN, counted).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::transient("documents are not derived any more")),
-            Err(_) => Err(Error::transient("nothing was committed with which groups could be counted again")
-                .with_remedy("ask again while the source is written to")),
-        }
     }
 }
 

@@ -12,7 +12,8 @@ use super::compare::Target;
 use super::page::{Page, Should};
 use super::report::{Comparison, REPAIRED_ANYWAY, Verdict};
 use super::standing::Strays;
-use super::truth::Truth;
+use super::truth::{Truth, blocking, lock, readable};
+use crate::amend::Wrong;
 use crate::heal::table::{Event, PartKind};
 use crate::heal::{Heal, MIRROR};
 use crate::landing::{Outcome, Purpose};
@@ -210,6 +211,24 @@ impl Verifier {
             sleep(PAUSE).await;
         }
         Ok(strays.len() as u64)
+    }
+
+    /// Has the deriver put right what is wrong in the mirror itself. `table`: one whose rows it has.
+    pub(super) async fn amend(&self, wrong: Wrong, table: &TableName) -> Result<()> {
+        let amended = self.amender.ask(wrong).await?;
+        // It is done with the next transaction, so one is made: a row that the mirror has is put into the journal once more.
+        let (look, name) = (self.look().await?, table.clone());
+        let first = blocking(move || lock(&look).keys(&name, &[], 1)).await?.found.items;
+        if !first.is_empty() {
+            let id = readable(table, self.chunks.table_id(table)).await?;
+            self.mend_mirror(table, id, &first).await?;
+        }
+        match timeout(WITHIN, amended).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::transient("documents are not derived any more")),
+            Err(_) => Err(Error::transient("nothing was committed with which the mirror could be put right")
+                .with_remedy("ask again while the source is written to")),
+        }
     }
 
     /// Puts rows of the mirror right, through the journal, so that every document made from them follows.

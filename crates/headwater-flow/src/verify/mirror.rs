@@ -63,7 +63,7 @@ impl MirrorTable<'_> {
             let checked = self.check(seen).await?;
             self.take(checked, comparison).await?;
             watch.rows(comparison.rows, comparison.drift());
-            pacer.compared(rows).await;
+            pacer.compared(rows, chunks.waited).await;
         }
         watch.doing("looking for extra rows");
         let mut after = Vec::new();
@@ -83,7 +83,8 @@ impl MirrorTable<'_> {
             }
         }
         comparison.extra_overlooked = keys_seen.overlooked();
-        Ok(())
+        watch.doing("looking into indexes");
+        self.compare_indexes(watch, pacer, comparison).await
     }
 
     async fn see(&self, keys: Vec<Key>) -> Result<Seen> {

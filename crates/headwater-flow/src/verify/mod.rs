@@ -20,6 +20,7 @@ pub(crate) mod canary;
 mod compare;
 pub(crate) mod coverage;
 mod groups;
+mod indexes;
 mod mend;
 mod mirror;
 mod pace;
@@ -41,12 +42,12 @@ use tokio::sync::watch;
 pub use background::Background;
 pub use pace::Pace;
 
+use crate::amend::Amender;
 use crate::backfill::ViewPlan;
 use crate::board::Board;
 use crate::chunks::Chunks;
 use crate::derive::{Look, Tables};
 use crate::heal::Heal;
-use crate::recount::Recounter;
 use crate::repair::Menders;
 use crate::service::NamedStore;
 use crate::state::State;
@@ -67,7 +68,7 @@ pub(crate) struct Verifier {
     pub estimates: BTreeMap<TableName, u64>,
     pub chunk_rows: usize,
     pub menders: Menders,
-    pub recounter: Recounter,
+    pub amender: Amender,
     /// Whoever repairs asks it first.
     pub heal: Arc<Heal>,
     /// One verification at a time: each of them costs the source and the stores something.

@@ -71,9 +71,12 @@ impl Pacer {
         Pacer { pace, worked_since: now, due: now }
     }
 
-    /// So many rows of the source were read and compared.
-    pub async fn compared(&mut self, rows: usize) {
-        let Pace::Rate(rate) = self.pace else { return self.looked().await };
+    /// So many rows of the source were read and compared. For the log to come by it `waited` so long, which costs nobody anything.
+    pub async fn compared(&mut self, rows: usize, waited: Duration) {
+        let Pace::Rate(rate) = self.pace else {
+            self.worked_since += waited;
+            return self.looked().await;
+        };
         let now = Instant::now();
         // What it did not get done in time is not made up for.
         let began = self.due.max(now.checked_sub(Duration::from_secs(1)).unwrap_or(now));
@@ -102,14 +105,19 @@ mod tests {
         let (began, mut pacer) = (Instant::now(), Pacer::new(Pace::Gentle));
         for _ in 0..10 {
             advance(Duration::from_millis(20)).await;
-            pacer.compared(1_000).await;
+            pacer.compared(1_000, Duration::ZERO).await;
         }
         assert_eq!(began.elapsed().as_millis() / 10, 200);
         // A table that was locked for a minute.
         advance(Duration::from_secs(60)).await;
         let waited = Instant::now();
-        pacer.compared(1).await;
+        pacer.compared(1, Duration::ZERO).await;
         assert_eq!(waited.elapsed().as_secs(), 2);
+        // The log comes by late: nothing was worked meanwhile.
+        advance(Duration::from_millis(1_020)).await;
+        let rested = Instant::now();
+        pacer.compared(1, Duration::from_secs(1)).await;
+        assert_eq!(rested.elapsed().as_millis() / 10, 18);
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,13 +126,13 @@ mod tests {
         assert_eq!(pacer.pace.rows_at_once(10_000), 500);
         for _ in 0..40 {
             advance(Duration::from_millis(30)).await;
-            pacer.compared(500).await;
+            pacer.compared(500, Duration::ZERO).await;
         }
         assert_eq!(began.elapsed().as_millis() / 10, 400);
         advance(Duration::from_secs(3_600)).await;
         let again = Instant::now();
         for _ in 0..40 {
-            pacer.compared(500).await;
+            pacer.compared(500, Duration::ZERO).await;
         }
         assert!(again.elapsed() >= Duration::from_secs(3), "{:?}", again.elapsed());
     }
@@ -132,7 +140,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn at_full_speed_it_never_rests() {
         let (began, mut pacer) = (Instant::now(), Pacer::new(Pace::Full));
-        pacer.compared(1_000_000).await;
+        pacer.compared(1_000_000, Duration::ZERO).await;
         pacer.looked().await;
         assert_eq!(began.elapsed(), Duration::ZERO);
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_model::{Change, Key, Offset, Record, Result, Value, View, ViewChange};
 
@@ -40,13 +41,15 @@ impl Entry {
 pub(crate) struct Page {
     pub offset: Offset,
     pub entries: Vec<Entry>,
+    /// How long its reader waited for the log to come by.
+    pub waited: Duration,
     /// By text, once something has to be found.
     places: HashMap<Box<str>, usize>,
 }
 
 impl Page {
     pub fn new(offset: Offset, entries: Vec<Entry>) -> Page {
-        Page { offset, entries, places: HashMap::new() }
+        Page { offset, entries, waited: Duration::ZERO, places: HashMap::new() }
     }
 
     pub fn forget(&mut self) {

@@ -385,7 +385,7 @@ impl Verifier {
                             .for_each(|entry| placed.insert(entry));
                     }
                 }
-                let rows = page.entries.len();
+                let (rows, waited) = (page.entries.len(), page.waited);
                 in_hand.push_back(begin_page(subject, &mut rolls, page));
                 if in_hand.len() >= at_once
                     && let Some(page) = in_hand.pop_front()
@@ -393,7 +393,7 @@ impl Verifier {
                     self.end_page(subject, &truth, page).await;
                     subject.tell(watch);
                 }
-                pacer.compared(rows).await;
+                pacer.compared(rows, waited).await;
             }
             for page in in_hand {
                 self.end_page(subject, &truth, page).await;
@@ -701,9 +701,9 @@ impl Verifier {
                 for start in starts.drain(..) {
                     let mut pages = truth.pages(self, start, SAMPLE_KEYS, false);
                     if let Some(page) = pages.next().await? {
-                        let rows = page.entries.len();
+                        let (rows, waited) = (page.entries.len(), page.waited);
                         self.compare_with(place, truth, view, page).await?;
-                        pacer.compared(rows).await;
+                        pacer.compared(rows, waited).await;
                     }
                 }
             }

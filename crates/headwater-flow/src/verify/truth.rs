@@ -201,14 +201,16 @@ impl Out {
 async fn of_rows(
     verifier: &Verifier,
     view: &Arc<View>,
-    mut seen: SeenTable<'_>,
+    mut table: SeenTable<'_>,
     out: &mut Out,
 ) -> Result<()> {
     let mut map = Stateless::new(std::slice::from_ref(view), &verifier.tables)?;
     while out.is_wanted().await
-        && let Some(seen) = seen.next().await?
+        && let Some(seen) = table.next().await?
     {
-        out.give(to_page(seen, &mut map)?).await;
+        let mut page = to_page(seen, &mut map)?;
+        page.waited = table.waited;
+        out.give(page).await;
     }
     Ok(())
 }
@@ -249,6 +251,8 @@ pub(super) struct SeenTable<'v> {
     limit: usize,
     /// Whether the next is read while one waits for its mark.
     pub ahead: bool,
+    /// How long the newest one waited for its mark.
+    pub waited: Duration,
     ended: bool,
     in_flight: VecDeque<InFlight>,
 }
@@ -261,13 +265,26 @@ pub(super) fn see_table(
     rows: usize,
 ) -> SeenTable<'_> {
     let in_flight = VecDeque::new();
-    SeenTable { verifier, name, table, after, rows, limit: rows, ahead: false, ended: false, in_flight }
+    let waited = Duration::ZERO;
+    SeenTable {
+        verifier,
+        name,
+        table,
+        after,
+        rows,
+        limit: rows,
+        ahead: false,
+        waited,
+        ended: false,
+        in_flight,
+    }
 }
 
 impl SeenTable<'_> {
     /// The next chunk; `None` at the end of the table.
     pub async fn next(&mut self) -> Result<Option<Seen>> {
         let most = if self.ahead { CHUNKS_AHEAD } else { 1 };
+        self.waited = Duration::ZERO;
         loop {
             while !self.ended && self.in_flight.len() < most {
                 let range = ChunkRange {
@@ -285,7 +302,10 @@ impl SeenTable<'_> {
                 self.in_flight.push_back(chunk);
             }
             let Some(mut chunk) = self.in_flight.pop_front() else { return Ok(None) };
-            if let Ok(Ok(Outcome::Seen(seen))) = timeout(MARK_WITHIN, &mut chunk.outcome).await {
+            let began = Instant::now();
+            let outcome = timeout(MARK_WITHIN, &mut chunk.outcome).await;
+            self.waited += began.elapsed();
+            if let Ok(Ok(Outcome::Seen(seen))) = outcome {
                 self.limit = self.rows;
                 return Ok(Some(seen));
             }

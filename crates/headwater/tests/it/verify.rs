@@ -173,6 +173,73 @@ async fn groups_that_do_not_fit_the_mirrors_rows_are_found_and_counted_again() {
     assert_eq!(score("total", 2), Some(total(2)));
 }
 
+/// A list is read by an index of the mirror: what that lacks is missing in the mirror's document and in every store's alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_do_not_fit_the_mirrors_rows_are_found_and_written_again() {
+    let service = shop(FILE).await;
+    let source = Connection::open(service.path("shop.db")).unwrap();
+    source.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let ids = |db: &Connection, sql: &str| -> Vec<i64> {
+        let mut found = db.prepare(sql).unwrap();
+        found.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let listed = || {
+        let db = Connection::open(service.path("derived.db")).unwrap();
+        ids(
+            &db,
+            "SELECT e.value ->> 'id' FROM shelf s, json_each(s.document -> 'items') e WHERE s.key = '1' ORDER BY 1",
+        )
+    };
+    let should = ids(&source, "SELECT id FROM item WHERE shelf_id = 1 ORDER BY 1");
+    assert_eq!(listed(), should);
+
+    // One row of the first shelf's lacks its entry, and one of the other's has one there too.
+    let mirror = Connection::open(service.path("headwater-data/mirror.db")).unwrap();
+    mirror.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let indexes = ids(&mirror, "SELECT id FROM indexes");
+    let [index] = indexes[..] else { panic!("{indexes:?}") };
+    let sql = format!(
+        "DELETE FROM i{index} WHERE k = (SELECT min(k) FROM i{index}) AND sort = (SELECT min(sort) FROM i{index}
+             WHERE k = (SELECT min(k) FROM i{index}));
+         INSERT INTO i{index} SELECT (SELECT min(k) FROM i{index}), sort, pk, row FROM i{index}
+             WHERE k = (SELECT max(k) FROM i{index}) LIMIT 1"
+    );
+    mirror.execute_batch(&sql).unwrap();
+    source.execute_batch("UPDATE shelf SET name = name || '!'").unwrap();
+    let wrong: Vec<i64> = std::iter::once(1).chain(should[1..].iter().copied()).collect();
+    service
+        .eventually("the store has the wrong list", async || match listed() {
+            found if found == wrong => Ok(()),
+            found => Err(format!("{found:?}")),
+        })
+        .await;
+
+    let report = verified(&service, &[], 1);
+    assert_eq!(of(&report, "shelf", "local")["verdict"], "equal", "{report}");
+    let item = |report: &Json| {
+        let mirror = report["mirror"].as_array().unwrap();
+        mirror.iter().find(|one| one["name"] == "item" && one["store"] == "mirror").unwrap().clone()
+    };
+    assert_eq!(item(&report)["misplaced"], 2, "{report}");
+    let said = service.command(&["verify", "shelf"]).expect(1).stdout;
+    for part in [
+        "✗ mirror of item: drifted",
+        "misplaced in indexes 2",
+        "(index by shelf_id): should be \"an entry\", is nothing",
+        "(index by shelf_id): should be nothing, is \"an entry\"",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+
+    let report = verified(&service, &["--repair"], 0);
+    assert_eq!(
+        (&item(&report)["repaired"], &of(&report, "shelf", "local")["repaired"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(listed(), should);
+    verified(&service, &[], 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_named_by_key_and_field_and_repaired() {
     let service = shop(FILE).await;
