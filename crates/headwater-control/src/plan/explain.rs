@@ -20,6 +20,8 @@ const WORK_SHARE: usize = 32;
 /// the square of the patterns.
 const AROUND_WORK: usize = 5_000;
 const AROUND_STEPS: usize = 20;
+/// US dollars per month that are no difference.
+const SAME_USD: f64 = 0.5;
 /// Rates are tried from a thousandth to a thousand times what they are.
 const FACTOR_MAX: f64 = 1_000.0;
 const HALVINGS: usize = 9;
@@ -128,7 +130,7 @@ fn rejected(this: &Explained<'_>, place: usize) -> Vec<Rejected> {
     let said = |kind: &str, nearest: Option<f64>| match (kind, nearest) {
         ("p99", Some(ms)) => {
             format!(
-                "p99 at least {}, {} asked",
+                "p99 at least {} ({} asked)",
                 seconds(ms / 1e3),
                 pattern.p99_ms.map_or(String::new(), |ms| seconds(ms / 1e3))
             )
@@ -138,7 +140,7 @@ fn rejected(this: &Explained<'_>, place: usize) -> Vec<Rejected> {
         ("rto", Some(s)) => format!("recovery takes at least {}", seconds(s)),
         ("rpo", Some(s)) => format!("up to {} of commits lost", seconds(s)),
         ("availability", _) => "less availability by contract".to_owned(),
-        ("price", _) => "dearer, or too small for the whole".to_owned(),
+        ("price", _) => "dearer or too small for the whole".to_owned(),
         ("processors" | "memory" | "connections", _) => {
             format!("too few {kind}").replace("few memory", "little memory")
         }
@@ -229,9 +231,13 @@ fn because(this: &Explained<'_>, place: usize, said: &PatternPlan) -> String {
                 "only the database itself can: everything else is too old, too slow or cannot answer it"
                     .to_owned()
             }
-            (Some(next), _) if next.extra_with_upkeep > 0.0 => {
+            (Some(next), _) if next.extra_with_upkeep > SAME_USD => {
                 "the database is there anyway and has room for it: no engine beside it pays".to_owned()
             }
+            (Some(next), _) => format!(
+                "the database is there anyway and has room for it; so has {}, for the same",
+                next.engine
+            ),
             _ => "the database is there anyway".to_owned(),
         };
     }

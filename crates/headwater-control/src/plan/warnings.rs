@@ -104,11 +104,11 @@ pub(super) fn warnings(this: &Explained<'_>, plan: &Plan, keepable: &[&str]) -> 
             if mine + thrown > room {
                 let rate: f64 = lost.iter().map(|place| workload.patterns[*place].rate).sum();
                 warnings.push(format!(
-                    "{}: were it lost, the source could not take over its {} (they need {:.1} processors, {:.1} are free): `source_rate` in [serve] keeps them off it",
+                    "{}: were it lost, the source could not take over its {} (they need {} processors, {} are free): `source_rate` in [serve] keeps them off it",
                     this.offer(*offer).title,
                     per_second(rate).replace("/s", " reads per second"),
-                    thrown,
-                    (room - mine).max(0.0)
+                    figure((thrown * 10.0).ceil() / 10.0),
+                    figure(((room - mine).max(0.0) * 10.0).floor() / 10.0)
                 ));
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{figure, money, per_second, percent, price, seconds, size};
-use super::{Alternative, EnginePlan, PatternPlan, Plan};
+use super::{Alternative, EnginePlan, PatternPlan, Plan, Rejected};
 
 /// Lines of a bill below this are added up.
 const LINE_MIN: f64 = 0.5;
@@ -61,7 +61,8 @@ pub fn text(plan: &Plan) -> String {
 
 pub(super) fn headline(plan: &Plan) -> String {
     let proof = match plan.gap {
-        gap if gap < 1e-3 => "no other choice is cheaper".to_owned(),
+        gap if gap < 1e-5 => "no other choice is cheaper".to_owned(),
+        gap if gap < 1e-3 => "no other choice is 0.1 % cheaper".to_owned(),
         gap => format!("another choice could be {:.1} % cheaper at most", gap * 100.0),
     };
     let engines = match plan.engines.len() {
@@ -217,6 +218,7 @@ pub(in crate::plan) fn next(pattern: &PatternPlan) -> Option<String> {
     let next = pattern.runner_up.as_ref()?;
     let extra = match next.extra {
         usd if usd < -0.005 => format!("{} less on the bill, more with upkeep", money(-usd)),
+        usd if usd < LINE_MIN && next.at_least.is_none() => "at the same cost".to_owned(),
         usd => format!("+{}", money(usd)),
     };
     let mut said = format!("{} {extra}", next.engine);
@@ -236,9 +238,9 @@ pub(in crate::plan) fn next(pattern: &PatternPlan) -> Option<String> {
 
 pub(in crate::plan) fn rejected(pattern: &PatternPlan) -> String {
     let all: usize = pattern.rejected.iter().map(|rejected| rejected.options).sum();
-    let reasons: Vec<String> =
-        pattern.rejected.iter().map(|rejected| format!("{} {}", rejected.options, rejected.reason)).collect();
-    format!("{} set-ups: {}", figure(all as f64), reasons.join(", "))
+    let said = |rejected: &Rejected| format!("{} {}", figure(rejected.options as f64), rejected.reason);
+    let reasons: Vec<String> = pattern.rejected.iter().map(said).collect();
+    format!("{} set-ups: {}", figure(all as f64), reasons.join("; "))
 }
 
 fn listed(title: &str, items: &[String], out: &mut String) {

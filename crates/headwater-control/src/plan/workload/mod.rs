@@ -172,7 +172,14 @@ impl Workload {
                 )]);
             }
         };
-        let mut read = Reading { file, facts, plan: &plan, findings: Vec::new(), assumptions: Vec::new() };
+        let mut read = Reading {
+            file,
+            facts,
+            plan: &plan,
+            findings: Vec::new(),
+            assumptions: Vec::new(),
+            full: Vec::new(),
+        };
         let tables = read.tables();
         let views = read.views(&tables);
         let patterns = read.patterns(&tables, &views);
@@ -250,6 +257,8 @@ struct Reading<'a> {
     plan: &'a PlanSection,
     findings: Vec<Finding>,
     assumptions: Vec<String>,
+    /// Access patterns whose answers are taken to have so many rows.
+    full: Vec<(Box<str>, f64)>,
 }
 
 impl Reading<'_> {

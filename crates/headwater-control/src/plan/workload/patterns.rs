@@ -21,6 +21,9 @@ pub enum PatternKind {
     },
 }
 
+/// More answers than this that are taken as full are said in one line.
+const FULL_LINES_MAX: usize = 5;
+
 impl fmt::Display for PatternKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -42,7 +45,27 @@ impl Reading<'_> {
                 "say how the application reads: [access.NAME] with get = \"view\" and rate = \"100/s\"",
             );
         }
-        self.file.access.iter().filter_map(|access| self.pattern(access, tables, views)).collect()
+        let patterns =
+            self.file.access.iter().filter_map(|access| self.pattern(access, tables, views)).collect();
+        self.take();
+        patterns
+    }
+
+    /// What was taken for granted of answers: each in a line, or all of many in one.
+    fn take(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        if let (Some((first, _)), true) = (full.first(), full.len() > FULL_LINES_MAX) {
+            self.assumptions.push(format!(
+                "answers of {first} and {} other access patterns are taken as full, as many rows as their `limit`: `rows` in [plan.access.NAME] says otherwise",
+                full.len() - 1
+            ));
+            return;
+        }
+        for (name, rows) in full {
+            self.assumptions.push(format!(
+                "answers of {name} are taken as full, {rows} rows each: `rows` in [plan.access.{name}] says otherwise"
+            ));
+        }
     }
 
     fn pattern(&mut self, access: &Access, tables: &Tables<'_>, sized: &[Sized]) -> Option<PatternLoad> {
@@ -161,10 +184,7 @@ impl Reading<'_> {
 
     fn taken(&mut self, access: &Access, rows: f64) {
         if rows > 1.0 {
-            self.assumptions.push(format!(
-                "answers of {} are taken as full, {rows} rows each: `rows` in [plan.access.{}] says otherwise",
-                access.name, access.name
-            ));
+            self.full.push((access.name.clone(), rows));
         }
     }
 
