@@ -79,31 +79,54 @@ fn wrapped(text: &str, columns: usize) -> String {
     let columns = columns.max(COLUMNS_MIN);
     let mut out = String::new();
     for line in text.lines() {
-        let hang = hang(line, columns);
-        let mut used = 0;
-        for (place, word) in line.split(' ').enumerate() {
-            let wide = word.chars().count();
-            // Spaces before a word are empty words: what the line is set in by stays.
-            let is_text = !word.is_empty() && used > hang;
-            if is_text && used + 1 + wide > columns && hang + wide <= columns {
-                out.truncate(out.trim_end_matches(' ').len());
-                let _ = write!(out, "\n{:hang$}{word}", "");
-                used = hang + wide;
-                continue;
+        match columns_apart(line, columns) {
+            Some((first, second)) => {
+                wrap(first, columns, &mut out);
+                wrap(&second, columns, &mut out);
             }
-            if place > 0 {
-                out.push(' ');
-                used += 1;
-            }
-            out.push_str(word);
-            used += wide;
+            None => wrap(line, columns, &mut out),
         }
-        out.push('\n');
     }
     out
 }
 
-/// Where the text of a line begins: behind its indentation, a dash, or a label and the room after it, unless that leaves too little.
+/// What stands in the last column of a line that is too long: a line of its own below, a little further in.
+fn columns_apart(line: &str, columns: usize) -> Option<(&str, String)> {
+    if line.chars().count() <= columns {
+        return None;
+    }
+    let gap = line.rfind("  ")?;
+    let first = line[..gap].trim_end();
+    let wide = first.chars().count();
+    let indentation = line.len() - line.trim_start().len() + 4;
+    (wide > columns / 2 && wide <= columns)
+        .then(|| (first, format!("{:indentation$}{}", "", &line[gap + 2..])))
+}
+
+fn wrap(line: &str, columns: usize, out: &mut String) {
+    let hang = hang(line, columns);
+    let mut used = 0;
+    for (place, word) in line.split(' ').enumerate() {
+        let wide = word.chars().count();
+        // Spaces before a word are empty words: what the line is set in by stays.
+        let is_text = !word.is_empty() && used > hang;
+        if is_text && used + 1 + wide > columns && hang + wide <= columns {
+            out.truncate(out.trim_end_matches(' ').len());
+            let _ = write!(out, "\n{:hang$}{word}", "");
+            used = hang + wide;
+            continue;
+        }
+        if place > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += wide;
+    }
+    out.push('\n');
+}
+
+/// Where the text of a line begins: behind its indentation, a dash, or a label and the room after it.
 fn hang(line: &str, columns: usize) -> usize {
     let chars: Vec<char> = line.chars().collect();
     let indentation = chars.iter().take_while(|c| **c == ' ').count();
@@ -113,15 +136,7 @@ fn hang(line: &str, columns: usize) -> usize {
             hang = at;
         }
     }
-    match hang {
-        // Under a column of figures there is no room for text.
-        hang if chars.get(hang).is_some_and(|c| c.is_ascii_digit() || *c == '$')
-            && hang > indentation + 12 =>
-        {
-            indentation + 4
-        }
-        hang => hang,
-    }
+    hang
 }
 
 /// The part of a span on its first line: what goes over many lines is not shown whole.
@@ -150,6 +165,15 @@ mod tests {
             let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
             assert_eq!(words(&narrow), words(text));
         }
+    }
+
+    #[test]
+    fn what_stands_in_a_column_goes_below_as_a_whole() {
+        let line = "      2 × db.r6g.large                      $329  1,460 hours at $0.225 (A 2022-07-17)\n";
+        assert_eq!(
+            wrapped(line, 70),
+            "      2 × db.r6g.large                      $329\n          1,460 hours at $0.225 (A 2022-07-17)\n"
+        );
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn lines(lines: &[super::Line], out: &mut String) {
 fn pattern_text(pattern: &PatternPlan, out: &mut String) {
     let _ = writeln!(
         out,
-        "  {:<22} {:>9} {:<6} {:<34} {:>10}",
+        "  {:<20} {:>9} {:<6} {:<30} {:>9}",
         pattern.name,
         per_second(pattern.rate),
         pattern.kind,

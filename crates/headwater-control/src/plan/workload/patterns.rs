@@ -6,6 +6,7 @@ use headwater_model::{Access, HopLabel, Pattern, TableName, View, ViewKind};
 
 use super::views::{Sized, pointed_at};
 use super::{Entry, PatternLoad, Reading, Tables};
+use crate::plan::report::figure;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum PatternKind {
@@ -63,7 +64,8 @@ impl Reading<'_> {
         }
         for (name, rows) in full {
             self.assumptions.push(format!(
-                "answers of {name} are taken as full, {rows} rows each: `rows` in [plan.access.{name}] says otherwise"
+                "answers of {name} are taken as full, {} rows each: `rows` in [plan.access.{name}] says otherwise",
+                figure(rows)
             ));
         }
     }
