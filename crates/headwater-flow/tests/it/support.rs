@@ -65,7 +65,7 @@ pub fn streams(port: u16, prefix: &str, columns: Setting) -> Arc<dyn Source> {
     let mut section = SourceSection::of_url(&format!("dynamodb://us-east-1/{prefix}"));
     section.settings = dynamodb_local(port);
     section.settings.insert("columns".into(), columns);
-    for (name, ms) in [("poll_ms", 20), ("settle_ms", 200), ("lease_ms", 1000)] {
+    for (name, ms) in [("poll_ms", 20), ("settle_ms", 100), ("lease_ms", 1000)] {
         section.settings.insert(name.into(), Setting::Int(ms));
     }
     headwater_engines::source(&section).unwrap()
