@@ -221,32 +221,58 @@ impl Role {
     }
 }
 
-/// A source for a sandbox: a server if one is installed and wanted, or else a file.
+/// What a sandbox can start, as URLs name it: a file first, then the usual server.
+const SANDBOX_SOURCES: [&str; 3] = ["sqlite", "postgres", "mariadb"];
+const SANDBOX_STORES: [&str; 3] = ["sqlite", "redis", "influx"];
+
+/// A source for a sandbox: a server if one is wanted, or else a file.
 pub fn sandbox_source(server: bool, folder: &Folder) -> Result<Box<dyn SandboxSource>> {
-    #[cfg(feature = "postgres")]
-    if server {
-        return Ok(Box::new(crate::postgres::sandbox::Cluster::new(folder)?));
-    }
-    #[cfg(feature = "sqlite")]
-    if !server {
-        return Ok(Box::new(crate::sqlite::sandbox::File::source(folder)?));
-    }
-    let _ = folder;
-    Err(Error::unsupported("this build has no source for a sandbox"))
+    sandbox_source_of(SANDBOX_SOURCES[usize::from(server)], folder)
 }
 
-/// A store for a sandbox, called `name`: a server, or else a file.
+/// The same of a kind, as URLs name it.
+pub fn sandbox_source_of(scheme: &str, folder: &Folder) -> Result<Box<dyn SandboxSource>> {
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Box::new(crate::sqlite::sandbox::File::source(folder)?)),
+        #[cfg(feature = "postgres")]
+        "postgres" => Ok(Box::new(crate::postgres::sandbox::Cluster::new(folder)?)),
+        #[cfg(feature = "mysql")]
+        "mariadb" => Ok(Box::new(crate::mysql::sandbox::Server::source(folder)?)),
+        other => {
+            let _ = folder;
+            Err(no_sandbox(Role::Source, other, &SANDBOX_SOURCES))
+        }
+    }
+}
+
+/// A store for a sandbox, called `name`: a server if one is wanted, or else a file.
 pub fn sandbox_store(server: bool, folder: &Folder, name: &str) -> Result<Box<dyn SandboxStore>> {
-    #[cfg(feature = "redis")]
-    if server {
-        return Ok(Box::new(crate::redis::sandbox::Server::new(folder)?));
+    sandbox_store_of(SANDBOX_STORES[usize::from(server)], folder, name)
+}
+
+/// The same of a kind, as URLs name it.
+pub fn sandbox_store_of(scheme: &str, folder: &Folder, name: &str) -> Result<Box<dyn SandboxStore>> {
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Box::new(crate::sqlite::sandbox::File::store(folder, name))),
+        #[cfg(feature = "redis")]
+        "redis" => Ok(Box::new(crate::redis::sandbox::Server::new(folder)?)),
+        #[cfg(feature = "influxdb")]
+        "influx" => Ok(Box::new(crate::influxdb::sandbox::Server::new(folder)?)),
+        other => {
+            let _ = (folder, name);
+            Err(no_sandbox(Role::Store, other, &SANDBOX_STORES))
+        }
     }
-    #[cfg(feature = "sqlite")]
-    if !server {
-        return Ok(Box::new(crate::sqlite::sandbox::File::store(folder, name)));
+}
+
+fn no_sandbox(role: Role, scheme: &str, known: &[&str]) -> Error {
+    if known.contains(&scheme) {
+        return unknown(role, scheme);
     }
-    let _ = (folder, name);
-    Err(Error::unsupported("this build has no store for a sandbox"))
+    Error::misconfigured(format!("no sandbox can start a {} of the kind \"{scheme}\"", role.word()))
+        .with_remedy(format!("name one of {}", known.join(", ")))
 }
 
 /// Whether a server for a sandbox's source, and one for its store, is installed here.

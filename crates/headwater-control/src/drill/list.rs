@@ -83,7 +83,7 @@ pub const DRILLS: [Drill; 19] = [
         "kill-store",
         Fault::KillStore,
         Needs::StoreServer,
-        "kill -9 of a store that keeps nothing on disk; it comes back empty",
+        "kill -9 of a store; one that keeps nothing on disk comes back empty",
     ),
     sandbox(
         "freeze-store",

@@ -26,7 +26,7 @@
 //! | `place`, `guard` | where a point lies; which tags and types a series takes |
 //! | `directory`, `record` | where a key lies; a document as one text |
 //! | `answer`, `scan` | access patterns; all of a view |
-//! | `checks` | what erodes such a database, and how to see it |
+//! | `checks`, `sandbox` | what erodes such a database, and how to see it; a server for drills |
 //! | `line`, `client`, `config`, `failure` | line protocol and InfluxQL; HTTP; URL and settings; what the server says |
 
 mod answer;
@@ -40,6 +40,7 @@ mod guard;
 mod line;
 mod place;
 mod record;
+pub(crate) mod sandbox;
 mod scan;
 mod state;
 mod step;

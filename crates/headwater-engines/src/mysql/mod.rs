@@ -38,7 +38,7 @@ mod layout;
 mod log;
 mod moment;
 mod prepare;
-mod sandbox;
+pub(crate) mod sandbox;
 mod source;
 mod store;
 mod zero;

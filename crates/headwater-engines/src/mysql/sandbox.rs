@@ -1,7 +1,8 @@
-//! A MariaDB server of our own on this machine, for questions and measurements that no other server is to be troubled with: reached by
-//! its socket alone, by whoever started it, and gone with its folder.
+//! A MariaDB server of our own on this machine, gone with its folder: for questions and measurements that no other server is to be
+//! troubled with, reached by its socket alone, by whoever started it; or the source of a drill, on a port of its own.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use nix::unistd::{Gid, Uid, User, chown};
 
 use super::connection::{About, Connection, text};
 use super::error::failed as refused;
-use crate::sandbox::{Folder, Process, failed, output};
+use crate::sandbox::{Folder, Process, SandboxSource, Session, Writer, failed, free_port, output};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -38,16 +39,51 @@ const FILES: &[&str] = &[
     "--aria-log-file-size=8M",
 ];
 
-pub(super) struct Server {
+/// For [`Server::source`]. Commits and the log reach the disk: what a drill kills must come back with all of them.
+const SOURCE: &[&str] = &[
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--server-id=1",
+    "--log-bin=binlog",
+    "--binlog-format=ROW",
+    "--binlog-row-image=FULL",
+    "--binlog-row-metadata=FULL",
+    "--sync-binlog=1",
+    "--innodb-flush-log-at-trx-commit=1",
+    "--innodb-buffer-pool-size=32M",
+    "--innodb-log-file-size=32M",
+];
+
+const DATABASE: &str = "drill";
+
+pub(crate) struct Server {
     folder: PathBuf,
     process: Process,
+    settings: Vec<String>,
+    /// If it listens on one.
+    port: Option<u16>,
 }
 
 impl Server {
     /// Starts one with nothing in it. Blocks. `buffer_pool`: as in the server's own settings, such as `64M`.
     pub fn scratch(sandbox: &Folder, buffer_pool: &str) -> Result<Server> {
-        let program = program("mariadbd")?;
-        let folder = sandbox.join("scratch");
+        let settings = FILES.iter().chain(SETTINGS).map(|setting| (*setting).to_owned());
+        let pool = format!("--innodb-buffer-pool-size={buffer_pool}");
+        Server::make(sandbox, "scratch", settings.chain([pool]).collect(), None)
+    }
+
+    /// Starts one that can be followed, with an empty database. Blocks.
+    pub fn source(sandbox: &Folder) -> Result<Server> {
+        let port = free_port()?;
+        let settings = SOURCE.iter().map(|setting| (*setting).to_owned());
+        let settings = settings.chain([format!("--port={port}")]).collect();
+        let server = Server::make(sandbox, "mariadb", settings, Some(port))?;
+        output(server.client()?.args(["-e", &format!("CREATE DATABASE {DATABASE}")]))?;
+        Ok(server)
+    }
+
+    fn make(sandbox: &Folder, name: &str, settings: Vec<String>, port: Option<u16>) -> Result<Server> {
+        let folder = sandbox.join(name);
         let user = user()?;
         for path in [folder.clone(), folder.join("tmp")] {
             fs::create_dir(&path).map_err(|error| failed("make a server's folder", error))?;
@@ -58,39 +94,48 @@ impl Server {
         }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
             .map_err(|error| failed("close a server's folder", error))?;
-        let data = folder.join("data");
         let mut install = self::command("mariadb-install-db")?;
         install
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg("--skip-name-resolve")
             .args(FILES)
-            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--datadir={}", folder.join("data").display()))
             .args(user.map(|_| "--user=mysql"));
         output(&mut install)?;
-        let mut command = Command::new(program);
-        if let Some((uid, gid)) = user {
+        let server = Server { process: Process::new(sandbox, name), folder, settings, port };
+        server.launch()?;
+        Ok(server)
+    }
+
+    fn launch(&self) -> Result<()> {
+        let mut command = Command::new(program("mariadbd")?);
+        if let Some((uid, gid)) = user()? {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
         command
             .arg("--no-defaults")
-            .arg(format!("--datadir={}", data.display()))
-            .arg(format!("--socket={}", folder.join("sock").display()))
-            .arg(format!("--pid-file={}", folder.join("server.pid").display()))
-            .arg(format!("--tmpdir={}", folder.join("tmp").display()))
-            .arg(format!("--innodb-buffer-pool-size={buffer_pool}"))
-            .args(FILES)
-            .args(SETTINGS);
-        let server = Server { process: Process::new(sandbox, "scratch"), folder };
-        server.process.start(&mut command, &server.folder)?;
+            .arg(format!("--datadir={}", self.folder.join("data").display()))
+            .arg(format!("--socket={}", self.socket().display()))
+            .arg(format!("--pid-file={}", self.folder.join("server.pid").display()))
+            .arg(format!("--tmpdir={}", self.folder.join("tmp").display()))
+            .args(&self.settings);
+        self.process.start(&mut command, &self.folder)?;
         let until = Instant::now() + READY_WITHIN;
-        while output(server.client()?.args(["-e", "SELECT 1"])).is_err() {
-            if Instant::now() > until || !server.process.is_running() {
-                let log = server.process.log_tail(5);
+        while output(self.client()?.args(["-e", "SELECT 1"])).is_err() {
+            if Instant::now() > until || !self.process.is_running() {
+                let log = self.process.log_tail(5);
                 return Err(Error::transient(format!("a MariaDB of our own does not start: {log}")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// The client, in the database of [`Server::source`]; what it prints comes at once.
+    fn session(&self) -> Result<Command> {
+        let mut client = self.client()?;
+        client.args(["--connect-timeout=2", "--unbuffered", "-D", DATABASE]);
+        Ok(client)
     }
 
     fn socket(&self) -> PathBuf {
@@ -106,7 +151,7 @@ impl Server {
         Ok(client)
     }
 
-    pub async fn connect(&self) -> Result<Connection> {
+    pub(super) async fn connect(&self) -> Result<Connection> {
         let socket = self.socket().to_string_lossy().into_owned();
         let options =
             OptsBuilder::default().ip_or_hostname("localhost").socket(Some(socket)).user(Some("root"));
@@ -116,6 +161,53 @@ impl Server {
         let rows = connection.rows("SELECT VERSION()").await?;
         connection.about.version = rows.first().map(|row| text(row, 0)).unwrap_or_default();
         Ok(connection)
+    }
+}
+
+impl SandboxSource for Server {
+    fn url(&self) -> String {
+        format!("mysql://root@127.0.0.1:{}/{DATABASE}", self.port.unwrap_or_default())
+    }
+
+    fn name(&self) -> String {
+        let version = command("mariadbd").and_then(|mut server| output(server.arg("--version")));
+        let version = version.unwrap_or_default();
+        let version = version.split_ascii_whitespace().nth(2).unwrap_or_default();
+        format!("MariaDB {}", version.split('-').next().unwrap_or_default())
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
+
+    fn start(&self) -> Result<()> {
+        self.launch()
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        output(self.session()?.args(["-e", sql])).map(drop)
+    }
+
+    fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let text = output(self.session()?.args(["-e", sql]))?;
+        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    fn writer(&self) -> Result<Box<dyn Writer>> {
+        Ok(Box::new(Session::start(&mut self.session()?, |text| format!("SELECT '{text}';"))?))
+    }
+
+    fn standby(&self, _: &Folder) -> Result<Box<dyn SandboxSource>> {
+        Err(Error::unsupported("a sandbox's MariaDB has no standby")
+            .with_remedy("run this drill with the usual source"))
+    }
+
+    fn promote(&self) -> Result<()> {
+        Err(Error::unsupported("a sandbox's MariaDB has no standby"))
     }
 }
 

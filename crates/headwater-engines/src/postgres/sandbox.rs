@@ -1,17 +1,16 @@
 //! A PostgreSQL cluster as a sandbox's source, on a port of its own, with a standby if one is asked for.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use headwater_model::{Error, Result};
 use nix::unistd::{Gid, Uid, User, chown};
 
-use crate::sandbox::{Folder, Process, SandboxSource, Writer, failed, free_port, output};
+use crate::sandbox::{Folder, Process, SandboxSource, Session, Writer, failed, free_port, output};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -233,19 +232,7 @@ impl SandboxSource for Cluster {
     }
 
     fn writer(&self) -> Result<Box<dyn Writer>> {
-        let mut child = self
-            .psql()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| failed("start psql", error))?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(stdin), Some(stdout)) => {
-                Ok(Box::new(Session { child, stdin, stdout: BufReader::new(stdout), done: 0 }))
-            }
-            _ => Err(Error::bug("a pipe that was asked for is not there")),
-        }
+        Ok(Box::new(Session::start(&mut self.psql(), |text| format!("\\echo {text}"))?))
     }
 
     fn standby(&self, folder: &Folder) -> Result<Box<dyn SandboxSource>> {
@@ -276,41 +263,5 @@ impl SandboxSource for Cluster {
 
     fn promote(&self) -> Result<()> {
         self.rows("SELECT pg_promote(true, 30)").map(drop)
-    }
-}
-
-/// A `psql` that is fed one transaction after the other, and says when each is committed.
-struct Session {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    done: u64,
-}
-
-impl Writer for Session {
-    fn commit(&mut self, sql: &str) -> Result<()> {
-        let lost = |error| failed("commit in the sandbox", error);
-        self.done += 1;
-        // It ends at the first error, so the line comes only after a commit.
-        let text = format!("BEGIN;\n{sql};\nCOMMIT;\n\\echo committed {}\n", self.done);
-        self.stdin.write_all(text.as_bytes()).and_then(|()| self.stdin.flush()).map_err(lost)?;
-        let expected = format!("committed {}", self.done);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if self.stdout.read_line(&mut line).map_err(lost)? == 0 {
-                return Err(Error::transient("the server has gone away"));
-            }
-            if line.trim_end() == expected {
-                return Ok(());
-            }
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

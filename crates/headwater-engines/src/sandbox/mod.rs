@@ -7,6 +7,8 @@
 
 mod folder;
 mod process;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod session;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -15,6 +17,8 @@ use headwater_model::{Error, Result};
 
 pub use folder::Folder;
 pub use process::Process;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use session::Session;
 
 /// A source that somebody writes to.
 pub trait SandboxSource: Send + Sync {
@@ -54,6 +58,8 @@ pub trait SandboxStore: Send + Sync {
     fn documents(&self, view: &str) -> Result<BTreeMap<String, String>>;
     /// Empties it behind everybody's back.
     fn flush(&self) -> Result<()>;
+    /// Whether it is empty after it was killed.
+    fn forgets(&self) -> bool;
 }
 
 /// A port of this machine that nobody listens on now, below those that the kernel hands out by itself.

@@ -165,4 +165,8 @@ impl SandboxStore for File {
         }
         transaction.commit().map_err(failed)
     }
+
+    fn forgets(&self) -> bool {
+        false
+    }
 }

@@ -27,6 +27,15 @@ pub struct InfluxDb {
 }
 
 impl InfluxDb {
+    /// Whether tests are to do without it, which is said.
+    pub fn is_left_out() -> bool {
+        let left_out = std::env::var_os(WITHOUT).is_some();
+        if left_out {
+            eprintln!("skipped: {WITHOUT} is set");
+        }
+        left_out
+    }
+
     /// `None` where there is none, and the test has to be skipped.
     #[track_caller]
     pub fn start() -> Option<InfluxDb> {
@@ -41,8 +50,7 @@ impl InfluxDb {
 
     #[track_caller]
     fn start_with(http: &str) -> Option<InfluxDb> {
-        if std::env::var_os(WITHOUT).is_some() {
-            eprintln!("skipped: {WITHOUT} is set");
+        if InfluxDb::is_left_out() {
             return None;
         }
         let server =

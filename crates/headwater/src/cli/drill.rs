@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::file;
 use super::show::print;
 use super::which::Which;
-use crate::drill::{calibrate, history, in_sandbox, live};
+use crate::drill::{Engines, calibrate, history, in_sandbox, live};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
@@ -47,6 +47,8 @@ enum Command {
         /// In a sandbox of engines started for it, apart from everything of yours. The file is read for its objectives only.
         #[arg(long)]
         sandbox: bool,
+        #[command(flatten)]
+        engines: Engines,
         /// Which store, for a drill on the live system that is about one; without it, the first.
         #[arg(long, conflicts_with = "sandbox")]
         store: Option<String>,
@@ -68,7 +70,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     let Some(command) = args.command else { return calibrated(path, args.json).await };
     match command {
         Command::List { json } => list(path, json),
-        Command::Run { name, sandbox, store, yes, json, report, which } => {
+        Command::Run { name, sandbox, engines, store, yes, json, report, which } => {
             let drill = find(&name).ok_or_else(|| unknown(&name))?;
             // A sandbox needs nothing of a file, but takes its objectives, and its folder for the history.
             let file = match sandbox && !path.exists() {
@@ -87,7 +89,7 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
             };
             let told = match &file {
                 Some(file) if !sandbox => on_live(drill, file, store, yes, verdict).await?,
-                _ => boxed(drill, verdict).await?,
+                _ => boxed(drill, engines, verdict).await?,
             };
             tell(&told, file.as_ref(), json, report.as_deref())
         }
@@ -102,8 +104,8 @@ fn unknown(name: &str) -> Error {
     Error::misconfigured(format!("there is no drill `{name}`")).with_remedy(remedy)
 }
 
-async fn boxed(drill: &'static Drill, verdict: Verdict) -> Result<Report, Failure> {
-    in_a_box(move |runtime, say| in_sandbox(drill, verdict, runtime, say)).await
+async fn boxed(drill: &'static Drill, engines: Engines, verdict: Verdict) -> Result<Report, Failure> {
+    in_a_box(move |runtime, say| in_sandbox(drill, &engines, verdict, runtime, say)).await
 }
 
 async fn calibrated(path: &Path, json: bool) -> Result<ExitCode, Failure> {
@@ -141,7 +143,10 @@ async fn in_a_box<T: Send + 'static>(
         }
     };
     tokio::select! {
-        report = running => Ok(report.context("the drill panicked")??),
+        report = running => report.context("the drill panicked")?.map_err(|error| match error.downcast() {
+            Ok(refused) => Failure::Refused(refused),
+            Err(other) => Failure::Other(other),
+        }),
         () = interrupted => {
             eprintln!("interrupted: the sandbox is taken down");
             // Its watchdog ends what was started, and removes the folder.

@@ -40,7 +40,7 @@ pub fn inject(fault: Fault, world: &World, reader: &Reader) -> anyhow::Result<()
             world.step("killed the store");
             pause(2);
             world.near.start()?;
-            world.step("started it again, empty");
+            world.step(if world.near.forgets() { "started it again, empty" } else { "started it again" });
             Ok(())
         }
         Fault::FreezeStore => frozen(world, server(world.near.process())?, "the store"),

@@ -27,6 +27,7 @@ use crate::figures::utc;
 pub use calibrate::calibrate;
 use compare::Compared;
 use load::{Load, Reader, current};
+pub use world::Engines;
 use world::World;
 
 /// How long building, filling and comparing may take.
@@ -42,12 +43,13 @@ const STARTS_MAX: u32 = 3;
 
 pub fn in_sandbox(
     drill: &Drill,
+    engines: &Engines,
     objectives: Verdict,
     runtime: Handle,
     say: fn(&str),
 ) -> anyhow::Result<Report> {
     say("building the sandbox");
-    let world = World::build(drill, runtime, say)?;
+    let world = World::build(drill, engines, runtime, say)?;
     for (nth, instance) in world.instances.iter().enumerate() {
         instance.start()?;
         if nth == 0 {

@@ -52,6 +52,17 @@ impl Instance {
     }
 }
 
+/// What is started instead of the usual, as URLs name it.
+#[derive(Debug, Default, clap::Args)]
+pub struct Engines {
+    /// The sandbox's source, as URLs name it; without it, a file or the usual server, as the drill needs.
+    #[arg(long, value_name = "KIND", requires = "sandbox")]
+    pub source_engine: Option<String>,
+    /// The sandbox's first store, as URLs name it; the second one is always a file.
+    #[arg(long, value_name = "KIND", requires = "sandbox")]
+    pub store_engine: Option<String>,
+}
+
 pub struct World {
     // Processes go before their folder.
     pub instances: Vec<Instance>,
@@ -72,17 +83,21 @@ pub struct World {
 
 impl World {
     /// Everything that the drill needs; nothing of Headwater runs yet.
-    pub fn build(drill: &Drill, runtime: Handle, say: fn(&str)) -> anyhow::Result<World> {
+    pub fn build(drill: &Drill, engines: &Engines, runtime: Handle, say: fn(&str)) -> anyhow::Result<World> {
         let folder = Folder::new()?;
-        let source: Arc<dyn SandboxSource> =
-            registry::sandbox_source(drill.needs == Needs::SourceServer, &folder)?.into();
+        let source: Arc<dyn SandboxSource> = match &engines.source_engine {
+            Some(scheme) => registry::sandbox_source_of(scheme, &folder)?.into(),
+            None => registry::sandbox_source(drill.needs == Needs::SourceServer, &folder)?.into(),
+        };
         source.execute(&schema())?;
         let standby = match drill.fault {
             Fault::PromoteStandby => Some(source.standby(&folder)?.into()),
             _ => None,
         };
-        let near: Arc<dyn SandboxStore> =
-            registry::sandbox_store(drill.needs == Needs::StoreServer, &folder, "near")?.into();
+        let near: Arc<dyn SandboxStore> = match &engines.store_engine {
+            Some(scheme) => registry::sandbox_store_of(scheme, &folder, "near")?.into(),
+            None => registry::sandbox_store(drill.needs == Needs::StoreServer, &folder, "near")?.into(),
+        };
         let local: Arc<dyn SandboxStore> = registry::sandbox_store(false, &folder, "local")?.into();
         let proxied = |wanted: bool, address: Option<SocketAddr>| match (wanted, address) {
             (true, Some(address)) => Proxy::to(address, &runtime).map(Some).context("cannot open a proxy"),

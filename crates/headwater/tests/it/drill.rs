@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use headwater_testkit::eventually;
+use headwater_testkit::{InfluxDb, MariaDb, eventually};
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
@@ -30,9 +30,15 @@ fn site(name: &str, rto: &str) -> Site {
 /// Runs a drill that must pass; its report.
 #[track_caller]
 fn passes(drill: &str) -> Json {
+    passes_with(drill, &[])
+}
+
+/// The same, with these arguments.
+#[track_caller]
+fn passes_with(drill: &str, more: &[&str]) -> Json {
     // Objectives are for machines that have nothing else to do.
-    let site = site(drill, "3m");
-    let ran = site.run(&["drill", "run", drill, "--sandbox", "--json"]).expect(0);
+    let site = site(&[&[drill], more].concat().join("-"), "3m");
+    let ran = site.run(&[&["drill", "run", drill, "--sandbox", "--json"], more].concat()).expect(0);
     let report: Json = serde_json::from_str(&ran.stdout).unwrap();
     let measured = &report["measured"];
     assert_eq!(report["passed"], true, "{report}");
@@ -92,6 +98,36 @@ fn files_that_may_not_grow_lose_nothing() {
 #[test]
 fn a_source_that_is_killed_under_load_loses_nothing() {
     passes("kill-source");
+}
+
+/// The source is killed, so its log and the position in it are what they were; the store is written to all the while.
+#[test]
+fn other_engines_are_drilled_too() {
+    if MariaDb::is_left_out() || InfluxDb::is_left_out() {
+        return;
+    }
+    let report = passes_with("kill-source", &["--source-engine", "mariadb", "--store-engine", "influx"]);
+    let engines = report["engines"].to_string();
+    assert!(engines.contains("MariaDB ") && engines.contains("InfluxDB "), "{engines}");
+    let site = site("drill-engines", "3m");
+    let ran = site.run(&["drill", "run", "kill-store", "--sandbox", "--store-engine", "floppy"]).expect(1);
+    assert!(
+        ran.stderr.contains("\"floppy\"") && ran.stderr.contains("sqlite, redis, influx"),
+        "{}",
+        ran.stderr
+    );
+    let ran = site.run(&["drill", "run", "kill-store", "--store-engine", "influx"]).expect(2);
+    assert!(ran.stderr.contains("--sandbox"), "{}", ran.stderr);
+}
+
+/// What it has acknowledged is there again, so nothing is filled.
+#[test]
+fn a_store_that_keeps_what_it_has_goes_on_after_a_kill() {
+    if InfluxDb::is_left_out() {
+        return;
+    }
+    let report = passes_with("kill-store", &["--store-engine", "influx"]);
+    assert!(did(&report, "started it again") && !did(&report, "empty"), "{report}");
 }
 
 #[test]
