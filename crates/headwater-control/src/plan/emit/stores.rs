@@ -42,6 +42,16 @@ pub(super) fn text(plan: &Plan, it: &Infrastructure) -> String {
                 let _ = writeln!(out, "{id} = {{ url = {} }}", toml_string(&url));
                 stores.push((id.to_owned(), &engine.views));
             }
+            "neptune" => {
+                let _ = writeln!(
+                    out,
+                    "# {}: write `graph = {{ url = \"neptune://WRITER-ENDPOINT:8182\" }}` here, with the cluster's writer endpoint, give\n\
+                     # Headwater's role neptune-db:ReadDataViaQuery, WriteDataViaQuery, DeleteDataViaQuery and GetEngineStatus on it, and\n\
+                     # name the store in {}; until then the database answers for them",
+                    names::prose(&engine.title),
+                    names::prose(&engine.views.join(", "))
+                );
+            }
             _ => {
                 let _ = writeln!(
                     out,
