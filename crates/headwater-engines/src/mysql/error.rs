@@ -5,6 +5,15 @@ use headwater_model::{Error, ErrorKind};
 /// The statement was ended because it took too long: MariaDB's number and MySQL's.
 pub(super) const TIMED_OUT: [u16; 2] = [1969, 3024];
 
+/// What the server says against a statement.
+pub(super) struct Refused(pub mysql_async::ServerError);
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        failed(mysql_async::Error::Server(refused.0))
+    }
+}
+
 pub(super) fn failed(error: mysql_async::Error) -> Error {
     match &error {
         mysql_async::Error::Server(server) => {

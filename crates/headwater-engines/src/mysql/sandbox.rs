@@ -151,6 +151,25 @@ impl Server {
         Ok(client)
     }
 
+    /// Runs what the client program dumped, in a database of this name.
+    pub fn load(&self, dump: &Path, database: &str) -> Result<()> {
+        let name = database.replace('`', "``");
+        output(self.client()?.args(["-e", &format!("CREATE DATABASE IF NOT EXISTS `{name}`")]))?;
+        let file = fs::File::open(dump).map_err(|error| failed("open it", error))?;
+        let ran = self
+            .client()?
+            .args(["-D", database])
+            .stdin(file)
+            .output()
+            .map_err(|error| failed("start mariadb", error))?;
+        if !ran.status.success() {
+            let said = String::from_utf8_lossy(&ran.stderr);
+            return Err(Error::misconfigured(said.trim().to_owned())
+                .with_remedy("name a dump as mariadb-dump or mysqldump writes it, not compressed"));
+        }
+        Ok(())
+    }
+
     pub(super) async fn connect(&self) -> Result<Connection> {
         let socket = self.socket().to_string_lossy().into_owned();
         let options =

@@ -187,6 +187,20 @@ impl MariaDb {
         }
     }
 
+    /// A dump of a database, as the dumping program writes it.
+    #[track_caller]
+    pub fn dump(&self, database: &str) -> String {
+        let output = Command::new("mariadb-dump")
+            .args(["--no-defaults", "--single-transaction", "-u", "root"])
+            .arg("--socket")
+            .arg(self.folder.join("sock"))
+            .arg(database)
+            .output()
+            .expect("start mariadb-dump");
+        assert!(output.status.success(), "mariadb-dump: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a dump of texts")
+    }
+
     /// A connection as `root` to a database; names may stand between double quotes.
     pub async fn connect(&self, database: &str) -> mysql_async::Conn {
         let opts = mysql_async::OptsBuilder::default()

@@ -44,7 +44,7 @@ pub struct Args {
     regression: f64,
 
     /// Build the candidates on a copy and select by measured time: the URL of a database restored for this (indexes are built and
-    /// removed there), or a dump of pg_dump to restore into a server of its own.
+    /// removed there), or a dump (of pg_dump, mariadb-dump, mysqldump) to restore into a server of its own.
     #[arg(long, value_name = "URL|DUMP")]
     verify: Option<String>,
 

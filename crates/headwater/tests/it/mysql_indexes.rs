@@ -7,9 +7,11 @@ use crate::support::Site;
 
 /// A shop whose orders are looked up by customer, by a rare state and by a long text. One of its indexes is the beginning of another
 /// one, one is read by nobody, and one is needed by a foreign key.
-fn shop() -> MariaDb {
+fn shop(database: &str) -> MariaDb {
     let mariadb = MariaDb::builder().arg("performance-schema", "ON").start();
-    mariadb.sql(
+    mariadb.sql_in("", &format!("CREATE DATABASE IF NOT EXISTS {database}"));
+    mariadb.sql_in(
+        database,
         "CREATE TABLE customers (id INT PRIMARY KEY, city VARCHAR(20) NOT NULL, name VARCHAR(40));
          INSERT INTO customers SELECT seq, CONCAT('city', seq % 50), MD5(seq) FROM seq_1_to_4000;
          CREATE TABLE orders (id INT PRIMARY KEY, customer_id INT NOT NULL, state VARCHAR(10) NOT NULL, reference TEXT NOT NULL,
@@ -74,7 +76,7 @@ fn a_workload_of_mariadb_is_advised_the_indexes_it_asks_for_and_then_none() {
     if MariaDb::is_left_out() {
         return;
     }
-    let mariadb = shop();
+    let mariadb = shop("app");
     let site = Site::new("mysql-indexes");
     let url = mariadb.url();
     mistakes_in_the_file_of_queries_are_pointed_at(&site, &url);
@@ -90,7 +92,6 @@ fn a_workload_of_mariadb_is_advised_the_indexes_it_asks_for_and_then_none() {
     has("(reference(16))");
     assert!(build[0].starts_with("(customer_id"), "the most worth first: {build:#?}");
     assert_eq!(drop, ["by_note", "by_placed"], "{advised:#}");
-    // What it costs today is what the server itself would say of its rows.
     let script = site.read("indexes.sql");
     assert!(script.contains("\n-- ALTER TABLE `app`.`orders` DROP INDEX `by_note`"), "{script}");
     let of_customer = "SELECT id, total FROM orders WHERE customer_id = 77 ORDER BY placed DESC LIMIT 10";
@@ -120,6 +121,45 @@ fn a_workload_of_mariadb_is_advised_the_indexes_it_asks_for_and_then_none() {
     let ran = site.run(&["doctor", "indexes", &url, "--queries", "queries.sql"]).expect(0);
     assert!(ran.stdout.contains("No index would pay"), "{}", ran.stdout);
     what_the_server_counted_is_a_workload(&site, &mariadb);
+}
+
+/// A server takes seconds to start and fill: another one, so that both are asked at the same time.
+#[test]
+fn on_a_copy_of_mariadb_the_choice_is_by_measured_time_and_makes_no_query_slower() {
+    if MariaDb::is_left_out() {
+        return;
+    }
+    let mariadb = shop("app");
+    let site = Site::new("mysql-indexes");
+    site.write("queries.sql", QUERIES);
+    let url = mariadb.url();
+    let defined = "SHOW CREATE TABLE orders";
+    let before = mariadb.sql(defined);
+    // The server that is advised is no copy, whatever it is called.
+    let alias = url.replace("127.0.0.1", "localhost");
+    let ran =
+        site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", &alias]).expect(1);
+    assert!(ran.stderr.contains("the server that is advised"), "{}", ran.stderr);
+    let copy = shop("restored");
+    let named = copy.url_of("restored");
+    let advised = advice(&site, &[&url, "--queries", "queries.sql", "--verify", &named], 1);
+    assert_eq!((&advised["verified"], advised["unit"].as_str()), (&Value::Bool(true), Some("milliseconds")));
+    let (build, _) = parted(&advised);
+    assert!(build.iter().any(|text| text.starts_with("(customer_id")), "{advised:#}");
+    assert!(advised["after"].as_f64().unwrap() < 0.5 * advised["before"].as_f64().unwrap(), "{advised:#}");
+    for query in advised["queries"].as_array().unwrap() {
+        assert!(query["after"].as_f64() <= query["before"].as_f64(), "{query:#}");
+    }
+    assert!(advised["indexes"][0]["build_ms"].as_f64() > Some(0.0), "{advised:#}");
+    assert_eq!(mariadb.sql(defined), before, "the server that is advised was changed");
+    let there = copy.sql_in("restored", "SHOW CREATE TABLE orders");
+    assert_eq!(there, before, "the copy is left as it was");
+    assert_eq!(copy.sql_in("restored", "SELECT state FROM orders WHERE id = 7"), "sent");
+    // A dump is restored into a server of its own.
+    site.write("one.sql", "SELECT id, total FROM orders WHERE customer_id = 77;\n");
+    site.write("shop.sql", &mariadb.dump("app"));
+    let advised = advice(&site, &[&url, "--queries", "one.sql", "--verify", "shop.sql"], 1);
+    assert_eq!(parted(&advised).0.len(), 1, "{advised:#}");
 }
 
 fn mistakes_in_the_file_of_queries_are_pointed_at(site: &Site, url: &str) {

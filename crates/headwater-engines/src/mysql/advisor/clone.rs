@@ -57,12 +57,7 @@ impl Clone {
         (folder, server): (Folder, Server),
     ) -> Result<Clone> {
         let mut connection = server.connect().await?;
-        let version = connection.about.version.clone();
-        let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-        if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < AT_LEAST {
-            return Err(Error::unsupported(format!("the MariaDB on this machine is {version}"))
-                .with_remedy("install MariaDB 10.6 or later here"));
-        }
+        can_ignore(&connection.about.version)?;
         connection
             .run("SET SESSION sql_mode = '', foreign_key_checks = 0, check_constraint_checks = 0, time_zone = '+00:00'")
             .await?;
@@ -93,21 +88,9 @@ impl Clone {
         })
     }
 
-    /// As an application's session has them; what this server does not know stays as it is.
-    pub async fn plan_as(&mut self, settings: &[(String, String)]) -> Result<()> {
-        for (name, value) in settings {
-            let value = match value.parse::<f64>() {
-                Ok(_) => value.clone(),
-                Err(_) => literal(value),
-            };
-            let _ = self.connection.run(&format!("SET SESSION {name} = {value}")).await;
-        }
-        Ok(())
-    }
-
     /// Whether the server takes a statement, before there are rows.
     pub async fn takes(&mut self, sql: &str) -> Result<Result<(), ServerError>> {
-        Ok(self.explain(sql).await?.map(drop))
+        Ok(explain(&mut self.connection, sql).await?.map(drop))
     }
 
     /// Samples of the tables' rows, with the rows that statements name by a key. What limits the advice is the answer.
@@ -166,11 +149,7 @@ impl Clone {
             let (name, candidate) = &candidates[*place];
             self.bytes.insert(id(candidate.table, name), candidate.bytes(schema));
         }
-        for (place, table) in schema.tables.iter().enumerate() {
-            for index in table.indexes.iter().filter(|index| index.name != "PRIMARY") {
-                self.bytes.insert(id(place, &index.name), table.index_bytes(&index.keys, &index.prefixes));
-            }
-        }
+        self.bytes.extend(schema.bytes());
         self.count(schema, candidates).await?;
         Ok(made)
     }
@@ -233,32 +212,11 @@ impl Clone {
     }
 
     async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
-        let mut changes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        for (ids, word) in [
-            (hidden.difference(&self.hidden).collect::<Vec<_>>(), "IGNORED"),
-            (self.hidden.difference(hidden).collect(), "NOT IGNORED"),
-        ] {
-            for (table, name) in ids.into_iter().filter_map(|id| id.split_once('.')) {
-                let change = format!("ALTER INDEX {} {word}", quoted(name));
-                changes.entry(table.parse().unwrap_or(0)).or_default().push(change);
-            }
-        }
-        for (table, changes) in changes {
-            let table = self.schema.tables[table].ident();
-            self.connection.run(&format!("ALTER TABLE {table} {}", changes.join(", "))).await?;
+        for alter in ignoring(&self.schema, &self.hidden, hidden) {
+            self.connection.run(&alter).await?;
         }
         self.hidden.clone_from(hidden);
         Ok(())
-    }
-
-    async fn explain(&mut self, sql: &str) -> Result<Result<String, ServerError>> {
-        let asked: Result<Option<String>, mysql_async::Error> =
-            self.connection.conn.query_first(format!("EXPLAIN FORMAT=JSON {sql}")).await;
-        match asked {
-            Ok(text) => Ok(Ok(text.unwrap_or_default())),
-            Err(mysql_async::Error::Server(refused)) => Ok(Err(refused)),
-            Err(error) => Err(failed(error)),
-        }
     }
 }
 
@@ -268,12 +226,61 @@ impl Planner for Clone {
 
     async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
         self.hide(hidden).await?;
-        let text = match self.explain(&ask.sql).await? {
+        let text = match explain(&mut self.connection, &ask.sql).await? {
             Ok(text) => text,
             Err(refused) => return Ok(Err(refused)),
         };
         let eyes = Eyes { schema: &self.schema, tables: &self.tables, bytes: &self.bytes, limit: self.limit };
         plan::read(&text, &eyes).map(Ok)
+    }
+}
+
+/// Makes a session one of an application of the advised server; what this server does not know stays as it is.
+pub(super) async fn plan_as(connection: &mut Connection, settings: &[(String, String)]) {
+    for (name, value) in settings {
+        let value = if value.parse::<f64>().is_ok() { value.clone() } else { literal(value) };
+        let _ = connection.run(&format!("SET SESSION {name} = {value}")).await;
+    }
+}
+
+/// Whether a server can make queries ignore an index.
+pub(super) fn can_ignore(version: &str) -> Result<()> {
+    let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if !version.contains("MariaDB") || found < AT_LEAST {
+        let (major, minor) = AT_LEAST;
+        return Err(Error::unsupported(format!(
+            "plans are asked of MariaDB {major}.{minor} or later, and this is {version}"
+        ))
+        .with_remedy("install a newer MariaDB for it"));
+    }
+    Ok(())
+}
+
+/// Statements after which these indexes are ignored instead of those.
+pub(super) fn ignoring(schema: &Schema, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
+    let mut changes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    let (less, more) = (before.difference(after), after.difference(before));
+    for (id, word) in more.map(|id| (id, "IGNORED")).chain(less.map(|id| (id, "NOT IGNORED"))) {
+        if let Some((table, name)) = id.split_once('.') {
+            let change = format!("ALTER INDEX {} {word}", quoted(name));
+            changes.entry(table.parse().unwrap_or(0)).or_default().push(change);
+        }
+    }
+    let alter = |(table, changes): (usize, Vec<String>)| {
+        format!("ALTER TABLE {} {}", schema.tables[table].ident(), changes.join(", "))
+    };
+    changes.into_iter().map(alter).collect()
+}
+
+/// A plan as the server tells it; what it refuses is the inner error.
+pub(super) async fn explain(connection: &mut Connection, sql: &str) -> Result<Result<String, ServerError>> {
+    let asked: Result<Option<String>, mysql_async::Error> =
+        connection.conn.query_first(format!("EXPLAIN FORMAT=JSON {sql}")).await;
+    match asked {
+        Ok(text) => Ok(Ok(text.unwrap_or_default())),
+        Err(mysql_async::Error::Server(refused)) => Ok(Err(refused)),
+        Err(error) => Err(failed(error)),
     }
 }
 

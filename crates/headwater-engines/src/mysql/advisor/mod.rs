@@ -4,6 +4,8 @@
 //! - `candidates`: which indexes what statements ask of tables (`crate::advice`) could be
 //! - `writes`: what an index costs those who write
 //! - `clone`, `sample`, `plan`: the tables with samples of their rows in a server of our own, what its planner says, and what that costs
+//! - `refusal`: what the server has against a statement, and where in it
+//! - `trial`: candidates that are really built, on a copy with all rows
 //!
 //! The choice itself, under budgets, is not made here: what comes out is a [`headwater_model::advice::IndexProblem`].
 
@@ -11,8 +13,10 @@ mod candidates;
 mod clone;
 mod origin;
 mod plan;
+mod refusal;
 mod sample;
 mod schema;
+mod trial;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +36,7 @@ use self::candidates::{Candidate, listed, plainly};
 use self::clone::Clone;
 use self::origin::{Origin, quoted};
 use self::plan::id;
+use self::refusal::{is_missing, place_of, told};
 use self::schema::Schema;
 use self::writes::Written;
 use super::config::Config;
@@ -72,7 +77,7 @@ impl AdviseIndexes for Advisor {
         let server =
             server.await.map_err(|error| Error::bug("starting a server failed").with_cause(error))??;
         let mut clone = Clone::of(&mut origin, &schema, &tables, server).await?;
-        clone.plan_as(&origin.settings().await?).await?;
+        clone::plan_as(&mut clone.connection, &origin.settings().await?).await;
         let mut weighing = Weighing { schema, asked, weighed: Weighed::default(), written: Vec::new() };
         weighing.weighed.problem.server = origin.server.clone();
         weighing.weighed.problem.unit = UNIT;
@@ -83,13 +88,17 @@ impl AdviseIndexes for Advisor {
         Ok(weighing.weighed)
     }
 
-    async fn may_build_on(&self, _: &RestoredCopy) -> Result<()> {
-        Err(Error::unsupported("--verify does not measure on this kind of engine yet"))
+    async fn may_build_on(&self, copy: &RestoredCopy) -> Result<()> {
+        trial::may_build_on(&self.config, copy).await
     }
 
-    async fn trial(&self, _: &IndexProblem, _: &[usize], copy: &RestoredCopy) -> Result<Box<dyn IndexTrial>> {
-        self.may_build_on(copy).await?;
-        Err(Error::bug("nothing can be built on a copy"))
+    async fn trial(
+        &self,
+        problem: &IndexProblem,
+        pool: &[usize],
+        copy: &RestoredCopy,
+    ) -> Result<Box<dyn IndexTrial>> {
+        Ok(Box::new(trial::begin(&self.config, problem, pool, copy).await?))
     }
 }
 
@@ -397,56 +406,4 @@ async fn query(
         before: found.before.cost,
         configs,
     }))
-}
-
-const NO_SUCH_TABLE: u16 = 1146;
-const SYNTAX: u16 = 1064;
-const NO_SUCH_COLUMN: u16 = 1054;
-
-fn is_missing(refused: &ServerError, table: &str) -> bool {
-    refused.code == NO_SUCH_TABLE && refused.message.contains(&format!(".{table}'"))
-}
-
-/// What the server says, without what only a terminal would need.
-fn told(refused: &ServerError, sql: &str) -> String {
-    let at = place_of(refused, sql);
-    match refused.code {
-        SYNTAX if sql[at..].starts_with(['?', '$']) => {
-            "a parameter: write a value instead, this planner looks at values".into()
-        }
-        SYNTAX => "the server does not understand the statement from here on".into(),
-        _ => refused.message.clone(),
-    }
-}
-
-/// Where in the statement a refusal is about, in bytes: the server repeats the text, or names what it does not know.
-fn place_of(refused: &ServerError, sql: &str) -> usize {
-    let behind = |mark: &str| refused.message.split_once(mark).map(|(_, rest)| rest);
-    match refused.code {
-        SYNTAX => {
-            let Some(rest) = behind("near '") else { return 0 };
-            let near = rest.rfind("' at line").map_or(rest, |end| &rest[..end]);
-            if near.is_empty() {
-                sql.trim_end().len().saturating_sub(1)
-            } else {
-                sql.rfind(near).unwrap_or(0)
-            }
-        }
-        NO_SUCH_TABLE | NO_SUCH_COLUMN => {
-            let Some(rest) = behind("'") else { return 0 };
-            let name = rest.split('\'').next().unwrap_or_default();
-            word(sql, name.rsplit('.').next().unwrap_or_default()).unwrap_or(0)
-        }
-        _ => 0,
-    }
-}
-
-/// Where a word stands by itself.
-fn word(sql: &str, word: &str) -> Option<usize> {
-    let (lower, word) = (sql.to_ascii_lowercase(), word.to_ascii_lowercase());
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    let places = lower.match_indices(&word).map(|(at, _)| at);
-    let alone =
-        |at: &usize| !lower[..*at].ends_with(is_part) && !lower[at + word.len()..].starts_with(is_part);
-    places.into_iter().find(|at| !word.is_empty() && alone(at))
 }

@@ -1,12 +1,13 @@
 //! A database as its catalog tells it, and what a sample of rows adds to that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::TableName;
 use sqlparser::ast::Ident;
 use sqlparser::dialect::{Dialect, MySqlDialect};
 
 use super::origin::quoted;
+use super::plan::id;
 use crate::advice::asked::{Constant, ConstantKind, Tables, Use};
 
 /// InnoDB's page.
@@ -258,6 +259,19 @@ impl Table {
 }
 
 impl Schema {
+    /// How large the indexes of today are, by what plans call them.
+    pub fn bytes(&self) -> BTreeMap<String, f64> {
+        let tables = self.tables.iter().enumerate();
+        let indexes =
+            tables.flat_map(|(place, table)| table.indexes.iter().map(move |index| (place, table, index)));
+        indexes
+            .filter(|(_, _, index)| index.name != "PRIMARY")
+            .map(|(place, table, index)| {
+                (id(place, &index.name), table.index_bytes(&index.keys, &index.prefixes))
+            })
+            .collect()
+    }
+
     /// Those that nothing but queries needs, by their places in the table: not what is unique, and of those that serve a foreign key
     /// not the last one.
     pub fn droppable(&self, table: usize) -> Vec<usize> {

@@ -31,7 +31,6 @@ use headwater_model::{Error, Result};
 use self::candidates::{Candidate, Method, Pool};
 use self::clone::Clone;
 use self::origin::{Origin, Schema};
-use self::trial::Trial;
 use self::writes::{Upkeep, Written};
 use super::config::Config;
 use crate::advice::asked::{self, Parsed, Write};
@@ -95,7 +94,7 @@ impl AdviseIndexes for Advisor {
         pool: &[usize],
         copy: &RestoredCopy,
     ) -> Result<Box<dyn IndexTrial>> {
-        Ok(Box::new(Trial::begin(&self.config, problem, pool, copy).await?))
+        Ok(Box::new(trial::begin(&self.config, problem, pool, copy).await?))
     }
 }
 
