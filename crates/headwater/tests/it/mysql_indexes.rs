@@ -7,22 +7,22 @@ use crate::support::Site;
 
 /// A shop whose orders are looked up by customer, by a rare state and by a long text. One of its indexes is the beginning of another
 /// one, one is read by nobody, and one is needed by a foreign key.
-fn shop(database: &str) -> MariaDb {
+fn shop(database: &str, orders: u32) -> MariaDb {
     let mariadb = MariaDb::builder().arg("performance-schema", "ON").start();
     mariadb.sql_in("", &format!("CREATE DATABASE IF NOT EXISTS {database}"));
     mariadb.sql_in(
         database,
-        "CREATE TABLE customers (id INT PRIMARY KEY, city VARCHAR(20) NOT NULL, name VARCHAR(40));
+        &format!("CREATE TABLE customers (id INT PRIMARY KEY, city VARCHAR(20) NOT NULL, name VARCHAR(40));
          INSERT INTO customers SELECT seq, CONCAT('city', seq % 50), MD5(seq) FROM seq_1_to_4000;
          CREATE TABLE orders (id INT PRIMARY KEY, customer_id INT NOT NULL, state VARCHAR(10) NOT NULL, reference TEXT NOT NULL,
                               placed DATETIME NOT NULL, total DECIMAL(10, 2) NOT NULL, note VARCHAR(64),
                               KEY by_placed (placed), KEY by_placed_total (placed, total), KEY by_note (note));
-         INSERT INTO orders SELECT seq, seq * 7919 % 4000 + 1, IF(seq % 500 = 0, 'waiting', 'sent'), CONCAT(MD5(seq), REPEAT('x', 300)),
-                                   '2026-01-01' + INTERVAL seq MINUTE, seq, MD5(seq + 1) FROM seq_1_to_60000;
+         INSERT INTO orders SELECT seq, seq * 7919 % 4000 + 1, IF(seq % 500 = 0, 'waiting', 'sent'), CONCAT(MD5(seq), REPEAT('x', 100)),
+                                   '2026-01-01' + INTERVAL seq MINUTE, seq, MD5(seq + 1) FROM seq_1_to_{orders};
          CREATE TABLE order_lines (order_id INT NOT NULL, line INT NOT NULL, product INT NOT NULL, PRIMARY KEY (line, order_id),
                                    KEY of_order (order_id), CONSTRAINT ordered FOREIGN KEY (order_id) REFERENCES orders (id));
          INSERT INTO order_lines SELECT 1 + seq % 20000, 1 + seq DIV 20000, seq % 300 FROM seq_0_to_59999;
-         ANALYZE TABLE customers, orders, order_lines",
+         ANALYZE TABLE customers, orders, order_lines"),
     );
     mariadb
 }
@@ -76,7 +76,7 @@ fn a_workload_of_mariadb_is_advised_the_indexes_it_asks_for_and_then_none() {
     if MariaDb::is_left_out() {
         return;
     }
-    let mariadb = shop("app");
+    let mariadb = shop("app", 60_000);
     let site = Site::new("mysql-indexes");
     let url = mariadb.url();
     mistakes_in_the_file_of_queries_are_pointed_at(&site, &url);
@@ -129,7 +129,7 @@ fn on_a_copy_of_mariadb_the_choice_is_by_measured_time_and_makes_no_query_slower
     if MariaDb::is_left_out() {
         return;
     }
-    let mariadb = shop("app");
+    let mariadb = shop("app", 20_000);
     let site = Site::new("mysql-indexes");
     site.write("queries.sql", QUERIES);
     let url = mariadb.url();
@@ -140,7 +140,7 @@ fn on_a_copy_of_mariadb_the_choice_is_by_measured_time_and_makes_no_query_slower
     let ran =
         site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", &alias]).expect(1);
     assert!(ran.stderr.contains("the server that is advised"), "{}", ran.stderr);
-    let copy = shop("restored");
+    let copy = shop("restored", 20_000);
     let named = copy.url_of("restored");
     let advised = advice(&site, &[&url, "--queries", "queries.sql", "--verify", &named], 1);
     assert_eq!((&advised["verified"], advised["unit"].as_str()), (&Value::Bool(true), Some("milliseconds")));

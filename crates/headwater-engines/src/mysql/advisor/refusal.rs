@@ -31,10 +31,10 @@ pub(super) fn place_of(refused: &ServerError, sql: &str) -> usize {
         SYNTAX => {
             let Some(rest) = behind("near '") else { return 0 };
             let near = rest.rfind("' at line").map_or(rest, |end| &rest[..end]);
-            if near.is_empty() {
-                sql.trim_end().len().saturating_sub(1)
-            } else {
-                sql.rfind(near).unwrap_or(0)
+            match near.is_empty() {
+                // At its end.
+                true => sql.char_indices().next_back().map_or(0, |(at, _)| at),
+                false => sql.rfind(near).unwrap_or(0),
             }
         }
         NO_SUCH_TABLE | NO_SUCH_COLUMN => {
@@ -54,4 +54,23 @@ fn word(sql: &str, word: &str) -> Option<usize> {
     let alone =
         |at: &usize| !lower[..*at].ends_with(is_part) && !lower[at + word.len()..].starts_with(is_part);
     places.into_iter().find(|at| !word.is_empty() && alone(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_about_a_place_in_the_statement() {
+        let refused =
+            |code, message: &str| ServerError { code, message: message.into(), state: String::new() };
+        let end = refused(SYNTAX, "You have an error … to use near '' at line 1");
+        assert_eq!(place_of(&end, "SELECT 'ä' FROM ü"), 16);
+        assert_eq!(place_of(&end, ""), 0);
+        let near = refused(SYNTAX, "… to use near '? AND b = 'x'' at line 1");
+        assert_eq!(place_of(&near, "SELECT 1 WHERE a = ? AND b = 'x'"), 19);
+        assert!(told(&near, "SELECT 1 WHERE a = ? AND b = 'x'").starts_with("a parameter"));
+        let column = refused(NO_SUCH_COLUMN, "Unknown column 'o.id' in 'field list'");
+        assert_eq!(place_of(&column, "SELECT idle, o.id FROM o"), 15);
+    }
 }
