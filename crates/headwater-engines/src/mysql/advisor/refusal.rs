@@ -65,7 +65,7 @@ mod tests {
         let refused =
             |code, message: &str| ServerError { code, message: message.into(), state: String::new() };
         let end = refused(SYNTAX, "You have an error … to use near '' at line 1");
-        assert_eq!(place_of(&end, "SELECT 'ä' FROM ü"), 16);
+        assert_eq!(place_of(&end, "SELECT 'ä' FROM ü"), 17);
         assert_eq!(place_of(&end, ""), 0);
         let near = refused(SYNTAX, "… to use near '? AND b = 'x'' at line 1");
         assert_eq!(place_of(&near, "SELECT 1 WHERE a = ? AND b = 'x'"), 19);
