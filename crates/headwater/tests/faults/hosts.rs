@@ -30,7 +30,15 @@ pub async fn second_instance(world: &World) {
     let since = other.log().len();
     if !other.is_running() {
         other.start();
-        other.says(since, &["standing by"]).await;
+        // It leads at once if the leader has just lost that, be it to a full disk.
+        other
+            .eventually("it stands by, or leads", async || {
+                let log = other.log();
+                let said = |line: &str| line.contains("standing by") || line.contains("leading epoch");
+                let decided = log.get(since..).unwrap_or_default().lines().any(said);
+                if decided { Ok(()) } else { Err(other.log_tail()) }
+            })
+            .await;
     }
     leader.kill();
     other.says(since, &["leading"]).await;
