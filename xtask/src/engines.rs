@@ -130,7 +130,7 @@ impl Engine {
 }
 
 /// Where Debian keeps server programs, newest first; they are not in the PATH.
-fn postgres_folders() -> Vec<PathBuf> {
+pub fn postgres_folders() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<(u32, PathBuf)> = entries
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
@@ -169,6 +169,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
     crate::node::list();
     crate::dynamodb::list();
     crate::falkordb::list();
+    crate::hypopg::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));
@@ -184,7 +185,7 @@ fn missing() -> Vec<&'static str> {
 pub fn skipped() -> Vec<(&'static str, Skips)> {
     let missing = ENGINES.iter().filter(|engine| engine.program().is_none());
     let missing = missing.filter_map(|engine| Some((engine.package, engine.skips?)));
-    missing.chain(crate::falkordb::skipped()).collect()
+    missing.chain(crate::falkordb::skipped()).chain(crate::hypopg::skipped()).collect()
 }
 
 fn apt(packages: &[&str]) -> String {
@@ -205,7 +206,7 @@ pub fn install() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
+pub fn install_packages(missing: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }

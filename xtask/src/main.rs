@@ -5,6 +5,7 @@ mod dynamodb;
 mod engines;
 mod falkordb;
 mod faults;
+mod hypopg;
 mod node;
 mod python;
 mod schema;

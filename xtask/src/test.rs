@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::{cargo, dynamodb, engines, falkordb, node, python};
+use crate::{cargo, dynamodb, engines, falkordb, hypopg, node, python};
 
 #[derive(Default)]
 struct Tally {
@@ -41,6 +41,7 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     node::install()?;
     dynamodb::install()?;
     falkordb::install();
+    hypopg::install();
     let built = cargo().args(["test", "--workspace", "--no-run"]).status().context("start cargo")?;
     if !built.success() {
         println!("build failed: no test ran");

@@ -118,6 +118,15 @@ pub struct InPlace {
     pub each: f64,
 }
 
+/// Whose planner says what a query would cost with other indexes than there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// That of a copy, in a server of our own.
+    Copy,
+    /// That of the engine itself, in a session that only reads; so often at most.
+    InPlace { calls_max: usize },
+}
+
 /// An engine that can be asked what indexes would be worth.
 #[async_trait]
 pub trait AdviseIndexes: Send + Sync {
@@ -125,7 +134,7 @@ pub trait AdviseIndexes: Send + Sync {
     async fn workload(&self) -> Result<Workload>;
 
     /// Finds candidates and asks a planner. The engine is only read: its catalog and its statistics.
-    async fn weigh(&self, workload: &Workload) -> Result<Weighed>;
+    async fn weigh(&self, workload: &Workload, asking: Asking) -> Result<Weighed>;
 
     /// Whether indexes may be built on a copy: it is there, and is not the engine that is advised.
     async fn may_build_on(&self, copy: &RestoredCopy) -> Result<()>;

@@ -206,7 +206,7 @@ fn part(part: &ObjectNamePart, schema: &dyn Tables) -> Option<String> {
     }
 }
 
-fn find(name: &ObjectName, schema: &dyn Tables) -> Option<usize> {
+pub(crate) fn find(name: &ObjectName, schema: &dyn Tables) -> Option<usize> {
     let parts: Vec<String> = name.0.iter().map(|name| part(name, schema)).collect::<Option<_>>()?;
     let (table, named) = parts.split_last()?;
     schema.table(named.last().map(String::as_str), table)

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 use headwater_model::Result;
 
-/// So often the planner is asked about one query.
-const ASKED_MAX: usize = 40;
+/// So often the planner is asked about one query, where it may be asked as often as one likes.
+pub(crate) const ASKED_MAX: usize = 40;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
@@ -48,6 +48,8 @@ pub(crate) struct Asked {
     pub today: BTreeSet<String>,
     /// Candidates that others brought up.
     pub shut: BTreeSet<String>,
+    /// So often the planner may be asked, and once more.
+    pub most: usize,
 }
 
 pub(crate) struct Found {
@@ -57,7 +59,8 @@ pub(crate) struct Found {
 }
 
 pub(crate) async fn find<P: Planner>(planner: &mut P, asked: &Asked) -> Result<Result<Found, P::Refused>> {
-    let mut search = Search { planner, asked, seen: HashSet::new(), plans: BTreeMap::new(), left: ASKED_MAX };
+    let mut search =
+        Search { planner, asked, seen: HashSet::new(), plans: BTreeMap::new(), left: asked.most };
     let before = match search.look(&asked.today).await? {
         Looked::Plan(planned, _) => planned,
         Looked::Refused(error) => return Ok(Err(error)),

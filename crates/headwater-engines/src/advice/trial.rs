@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_model::advice::{Config as Served, Index, IndexProblem, IndexTrial, LeftOut};
 use headwater_model::{Error, Result};
 
-use super::configs::{self, Ask, Asked, Planned, Planner};
+use super::configs::{self, ASKED_MAX, Ask, Asked, Planned, Planner};
 
 /// A query that takes longer than this today is not measured.
 const QUERY_WITHIN: Duration = Duration::from_secs(600);
@@ -160,6 +160,7 @@ where
                 today: open.intersection(&today).cloned().collect(),
                 open,
                 shut: BTreeSet::new(),
+                most: ASKED_MAX,
             };
             self.queries.push(Tried { asked, skipped: false, measured: BTreeMap::new(), before: 0.0 });
             if let Some(why) = skipped {

@@ -68,7 +68,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Advise {
-    /// Which indexes the workload asks for: asks the planner of a copy without rows, chooses under a budget of room and writes.
+    /// Which indexes the workload asks for: asks the planner of a copy without rows, or the database's own, and chooses under a
+    /// budget of room and writes.
     Indexes(Box<indexes::Args>),
 }
 

@@ -10,7 +10,7 @@ use anyhow::Context;
 use headwater_control::doctor;
 use headwater_control::indexes::{self, Advice, Advised, Budget};
 use headwater_engines::registry;
-use headwater_model::advice::{AdviseIndexes, RestoredCopy, Weighed};
+use headwater_model::advice::{AdviseIndexes, Asking, RestoredCopy, Weighed};
 use headwater_model::file::{File, SourceSection, parse_size};
 use headwater_model::{Error, Secret};
 
@@ -47,6 +47,15 @@ pub struct Args {
     /// removed there), or a dump (of pg_dump, mariadb-dump, mysqldump) to restore into a server of its own.
     #[arg(long, value_name = "URL|DUMP")]
     verify: Option<String>,
+
+    /// Ask the planner of the database itself, in a session that only reads, and not that of a copy without rows. The database has to
+    /// have the extension hypopg. PostgreSQL only.
+    #[arg(long)]
+    in_place: bool,
+
+    /// How often that planner is asked at most.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3000, requires = "in_place")]
+    planner_calls: usize,
 
     /// The advice as JSON on standard output.
     #[arg(long)]
@@ -133,7 +142,11 @@ async fn advised(args: &Args, advisor: &dyn AdviseIndexes) -> Result<Option<Advi
     if let Some(copy) = &copy {
         advisor.may_build_on(copy).await?;
     }
-    let weighed = advisor.weigh(&workload).await?;
+    let asking = match args.in_place {
+        true => Asking::InPlace { calls_max: args.planner_calls },
+        false => Asking::Copy,
+    };
+    let weighed = advisor.weigh(&workload, asking).await?;
     if let Some((queries, text)) = &text
         && !weighed.refused.is_empty()
     {

@@ -222,3 +222,76 @@ fn on_a_copy_the_choice_is_by_measured_time_and_makes_no_query_slower(site: &Sit
     }
     assert!(advised["indexes"][0]["build_ms"].as_f64() > Some(0.0), "{advised:#}");
 }
+
+const WRITES: &str = "-- name: pay
+-- calls: 400
+UPDATE orders SET total = total + 1 WHERE customer_id = 7;
+-- name: next in line
+-- calls: 100
+SELECT id FROM orders WHERE state = 'waiting' ORDER BY placed LIMIT 1 FOR UPDATE SKIP LOCKED;
+-- name: place
+-- calls: 10
+INSERT INTO orders VALUES (0, 1, 'waiting', 'a', 'b', now(), 1), (-1, 1, 'waiting', 'a', 'b', now(), 1);
+-- name: forget
+DELETE FROM visits v USING orders o WHERE o.id = v.page AND o.customer_id = 9;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_place_the_database_s_own_planner_says_the_same_behind_locks_that_let_only_readers_in() {
+    if Postgres::lacks_hypopg() {
+        return;
+    }
+    let postgres = shop();
+    postgres.psql("CREATE ROLE doctor LOGIN; GRANT pg_read_all_data, pg_read_all_stats TO doctor; CREATE ROLE blind LOGIN");
+    let site = Site::new("indexes");
+    site.write("queries.sql", &format!("{QUERIES}{WRITES}"));
+    let url = postgres.url().replace("postgres@", "doctor@");
+    let asked = ["doctor", "indexes", &url, "--queries", "queries.sql", "--in-place"];
+    site.run(&asked).expect(1).says(&["no extension hypopg", "CREATE EXTENSION hypopg"]);
+    postgres.psql("CREATE EXTENSION hypopg");
+    let copy = advice(&site, &[&url, "--queries", "queries.sql"], 1);
+    // Whoever wants more than to read waits for this, and we wait for nobody.
+    let client = postgres.connect().await;
+    client.batch_execute("BEGIN; LOCK TABLE orders, visits IN EXCLUSIVE MODE").await.unwrap();
+    let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())";
+    let before = postgres.psql(next);
+    let advised = advice(&site, &asked[2..], 1);
+    assert_eq!(postgres.psql(next), before, "something was written to the database that is advised");
+    let mut same = definitions(&copy);
+    same.retain(|definition| !definition.contains("gin"));
+    assert_eq!(definitions(&advised), same, "{advised:#}\n{copy:#}");
+    for (here, there) in
+        advised["queries"].as_array().unwrap().iter().zip(copy["queries"].as_array().unwrap())
+    {
+        let (a, b) = (here["before"].as_f64().unwrap(), there["before"].as_f64().unwrap());
+        assert!(here["name"] == there["name"] && (a - b).abs() < 0.02 * b, "{here:#} {there:#}");
+    }
+    let said = |advice: &Value, list: &str, key: &str| -> String {
+        let told = advice[list].as_array().unwrap().iter();
+        told.map(|entry| entry.get(key).unwrap_or(entry).to_string()).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(advised["left_out"].as_array().unwrap().len(), 1, "{}", said(&advised, "left_out", "name"));
+    assert!(
+        said(&advised, "left_out", "name").contains("gin (note"),
+        "what cannot be asked is named: {advised:#}"
+    );
+    assert!(said(&advised, "notes", "").contains("of 3000 at most"), "{advised:#}");
+    client.batch_execute("ROLLBACK").await.unwrap();
+
+    let few = advice(&site, &[&asked[2..], &["--planner-calls", "9"]].concat(), 0);
+    assert!(said(&few, "left_out", "why").contains("raise --planner-calls"), "{few:#}");
+    assert!(said(&few, "notes", "").contains("8 calls of the planner, of 9 at most"), "{few:#}");
+
+    postgres.psql("UPDATE pg_extension SET extversion = '1.1.4' WHERE extname = 'hypopg'");
+    site.run(&asked).expect(1).says(&["hypopg 1.1.4 is too old", "ALTER EXTENSION hypopg UPDATE"]);
+    postgres.psql("UPDATE pg_extension SET extversion = '1.3.1' WHERE extname = 'hypopg'");
+    let blind = postgres.url().replace("postgres@", "blind@");
+    let blind = ["doctor", "indexes", &blind, "--queries", "queries.sql", "--in-place"];
+    site.run(&blind).expect(1).says(&["permission denied for table", "GRANT pg_read_all_data"]);
+    postgres.psql("REVOKE EXECUTE ON FUNCTION hypopg_create_index FROM PUBLIC");
+    site.run(&asked).expect(1).says(&["the role doctor may not use hypopg", "GRANT EXECUTE"]);
+    let standby = postgres.standby();
+    let standby = standby.url();
+    let standby = ["doctor", "indexes", &standby, "--queries", "queries.sql", "--in-place"];
+    site.run(&standby).expect(1).says(&["the server is a standby", "name the primary"]);
+}

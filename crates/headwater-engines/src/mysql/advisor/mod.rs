@@ -25,8 +25,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use headwater_model::advice::{
-    AdviseIndexes, Config as Served, Index, IndexProblem, IndexTrial, LeftOut, Query, Refusal, RestoredCopy,
-    Statement, Weighed, Workload,
+    AdviseIndexes, Asking, Config as Served, Index, IndexProblem, IndexTrial, LeftOut, Query, Refusal,
+    RestoredCopy, Statement, Weighed, Workload,
 };
 use headwater_model::file::SourceSection;
 use headwater_model::{Error, Result};
@@ -41,7 +41,7 @@ use self::schema::Schema;
 use self::writes::Written;
 use super::config::Config;
 use crate::advice::asked::{self, Parsed, Write};
-use crate::advice::configs::{self, Ask, Asked, Planner};
+use crate::advice::configs::{self, ASKED_MAX, Ask, Asked, Planner};
 
 /// A statement is asked with the candidates of others too if they begin with a column that it compares; with so many at most.
 const OPEN_MAX: usize = 60;
@@ -67,7 +67,13 @@ impl AdviseIndexes for Advisor {
         Origin::open(&self.config).await?.workload(&self.config.database).await
     }
 
-    async fn weigh(&self, workload: &Workload) -> Result<Weighed> {
+    async fn weigh(&self, workload: &Workload, asking: Asking) -> Result<Weighed> {
+        if asking != Asking::Copy {
+            return Err(Error::unsupported(
+                "MariaDB and MySQL cannot be asked in place: they plan with indexes that are there",
+            )
+            .with_remedy("ask without --in-place: a server with a sample of the rows is asked"));
+        }
         let server = tokio::task::spawn_blocking(clone::server);
         let mut origin = Origin::open(&self.config).await?;
         let schema = origin.schema(&self.config.database).await?;
@@ -371,7 +377,8 @@ async fn query(
     let tables: BTreeSet<usize> = parsed.uses.iter().map(|used| used.table).collect();
     let today: BTreeSet<String> =
         tables.iter().filter_map(|table| today.get(table)).flatten().cloned().collect();
-    let mut asking = Asked { ask: asked.ask(), open: today.clone(), today, shut: BTreeSet::new() };
+    let (ask, open, shut) = (asked.ask(), today.clone(), BTreeSet::new());
+    let mut asking = Asked { ask, open, today, shut, most: ASKED_MAX };
     for (name, candidate) in pool.iter().filter(|(_, candidate)| tables.contains(&candidate.table)) {
         let begins = candidate.columns.first().is_some_and(|first| {
             parsed.uses.iter().filter(|used| used.table == candidate.table).any(|used| {

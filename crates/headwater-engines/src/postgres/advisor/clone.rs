@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 use super::candidates::Candidate;
 use super::origin::{ColumnStatistics, Schema, read};
-use super::plan;
-use super::size;
+use super::what_if::{Question, WhatIf};
+use super::{plan, size};
 use crate::advice::configs::{Ask, Planned, Planner};
 use crate::advice::heads::Key;
 use crate::postgres::config::{Config, Host};
@@ -82,19 +82,94 @@ impl Clone {
         Ok(Clone { connection, cluster, hidden: BTreeSet::new(), _folder: folder })
     }
 
-    /// Makes the candidate under a name; `false` if the server refuses it.
-    pub async fn make(&mut self, name: &str, candidate: &Candidate, schema: &Schema) -> Result<bool> {
-        let table = &schema.tables[candidate.table].ident;
-        let sql = format!("CREATE INDEX {} ON {table} {}", identifier(name), candidate.definition(schema));
-        Ok(self.connection.attempt(&sql).await?.is_ok())
+    /// Empty pages that take no room on the disk.
+    fn lengthen(&self, path: PathBuf, bytes: u64) -> Result<()> {
+        for (nth, left) in (0..).map(|nth| (nth, bytes.saturating_sub(nth * SEGMENT))) {
+            if left == 0 && nth > 0 {
+                break;
+            }
+            let segment = match nth {
+                0 => path.clone(),
+                _ => PathBuf::from(format!("{}.{nth}", path.display())),
+            };
+            let is_new = !segment.exists();
+            let doing = |error| failed("lengthen a file of the scratch server", error);
+            let file =
+                File::options().create(true).truncate(false).write(true).open(&segment).map_err(doing)?;
+            let length = fs::metadata(&segment).map_err(doing)?.len();
+            if left.min(SEGMENT) > length {
+                file.set_len(left.min(SEGMENT)).map_err(doing)?;
+            }
+            if is_new {
+                self.cluster.hand_over(&segment)?;
+            }
+        }
+        Ok(())
     }
 
-    pub async fn make_trigrams(&mut self) -> Result<bool> {
-        Ok(self.connection.attempt("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public").await?.is_ok())
+    async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
+        let mut changed = Vec::new();
+        for (names, seen) in [
+            (hidden.difference(&self.hidden).collect::<Vec<_>>(), false),
+            (self.hidden.difference(hidden).collect(), true),
+        ] {
+            changed.extend(names.into_iter().map(|name| format!("({}, {seen})", literal(name))));
+        }
+        if !changed.is_empty() {
+            // One that is not live is not even opened, which an invalid one is, each time that a plan is made. A table's list of
+            // indexes is read again when its own row has changed.
+            self.connection
+                .query(&format!(
+                    "WITH changed AS (
+                       UPDATE pg_index SET indisvalid = seen, indislive = seen
+                       FROM (VALUES {}) asked(name, seen) JOIN pg_class c ON c.relname = name
+                       WHERE indexrelid = c.oid RETURNING indrelid)
+                     UPDATE pg_class SET relhasindex = true WHERE oid IN (SELECT indrelid FROM changed)",
+                    changed.join(", ")
+                ))
+                .await?;
+        }
+        self.hidden.clone_from(hidden);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Planner for Clone {
+    type Refused = ServerError;
+
+    async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
+        self.hide(hidden).await?;
+        plan::ask(&mut self.connection, ask, "FORMAT JSON").await
+    }
+}
+
+#[async_trait]
+impl WhatIf for Clone {
+    fn question(&self, statement: &str, parameters: usize, _: &Schema) -> Result<Question, String> {
+        Ok(Question { ask: Ask { sql: statement.to_owned(), parameters }, rows: None })
+    }
+
+    async fn make(
+        &mut self,
+        name: &str,
+        candidate: &Candidate,
+        schema: &Schema,
+    ) -> Result<Result<(), String>> {
+        if candidate.trigram && schema.trigrams.is_none() {
+            let trigrams = "CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public";
+            if let Err(refused) = self.connection.attempt(trigrams).await? {
+                return Ok(Err(format!("the copy cannot have it: {}", refused.message)));
+            }
+        }
+        let table = &schema.tables[candidate.table].ident;
+        let sql = format!("CREATE INDEX {} ON {table} {}", identifier(name), candidate.definition(schema));
+        let made = self.connection.attempt(&sql).await?;
+        Ok(made.map(|_| ()).map_err(|refused| format!("the copy cannot have it: {}", refused.message)))
     }
 
     /// Gives tables and indexes the sizes and statistics of the original, and candidates those that they would have.
-    pub async fn furnish(
+    async fn furnish(
         &mut self,
         schema: &Schema,
         tables: &[usize],
@@ -158,65 +233,15 @@ impl Clone {
         Ok(())
     }
 
-    /// Empty pages that take no room on the disk.
-    fn lengthen(&self, path: PathBuf, bytes: u64) -> Result<()> {
-        for (nth, left) in (0..).map(|nth| (nth, bytes.saturating_sub(nth * SEGMENT))) {
-            if left == 0 && nth > 0 {
-                break;
-            }
-            let segment = match nth {
-                0 => path.clone(),
-                _ => PathBuf::from(format!("{}.{nth}", path.display())),
-            };
-            let is_new = !segment.exists();
-            let doing = |error| failed("lengthen a file of the scratch server", error);
-            let file =
-                File::options().create(true).truncate(false).write(true).open(&segment).map_err(doing)?;
-            let length = fs::metadata(&segment).map_err(doing)?.len();
-            if left.min(SEGMENT) > length {
-                file.set_len(left.min(SEGMENT)).map_err(doing)?;
-            }
-            if is_new {
-                self.cluster.hand_over(&segment)?;
-            }
-        }
-        Ok(())
+    /// It shows all that is not hidden.
+    fn about(&mut self, _: &BTreeSet<String>) {}
+
+    fn hides(&self) -> bool {
+        true
     }
 
-    async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
-        let mut changed = Vec::new();
-        for (names, seen) in [
-            (hidden.difference(&self.hidden).collect::<Vec<_>>(), false),
-            (self.hidden.difference(hidden).collect(), true),
-        ] {
-            changed.extend(names.into_iter().map(|name| format!("({}, {seen})", literal(name))));
-        }
-        if !changed.is_empty() {
-            // One that is not live is not even opened, which an invalid one is, each time that a plan is made. A table's list of
-            // indexes is read again when its own row has changed.
-            self.connection
-                .query(&format!(
-                    "WITH changed AS (
-                       UPDATE pg_index SET indisvalid = seen, indislive = seen
-                       FROM (VALUES {}) asked(name, seen) JOIN pg_class c ON c.relname = name
-                       WHERE indexrelid = c.oid RETURNING indrelid)
-                     UPDATE pg_class SET relhasindex = true WHERE oid IN (SELECT indrelid FROM changed)",
-                    changed.join(", ")
-                ))
-                .await?;
-        }
-        self.hidden.clone_from(hidden);
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Planner for Clone {
-    type Refused = ServerError;
-
-    async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
-        self.hide(hidden).await?;
-        plan::ask(&mut self.connection, ask, "FORMAT JSON").await
+    fn left(&self) -> usize {
+        usize::MAX
     }
 }
 

@@ -3,17 +3,22 @@
 //! - `origin`: what is read of the database itself, and nothing is ever written there
 //! - `candidates`: which indexes what statements ask of tables (`crate::advice`) could be
 //! - `size`, `writes`: what an index takes and what it costs those who write
-//! - `clone`, `plan`: a copy of the planner's view in a server of our own, and what its planner says
+//! - `what_if`: a planner that is asked about other indexes than there are, and what it says (`plan`)
+//! - `clone`: a copy of the planner's view in a server of our own
+//! - `in_place`: the database's own planner, and how statements are put to it (`reading`)
 //! - `trial`: candidates that are really built, on a copy with rows
 //!
 //! The choice itself, under budgets, is not made here: what comes out is a [`headwater_model::advice::IndexProblem`].
 
 mod candidates;
 mod clone;
+mod in_place;
 mod origin;
 mod plan;
+mod reading;
 mod size;
 mod trial;
+mod what_if;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,22 +27,25 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use headwater_model::advice::{
-    AdviseIndexes, Config as Served, Index, IndexProblem, IndexTrial, LeftOut, Query, Refusal, RestoredCopy,
-    Statement, Weighed, Workload,
+    AdviseIndexes, Asking, Config as Served, Index, IndexProblem, IndexTrial, LeftOut, Query, Refusal,
+    RestoredCopy, Statement, Weighed, Workload,
 };
 use headwater_model::file::SourceSection;
 use headwater_model::{Error, Result};
 
 use self::candidates::{Candidate, Method, Pool};
 use self::clone::Clone;
+use self::in_place::InPlace;
 use self::origin::{Origin, Schema};
+use self::what_if::{Question, WhatIf};
 use self::writes::{Upkeep, Written};
 use super::config::Config;
+use super::error::ServerError;
 use crate::advice::asked::{self, Parsed, Write};
-use crate::advice::configs::{self, Ask, Asked, Planner};
+use crate::advice::configs::{self, ASKED_MAX, Asked};
 use crate::advice::heads::Key;
 
-/// Candidates in all. Each is an empty index in the clone.
+/// Candidates in all. Each is an empty index in the clone, or a hypothetical one.
 const CANDIDATES_MAX: usize = 600;
 
 /// A statement is asked with the candidates of others too if they begin with a column that it compares; with so many at most.
@@ -46,6 +54,11 @@ const OPEN_MAX: usize = 60;
 /// A query that costs no more than fetching so many pages has nothing to gain from another index, whatever share of its cost that
 /// would be: what follows advice would otherwise be advised again.
 const CHEAP_PAGES: f64 = 5.0;
+
+/// To be worth asking, a query is asked with the indexes of today, and with some more.
+const ASKED_MIN: usize = 2;
+
+const SPENT: &str = "the planner may not be asked more often: raise --planner-calls";
 
 pub(crate) struct Advisor {
     config: Arc<Config>,
@@ -63,25 +76,27 @@ impl AdviseIndexes for Advisor {
         Origin::open(&self.config).await?.workload().await
     }
 
-    async fn weigh(&self, workload: &Workload) -> Result<Weighed> {
-        let server = tokio::task::spawn_blocking(clone::server);
-        let mut origin = Origin::open(&self.config).await?;
-        let mut schema = origin.schema().await?;
-        let asked: Vec<Understood<'_>> =
-            workload.statements.iter().map(|s| Understood::of(s, &schema)).collect();
-        let tables = tables(&asked);
-        let statistics = origin.statistics(&mut schema, &tables).await?;
-        let (folder, cluster) =
-            server.await.map_err(|error| Error::bug("starting a server failed").with_cause(error))??;
-        let mut clone = Clone::of(&self.config, &schema, folder, cluster).await?;
-        let mut weighing = Weighing { schema, asked, weighed: Weighed::default(), written: Vec::new() };
-        weighing.weighed.problem.server = origin.server;
-        weighing.weighed.problem.unit = "planner units";
-        weighing.try_statements(&mut clone).await?;
-        if weighing.weighed.refused.is_empty() {
-            weighing.weigh(&mut clone, &tables, &statistics).await?;
+    async fn weigh(&self, workload: &Workload, asking: Asking) -> Result<Weighed> {
+        match asking {
+            Asking::Copy => {
+                let server = tokio::task::spawn_blocking(clone::server);
+                let mut origin = Origin::open(&self.config).await?;
+                let schema = origin.schema().await?;
+                let (folder, cluster) = server
+                    .await
+                    .map_err(|error| Error::bug("starting a server failed").with_cause(error))??;
+                let mut clone = Clone::of(&self.config, &schema, folder, cluster).await?;
+                weigh(&mut origin, schema, workload, &mut clone).await
+            }
+            Asking::InPlace { calls_max } => {
+                let mut origin = Origin::open(&self.config).await?;
+                let schema = origin.schema().await?;
+                let mut planner = InPlace::open(&self.config, &mut origin, &schema, calls_max).await?;
+                let mut weighed = weigh(&mut origin, schema, workload, &mut planner).await?;
+                weighed.notes.extend(planner.told());
+                Ok(weighed)
+            }
         }
-        Ok(weighing.weighed)
     }
 
     async fn may_build_on(&self, copy: &RestoredCopy) -> Result<()> {
@@ -98,21 +113,44 @@ impl AdviseIndexes for Advisor {
     }
 }
 
+async fn weigh(
+    origin: &mut Origin,
+    mut schema: Schema,
+    workload: &Workload,
+    planner: &mut impl WhatIf,
+) -> Result<Weighed> {
+    let statements = workload.statements.iter();
+    let asked: Vec<Understood<'_>> =
+        statements.map(|statement| Understood::of(statement, &schema, planner)).collect();
+    let tables = tables(&asked);
+    let statistics = origin.statistics(&mut schema, &tables).await?;
+    let mut weighing = Weighing { schema, asked, weighed: Weighed::default(), written: Vec::new() };
+    weighing.weighed.problem.server = origin.server.clone();
+    weighing.weighed.problem.unit = "planner units";
+    weighing.try_statements(planner).await?;
+    if weighing.weighed.refused.is_empty() {
+        weighing.weigh(planner, &tables, &statistics).await?;
+    }
+    Ok(weighing.weighed)
+}
+
 /// A statement of the workload, and what was understood of it.
 struct Understood<'w> {
     statement: &'w Statement,
     parsed: Result<Parsed, String>,
-    ask: Ask,
+    /// How the planner is asked about it, or why it is not.
+    question: Result<Question, String>,
 }
 
 impl<'w> Understood<'w> {
-    fn of(statement: &'w Statement, schema: &Schema) -> Understood<'w> {
+    fn of(statement: &'w Statement, schema: &Schema, planner: &impl WhatIf) -> Understood<'w> {
         let parsed = asked::parse(&statement.sql, schema);
         let parameters = match &parsed {
             Ok(parsed) => parsed.parameters,
             Err(_) => asked::parameters(&statement.sql),
         };
-        Understood { statement, parsed, ask: Ask { sql: statement.sql.clone(), parameters } }
+        let question = planner.question(&statement.sql, parameters, schema);
+        Understood { statement, parsed, question }
     }
 }
 
@@ -143,11 +181,22 @@ impl Weighing<'_> {
 
     /// Which of them can be asked. What is wrong in a file is all told at once; of what the server counted, what cannot be
     /// planned is left out.
-    async fn try_statements(&mut self, clone: &mut Clone) -> Result<()> {
+    async fn try_statements(&mut self, planner: &mut impl WhatIf) -> Result<()> {
         let mut kept = Vec::new();
         for asked in std::mem::take(&mut self.asked) {
             let statement = asked.statement;
-            match clone.plan(&asked.ask, &BTreeSet::new()).await? {
+            let question = match &asked.question {
+                Ok(question) if planner.left() > 0 => question,
+                Ok(_) => {
+                    self.leave_out(&statement.name, SPENT);
+                    continue;
+                }
+                Err(why) => {
+                    self.leave_out(&statement.name, why);
+                    continue;
+                }
+            };
+            match planner.plan(&question.ask, &BTreeSet::new()).await? {
                 Ok(planned) => {
                     let parsed = match &asked.parsed {
                         Ok(parsed) => parsed,
@@ -163,32 +212,52 @@ impl Weighing<'_> {
                         continue;
                     }
                     if let Some(write) = &parsed.write {
-                        let each = planned.rows.max(1.0);
+                        let each = question.rows.unwrap_or(planned.rows).max(1.0);
                         let rows = statement.rows.unwrap_or(statement.calls * each);
                         self.written.push(Written { write: write.clone(), rows });
                     }
                     kept.push(asked);
                 }
-                Err(refused) => match statement.at {
-                    Some(at) => {
-                        let chars = refused.position.unwrap_or(1).saturating_sub(1);
-                        let within = statement.sql.char_indices().nth(chars).map_or(0, |(byte, _)| byte);
-                        self.weighed.refused.push(Refusal { at: at + within, why: refused.message });
-                    }
-                    None => self.leave_out(
-                        &statement.name,
-                        format!("it cannot be planned apart from its program: {}", refused.message),
-                    ),
-                },
+                Err(refused) => self.refuse(statement, question, refused)?,
             }
         }
         self.asked = kept;
         Ok(())
     }
 
+    /// A statement that the server does not plan: a mistake in the file, or nobody's.
+    fn refuse(&mut self, statement: &Statement, question: &Question, refused: ServerError) -> Result<()> {
+        match (&*refused.code, statement.at) {
+            ("42501", Some(_)) => {
+                return Err(Error::from(refused).with_remedy(
+                    "GRANT pg_read_all_data TO the role that doctor uses; a table with row level security needs BYPASSRLS, too",
+                ));
+            }
+            // What takes too long, or waits for somebody.
+            ("57014" | "55P03", _) => {
+                self.leave_out(
+                    &statement.name,
+                    format!("it could not be planned in time: {}", refused.message),
+                );
+            }
+            (_, Some(at)) => {
+                // A place in another text is none in the file.
+                let place = refused.position.filter(|_| question.ask.sql == statement.sql);
+                let chars = place.unwrap_or(1).saturating_sub(1);
+                let within = statement.sql.char_indices().nth(chars).map_or(0, |(byte, _)| byte);
+                self.weighed.refused.push(Refusal { at: at + within, why: refused.message });
+            }
+            (_, None) => self.leave_out(
+                &statement.name,
+                format!("it cannot be planned apart from its program: {}", refused.message),
+            ),
+        }
+        Ok(())
+    }
+
     async fn weigh(
         &mut self,
-        clone: &mut Clone,
+        planner: &mut impl WhatIf,
         tables: &[usize],
         statistics: &[origin::ColumnStatistics],
     ) -> Result<()> {
@@ -206,14 +275,15 @@ impl Weighing<'_> {
                 table.ident, table.ident
             ));
         }
-        let (pool, brought) = self.candidates(clone).await?;
+        let (pool, brought) = self.candidates(planner).await?;
         let named: Vec<(String, &Candidate)> =
             pool.iter().map(|(name, candidate)| (name.clone(), candidate)).collect();
-        clone.furnish(&self.schema, tables, statistics, &named).await?;
+        planner.furnish(&self.schema, tables, statistics, &named).await?;
         let begun = Instant::now();
-        let problem = self.ask(clone, &pool, &brought).await?;
+        let problem = self.ask(planner, &pool, &brought).await?;
         self.weighed.asked_ms = begun.elapsed().as_secs_f64() * 1000.0;
-        let left_out = std::mem::take(&mut self.weighed.problem.left_out);
+        let mut left_out = std::mem::take(&mut self.weighed.problem.left_out);
+        left_out.extend(problem.left_out);
         let server = std::mem::take(&mut self.weighed.problem.server);
         self.weighed.problem = IndexProblem { left_out, server, unit: "planner units", ..problem };
         Ok(())
@@ -222,7 +292,7 @@ impl Weighing<'_> {
     /// Every candidate that the server can make, with its name, and which statement brought up which.
     async fn candidates(
         &mut self,
-        clone: &mut Clone,
+        planner: &mut impl WhatIf,
     ) -> Result<(Vec<(String, Candidate)>, Vec<BTreeSet<usize>>)> {
         let mut pool = Pool::default();
         let mut of_statement = Vec::new();
@@ -235,9 +305,6 @@ impl Weighing<'_> {
                 }
             }
             of_statement.push(own);
-        }
-        if pool.all.iter().any(|candidate| candidate.trigram) && self.schema.trigrams.is_none() {
-            clone.make_trigrams().await?;
         }
         let mut taken: BTreeSet<String> =
             self.schema.indexes.iter().map(|index| index.name.clone()).collect();
@@ -252,9 +319,16 @@ impl Weighing<'_> {
                 nth += 1;
                 name = format!("{plain}{nth}");
             }
-            if clone.make(&name, &candidate, &self.schema).await? {
-                places.insert(place, made.len());
-                made.push((name, candidate));
+            match planner.make(&name, &candidate, &self.schema).await? {
+                Ok(()) => {
+                    places.insert(place, made.len());
+                    made.push((name, candidate));
+                }
+                Err(why) => {
+                    let (table, definition) =
+                        (&self.schema.tables[candidate.table].ident, candidate.definition(&self.schema));
+                    self.leave_out(&format!("{table} {definition}"), why);
+                }
             }
         }
         let brought = of_statement
@@ -292,7 +366,7 @@ impl Weighing<'_> {
 
     async fn ask(
         &mut self,
-        clone: &mut Clone,
+        planner: &mut impl WhatIf,
         pool: &[(String, Candidate)],
         brought: &[BTreeSet<usize>],
     ) -> Result<IndexProblem> {
@@ -335,7 +409,7 @@ impl Weighing<'_> {
             });
         }
         let mut today: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-        for index in self.schema.indexes.iter().filter(|index| index.droppable) {
+        for index in self.schema.indexes.iter().filter(|index| index.droppable && planner.hides()) {
             let Some(table) = self.schema.tables.iter().position(|table| table.oid == index.table) else {
                 continue;
             };
@@ -360,18 +434,25 @@ impl Weighing<'_> {
                 ends: Vec::new(),
             });
         }
-        for (asked, own) in self.asked.iter().zip(brought) {
-            let Ok(parsed) = &asked.parsed else { continue };
+        for (place, (asked, own)) in self.asked.iter().zip(brought).enumerate() {
+            let (Ok(parsed), Ok(question)) = (&asked.parsed, &asked.question) else { continue };
             if matches!(parsed.write, Some(Write::Insert { .. })) && parsed.uses.is_empty() {
                 continue;
             }
             let statement = asked.statement;
             let tables: BTreeSet<usize> = parsed.uses.iter().map(|used| used.table).collect();
+            // What those before did not need is for those that come.
+            let most = (planner.left() / (self.asked.len() - place)).saturating_sub(1).min(ASKED_MAX);
+            if most < ASKED_MIN {
+                problem.left_out.push(LeftOut { name: statement.name.clone(), why: SPENT.into() });
+                continue;
+            }
             let mut asking = Asked {
-                ask: asked.ask.clone(),
+                ask: question.ask.clone(),
                 open: own.iter().map(|place| pool[*place].0.clone()).collect(),
                 today: tables.iter().filter_map(|table| today.get(table)).flatten().cloned().collect(),
                 shut: BTreeSet::new(),
+                most,
             };
             for (place, (name, candidate)) in pool.iter().enumerate() {
                 if own.contains(&place) || !tables.contains(&candidate.table) {
@@ -389,7 +470,8 @@ impl Weighing<'_> {
                 to.insert(name.clone());
             }
             asking.open.extend(asking.today.iter().cloned());
-            let found = match configs::find(clone, &asking).await? {
+            planner.about(&asking.open);
+            let found = match configs::find(planner, &asking).await? {
                 Ok(found) => found,
                 Err(refused) => {
                     problem.left_out.push(LeftOut { name: statement.name.clone(), why: refused.message });

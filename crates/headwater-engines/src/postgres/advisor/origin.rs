@@ -211,8 +211,13 @@ impl Origin {
         Ok(Origin { server: format!("PostgreSQL {}", connection.server_version()), connection })
     }
 
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.connection.version() / 10_000
+    }
+
     /// Rows of a query, each as a value of its own.
-    async fn ask<T: DeserializeOwned>(&mut self, sql: &str) -> Result<Vec<T>> {
+    pub async fn ask<T: DeserializeOwned>(&mut self, sql: &str) -> Result<Vec<T>> {
         let begun = self
             .connection
             .query(&format!(
@@ -277,7 +282,7 @@ impl Origin {
                  FROM {schema}.pg_stat_statements
                  WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND toplevel
                    AND queryid IS NOT NULL AND query ~* '^\\s*(/\\*.*\\*/)?\\s*(select|with|insert|update|delete|merge)\\M'
-                   AND query !~* '\\m(pg_catalog|information_schema|pg_stat_\\w+|pg_class|pg_attribute|pg_locks|pg_settings)\\M'
+                   AND query !~* '\\m(pg_catalog|information_schema|pg_stat_\\w+|pg_class|pg_attribute|pg_locks|pg_settings|hypopg\\w*)\\M'
                  GROUP BY 1, 2 ORDER BY sum(total_exec_time) DESC LIMIT {STATEMENTS_MAX}"
             ))
             .await?;

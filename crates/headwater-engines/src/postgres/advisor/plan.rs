@@ -20,8 +20,9 @@ pub(super) fn read(text: &str) -> Result<Planned> {
         execution_ms: number(&value[0]["Execution Time"]),
         rows: 0.0,
     };
-    let inner = root["Plans"].as_array().and_then(|plans| plans.first());
-    planned.rows = inner.and_then(|plan| number(&plan["Plan Rows"])).unwrap_or(1.0);
+    // What writes tells of no rows itself.
+    let finds = if root["Node Type"] == "ModifyTable" { &root["Plans"][0] } else { root };
+    planned.rows = number(&finds["Plan Rows"]).unwrap_or(1.0);
     walk(root, &mut planned);
     Ok(planned)
 }

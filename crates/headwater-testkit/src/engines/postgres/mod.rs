@@ -21,6 +21,9 @@ pub use builder::PostgresBuilder;
 /// How long a start, with crash recovery, or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Set where the extension cannot be had: its tests are skipped, and say so.
+const WITHOUT_HYPOPG: &str = "HEADWATER_WITHOUT_HYPOPG";
+
 /// A running PostgreSQL server. Superuser `postgres`, database `postgres`, everyone trusted unless the builder says
 /// otherwise. Stopped and removed on drop.
 #[derive(Debug)]
@@ -42,6 +45,15 @@ impl Postgres {
 
     pub fn builder() -> PostgresBuilder {
         PostgresBuilder::default()
+    }
+
+    /// Whether tests are to do without the extension hypopg: this machine cannot have it, and `cargo xtask test` has said so.
+    pub fn lacks_hypopg() -> bool {
+        let left_out = std::env::var_os(WITHOUT_HYPOPG).is_some();
+        if left_out {
+            eprintln!("SKIPPED: {WITHOUT_HYPOPG} is set");
+        }
+        left_out
     }
 
     /// `15.20` and the like.
