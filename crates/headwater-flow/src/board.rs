@@ -836,6 +836,7 @@ impl Board {
                 retained_log_bytes: inner.retained,
                 retained_log_bytes_max: 0,
                 quarantined_rows: inner.left_out,
+                traffic: Vec::new(),
             },
             stores,
             backfills: backfills.collect(),
@@ -883,6 +884,7 @@ fn store_status(
         part: None,
         verified: view.verified,
         consumed: None,
+        traffic: Vec::new(),
     });
     StoreStatus {
         name: name.to_owned(),

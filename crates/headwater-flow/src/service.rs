@@ -351,6 +351,7 @@ impl Handle {
         let mut status = self.board.status(durable, notation);
         status.heal = self.heal().map(|heal| heal.status()).unwrap_or_default();
         status.source.retained_log_bytes_max = self.retained_log_bytes_max;
+        status.source.traffic = self.source.traffic();
         status.journal.bytes_max = self.journal_bytes_max;
         status.mirror = derived.map(|offset| MirrorStatus {
             offset: offset.0,
@@ -362,8 +363,9 @@ impl Handle {
             }
             for used in self.consumed(&store.name) {
                 if let Some(view) = store.views.iter_mut().find(|view| *view.name == *used.view) {
-                    let Consumed { read_units, write_units, .. } = used;
+                    let Consumed { read_units, write_units, tables, .. } = used;
                     view.consumed = Some(ConsumedStatus { read_units, write_units });
+                    view.traffic = tables;
                 }
             }
         }

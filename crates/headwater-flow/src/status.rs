@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::Traffic;
 use serde::{Deserialize, Serialize};
 
 use crate::heal::HealStatus;
@@ -85,6 +86,9 @@ pub struct SourceStatus {
     /// Rows that cannot be handed on, for want of a key.
     #[serde(default)]
     pub quarantined_rows: u64,
+    /// What went through our hands of its tables, if it is paid by the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -142,6 +146,9 @@ pub struct ViewStatus {
     /// If the store's engine is paid by the request, and the view has used it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumed: Option<ConsumedStatus>,
+    /// And of each of its tables in the engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
 }
 
 /// Capacity that was used since this instance started, in the engine's own units and as the engine counted it.

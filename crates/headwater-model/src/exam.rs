@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, TableName};
+use crate::{Result, TableName, Traffic};
 
 /// How soon something should be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -158,6 +158,8 @@ pub struct ExamBudget {
     pub only: Vec<String>,
     /// Limits that are set otherwise, by `ID.name`.
     pub limits: BTreeMap<String, f64>,
+    /// What went through a running instance's hands of this engine's tables; `None` if none runs.
+    pub traffic: Option<Vec<Traffic>>,
 }
 
 impl Default for ExamBudget {
@@ -168,6 +170,7 @@ impl Default for ExamBudget {
             findings_max: 50,
             only: Vec::new(),
             limits: BTreeMap::new(),
+            traffic: None,
         }
     }
 }

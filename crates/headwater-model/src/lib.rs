@@ -32,6 +32,7 @@ mod source;
 mod store;
 mod sum;
 mod table;
+mod traffic;
 mod usage;
 mod value;
 mod view;
@@ -65,6 +66,7 @@ pub use sum::Sum;
 pub use table::{
     Catalogued, Column, ColumnRevision, ColumnType, Reshaped, Revision, Table, TableId, TableName,
 };
+pub use traffic::{HotKey, Throttled, Traffic};
 pub use usage::{SourceUsage, StatementUsage, TableUsage};
 pub use value::Value;
 pub use view::{

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     Answer, Catalogued, Chunk, ChunkId, ChunkRange, Event, Lineage, Position, Read, Result, RetainedLog,
-    SourceFacts, TableName,
+    SourceFacts, TableName, Traffic,
 };
 
 /// A transactional database that can be followed.
@@ -54,6 +54,9 @@ pub trait Source: Send + Sync {
     /// are JSON texts, the same as stores are given. Bounded by the source in time, memory and connections: `Transient` if
     /// it takes too long, `Unsupported` if the read asks for too much. Dropping the future ends the work soon.
     async fn answer(&self, read: &Read) -> Result<Answer>;
+
+    /// What went through our hands of each table, where the source is paid by the request. Asks nobody; empty elsewhere.
+    fn traffic(&self) -> Vec<Traffic>;
 
     /// A position in the source's own notation (PostgreSQL: `0/16B3748`), without blanks.
     fn notation(&self, position: &Position) -> String;

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, AnswerMoment, Epoch, IndexPlace, Key, Offset, Position, Read, Record, Result, Risk, View, ViewId,
+    Answer, AnswerMoment, Epoch, IndexPlace, Key, Offset, Position, Read, Record, Result, Risk, Traffic,
+    View, ViewId,
 };
 
 /// What a store shows of a source transaction.
@@ -94,6 +95,8 @@ pub struct Consumed {
     pub view: ViewId,
     pub read_units: f64,
     pub write_units: f64,
+    /// Of each of its tables that was used.
+    pub tables: Vec<Traffic>,
 }
 
 /// A stored document as it lies in the store, for verification and for people.

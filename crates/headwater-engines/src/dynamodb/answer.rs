@@ -18,6 +18,7 @@ use super::codec;
 use super::failure::failure;
 use super::fetch::{self, What};
 use super::item::{Item, KEY, PART, SORT, Stored, binary, part_of, place_key};
+use super::meter::Of;
 use super::store::Shared;
 use crate::entries::{self, Entry};
 use crate::span::Span;
@@ -193,7 +194,7 @@ impl<'s> Places<'s> {
         let request = within(request, self.span);
         let doing = format!("read index of the view \"{}\"", self.view.name);
         let page = request.send().await.map_err(|e| failure(doing, e))?;
-        self.shared.meter.read(&self.view.name, page.consumed_capacity());
+        self.shared.meter.read(&self.view.name, Of::Places, page.consumed_capacity());
         self.start = page.last_evaluated_key;
         self.done = self.start.is_none();
         let mut places = Vec::new();

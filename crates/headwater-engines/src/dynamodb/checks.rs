@@ -1,5 +1,5 @@
-//! What is looked for in the tables of a store: how they are guarded, how large their items are, and what else hangs on them. What
-//! CloudWatch alone knows (which keys are hot, how much of what was bought is used) is not asked here.
+//! What is looked for in the tables of a store: how they are guarded, how large their items are, what else hangs on them, and whether what
+//! a running instance writes there suits them. CloudWatch, which knows what others do, is not asked.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use super::client::connect;
 use super::config::Config;
 use super::failure::failure;
 use super::item::{KEY, PART, STATE_KEY, size};
+use super::judge;
 use crate::checks::{Limits, Symptom, limit, page};
 
 /// Tables that are looked at, at most.
@@ -41,9 +42,33 @@ const LARGE_ITEMS: Check = Check {
 const FOREIGN_INDEX: Check =
     Check { id: "HW5004", page: page!("HW5004"), asks: "DescribeTable", limits: &[] };
 
+const BOUGHT: Check = Check {
+    id: "HW5005",
+    page: page!("HW5005"),
+    asks: "DescribeTable, and the running instance: traffic of its tables",
+    limits: judge::BOUGHT_LIMITS,
+};
+
+const HOT: Check = Check {
+    id: "HW5006",
+    page: page!("HW5006"),
+    asks: "the running instance: traffic of its tables",
+    limits: judge::HOT_LIMITS,
+};
+
 /// Every check, in the order of their ids.
 pub(crate) fn checks() -> Vec<&'static Check> {
-    vec![&UNPROTECTED, &NO_RECOVERY, &LARGE_ITEMS, &FOREIGN_INDEX]
+    vec![&UNPROTECTED, &NO_RECOVERY, &LARGE_ITEMS, &FOREIGN_INDEX, &BOUGHT, &HOT]
+}
+
+/// A check that only a running instance has the figures for, where none runs.
+pub(super) fn nobody_counts(check: &Check) -> Skipped {
+    Skipped {
+        check: check.id,
+        title: check.title(),
+        why: "no instance runs in this data folder, and nobody else counts what goes to which key".to_owned(),
+        remedy: Some("start it: headwater run".to_owned()),
+    }
 }
 
 /// Examines the tables of one store, with the credentials that the store has.
@@ -65,6 +90,10 @@ impl Examine for Examiner {
         let mut examination = Examination { server: "DynamoDB".to_owned(), ..Examination::default() };
         for check in checks().into_iter().filter(|check| budget.wants(check)) {
             let limits = Limits { check, set: &budget.limits };
+            if [BOUGHT.id, HOT.id].contains(&check.id) && budget.traffic.is_none() {
+                examination.skipped.push(nobody_counts(check));
+                continue;
+            }
             match look(&client, &tables, &limits, budget).await {
                 Ok(found) => {
                     examination.made += 1;
@@ -138,10 +167,16 @@ async fn look(
     let mut found = Found::new();
     for table in tables {
         let name = table.table_name().unwrap_or_default();
+        let traffic = || budget.traffic.iter().flatten().find(|traffic| traffic.table == name);
         found.extend(match limits.check.id {
             "HW5001" => unprotected(name, table)?,
             "HW5002" => no_recovery(client, name).await?,
             "HW5003" => large_items(client, name, limits, until).await?,
+            "HW5005" => traffic().and_then(|of| judge::bought(table, of, limits)).into_iter().collect(),
+            "HW5006" => {
+                let spread = |parts| spread(name, parts);
+                traffic().and_then(|of| judge::hot(of, limits, spread)).into_iter().collect()
+            }
             _ => foreign_indexes(name, table),
         });
     }
@@ -248,6 +283,18 @@ fn foreign_indexes(name: &str, table: &TableDescription) -> Found {
         (symptom, BTreeMap::from([("IndexSizeBytes".to_owned(), bytes.to_string())]))
     };
     table.global_secondary_indexes().iter().map(of_index).collect()
+}
+
+/// What spreads the writes to a table of a view over so many keys.
+fn spread(table: &str, parts: usize) -> String {
+    match table.strip_suffix(".index") {
+        Some(of) => format!(
+            "in the file: let the ranking or range of the view in {of} be apart by a column (within) that has {parts} values at least"
+        ),
+        None => "in the file: leave out of the document (columns, a smaller limit) what changes all the time, or hold it in a view of its own \
+                 in a store in memory"
+            .to_owned(),
+    }
 }
 
 #[cfg(test)]

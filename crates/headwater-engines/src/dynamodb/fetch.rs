@@ -11,6 +11,7 @@ use headwater_model::{Error, ErrorKind, Result};
 use super::codec::{KEY_BYTES_MAX, SORT_BYTES_MAX};
 use super::failure::failure;
 use super::item::{AT, EXPIRES, Item, KEY, PART, PLACES, SORT, STALE, WRITE, binary, place_key};
+use super::meter::Of;
 use super::store::Shared;
 use crate::entries::Entry;
 
@@ -77,7 +78,7 @@ pub(super) async fn places(
     let found: Vec<Vec<Item>> = stream::iter(parts)
         .map(|keys| {
             let asked = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys));
-            ask(shared, view, shared.places(view), asked)
+            ask(shared, view, Of::Places, asked)
         })
         .buffer_unordered(shared.config.requests)
         .try_collect()
@@ -112,17 +113,16 @@ async fn batch(shared: &Shared, view: &str, keys: Vec<String>, what: What) -> Re
             asked = asked.expression_attribute_names(name, attribute);
         }
     }
-    ask(shared, view, shared.documents(view), asked).await
+    ask(shared, view, Of::Documents, asked).await
 }
 
 /// The items of one request.
-async fn ask(
-    shared: &Shared,
-    view: &str,
-    table: String,
-    asked: KeysAndAttributesBuilder,
-) -> Result<Vec<Item>> {
+async fn ask(shared: &Shared, view: &str, of: Of, asked: KeysAndAttributesBuilder) -> Result<Vec<Item>> {
     let client = shared.client().await;
+    let table = match of {
+        Of::Documents => shared.documents(view),
+        Of::Places => shared.places(view),
+    };
     let doing = || format!("read from the view \"{view}\"");
     let asked = asked.build().map_err(|e| Error::bug("a read names no key").with_cause(e))?;
     let mut left = HashMap::from([(table.clone(), asked)]);
@@ -134,7 +134,7 @@ async fn ask(
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let mut answer = request.send().await.map_err(|e| failure(doing(), e))?;
         for consumed in answer.consumed_capacity() {
-            shared.meter.read(view, Some(consumed));
+            shared.meter.read(view, of, Some(consumed));
         }
         if let Some(found) = answer.responses.as_mut().and_then(|found| found.remove(&table)) {
             items.extend(found);

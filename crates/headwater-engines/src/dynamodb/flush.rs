@@ -5,16 +5,18 @@
 //! write, because we may be gone in between.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Error, Result, View};
+use headwater_model::{Error, ErrorKind, Result, View};
 
 use super::failure::{failure, is_condition};
 use super::fetch::{self, What};
 use super::item::{
     AT, EXPIRES, Item, KEY, PART, PLACES, SORT, STALE, Stored, WRITE, binary, number, part_of,
 };
+use super::meter::Of;
 use super::step::{Changes, Document, Row};
 use super::store::Shared;
 use super::version::{As, Session, Stamp};
@@ -106,13 +108,14 @@ impl Writer<'_> {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let error = match condition.ask(request, stamp, self.at).send().await {
                 Ok(done) => {
-                    self.shared.meter.write(&view.name, done.consumed_capacity());
+                    let consumed = done.consumed_capacity();
+                    self.shared.meter.write(&view.name, Of::Documents, Some(key.as_bytes()), consumed);
                     return Ok(());
                 }
                 Err(error) => error,
             };
             if !is_condition(&error) {
-                return Err(failure(self.doing(view, key), error));
+                return Err(self.failed(view, key, (Of::Documents, key.as_bytes()), error));
             }
             let found = self.stored(view, key).await?;
             let Some(Stored { seen: Some(seen), write, at, .. }) = found else {
@@ -142,6 +145,7 @@ impl Writer<'_> {
 
     async fn put_place(&self, view: &View, key: &str, entry: &Entry) -> Result<()> {
         let stamp = self.session.stamp();
+        let part = part_of(entry.index, entry.part());
         let mut item = place(entry);
         item.insert(KEY.to_owned(), AttributeValue::S(key.to_owned()));
         item.insert(WRITE.to_owned(), AttributeValue::S(stamp.to_text()));
@@ -161,7 +165,8 @@ impl Writer<'_> {
             }
             match request.send().await {
                 Ok(done) => {
-                    self.shared.meter.write(&view.name, done.consumed_capacity());
+                    let consumed = done.consumed_capacity();
+                    self.shared.meter.write(&view.name, Of::Places, Some(&part), consumed);
                     return Ok(());
                 }
                 // Of a later owner, unless the store's state was lost since.
@@ -169,13 +174,14 @@ impl Writer<'_> {
                     self.shared.state.ensure_owned(self.client, self.session).await?;
                     fenced = false;
                 }
-                Err(error) => return Err(failure(self.doing(view, key), error)),
+                Err(error) => return Err(self.failed(view, key, (Of::Places, &part), error)),
             }
         }
     }
 
     /// One that a later owner put stays.
     async fn remove_place(&self, view: &View, key: &str, entry: &Entry) -> Result<()> {
+        let part = part_of(entry.index, entry.part());
         let request = self
             .client
             .delete_item()
@@ -187,12 +193,24 @@ impl Writer<'_> {
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match request.send().await {
             Ok(done) => {
-                self.shared.meter.write(&view.name, done.consumed_capacity());
+                self.shared.meter.write(&view.name, Of::Places, Some(&part), done.consumed_capacity());
                 Ok(())
             }
             Err(error) if is_condition(&error) => Ok(()),
-            Err(error) => Err(failure(self.doing(view, key), error)),
+            Err(error) => Err(self.failed(view, key, (Of::Places, &part), error)),
         }
+    }
+
+    /// Notes whether it was for want of capacity, and for which partition of which table.
+    fn failed<E>(&self, view: &View, key: &str, partition: (Of, &[u8]), error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let error = failure(self.doing(view, key), error);
+        if error.kind() == ErrorKind::Throttled {
+            self.shared.meter.throttled(&view.name, partition.0, partition.1);
+        }
+        error
     }
 
     pub(super) fn doing(&self, view: &View, key: &str) -> String {

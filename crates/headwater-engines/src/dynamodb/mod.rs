@@ -22,8 +22,8 @@
 //! | `codec`, `item` | values to attributes; what an item has beside them |
 //! | `answer`, `scan` | access patterns; all of a view |
 //! | `tables` | names, keys, creation |
-//! | `meter` | capacity consumed, per view |
-//! | `checks` | what erodes such tables, and how to see it |
+//! | `meter`, `gauge`, `heavy` | capacity consumed, per view; of each table its busiest minutes; the keys that take the most |
+//! | `checks`, `judge` | what erodes such tables, and how to see it |
 //! | `config`, `client`, `failure` | URL and settings; the SDK; what the service says |
 
 mod answer;
@@ -34,7 +34,10 @@ mod config;
 mod failure;
 mod fetch;
 mod flush;
+mod gauge;
+mod heavy;
 mod item;
+mod judge;
 mod meter;
 mod scan;
 mod source;

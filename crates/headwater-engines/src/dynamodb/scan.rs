@@ -9,6 +9,7 @@ use headwater_model::{Error, Result, Stored as Found, View};
 use super::codec;
 use super::failure::failure;
 use super::item::{EXPIRES, Item, KEY, Stored};
+use super::meter::Of;
 use super::store::Shared;
 
 /// Counting reads everything: beyond so many items it is left to the service's own count, which is hours old.
@@ -87,7 +88,7 @@ async fn pages(
             .set_exclusive_start_key(start);
         let doing = format!("scan the view \"{}\"", view.name);
         let page = ask(request).send().await.map_err(|e| failure(doing, e))?;
-        shared.meter.read(&view.name, page.consumed_capacity());
+        shared.meter.read(&view.name, Of::Documents, page.consumed_capacity());
         for item in page.items.unwrap_or_default() {
             taken = take(item)?;
         }
@@ -114,7 +115,7 @@ pub(super) async fn count(shared: &Shared, view: &View) -> Result<u64> {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_exclusive_start_key(start);
         let page = request.send().await.map_err(|e| failure(doing(), e))?;
-        shared.meter.read(&view.name, page.consumed_capacity());
+        shared.meter.read(&view.name, Of::Documents, page.consumed_capacity());
         rows += u64::try_from(page.count()).unwrap_or(0);
         looked_at += u64::try_from(page.scanned_count()).unwrap_or(0);
         start = page.last_evaluated_key;

@@ -216,6 +216,6 @@ impl headwater_model::Store for Store {
     }
 
     fn consumed(&self) -> Vec<Consumed> {
-        self.0.meter.totals()
+        self.0.meter.totals(&self.0.config.prefix)
     }
 }

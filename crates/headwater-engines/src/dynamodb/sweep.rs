@@ -12,6 +12,7 @@ use headwater_model::{Error, ErrorKind, Result, View};
 use super::failure::{failure, is_condition, is_missing};
 use super::flush::{Writer, tombstone};
 use super::item::{AT, EXPIRES, Item, KEY, PART, SORT, Stored, WRITE, number};
+use super::meter::Of;
 
 /// Items in one request.
 const DELETES_MAX: usize = 25;
@@ -46,7 +47,7 @@ impl Writer<'_> {
                 .set_exclusive_start_key(start);
             let doing = format!("empty the view \"{}\"", view.name);
             let page = request.send().await.map_err(|e| failure(&doing, e))?;
-            self.shared.meter.read(&view.name, page.consumed_capacity());
+            self.shared.meter.read(&view.name, Of::Documents, page.consumed_capacity());
             self.all(page.items.unwrap_or_default(), |item| self.bury(view, item)).await?;
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -88,7 +89,8 @@ impl Writer<'_> {
             };
             match request.send().await {
                 Ok(done) => {
-                    self.shared.meter.write(&view.name, done.consumed_capacity());
+                    let consumed = done.consumed_capacity();
+                    self.shared.meter.write(&view.name, Of::Documents, Some(key.as_bytes()), consumed);
                     return Ok(());
                 }
                 Err(error) if is_condition(&error) => found = self.stored(view, &key).await?,
@@ -123,7 +125,7 @@ impl Writer<'_> {
                     ));
                 }
             };
-            self.shared.meter.read(&view.name, page.consumed_capacity());
+            self.shared.meter.read(&view.name, Of::Places, page.consumed_capacity());
             let items = page.items.unwrap_or_default();
             let parts: Vec<Vec<Item>> = items.chunks(DELETES_MAX).map(<[Item]>::to_vec).collect();
             self.all(parts, |part| self.delete_places(view, &table, part)).await?;
@@ -151,7 +153,7 @@ impl Writer<'_> {
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let done = request.send().await.map_err(|e| failure(doing(), e))?;
             for consumed in done.consumed_capacity() {
-                self.shared.meter.write(&view.name, Some(consumed));
+                self.shared.meter.write(&view.name, Of::Places, None, Some(consumed));
             }
             left = done.unprocessed_items.unwrap_or_default();
             if left.is_empty() {

@@ -217,6 +217,10 @@ impl headwater_model::Source for Source {
         self.answers.answer(&system, read).await
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        Vec::new()
+    }
+
     fn notation(&self, position: &Position) -> String {
         match lock(&self.judged).as_ref() {
             Some((history @ History::MariaDb { .. }, course)) => {

@@ -269,6 +269,10 @@ impl headwater_model::Source for Source {
         self.answers.answer(&self.catalog, read).await
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        Vec::new()
+    }
+
     fn notation(&self, position: &Position) -> String {
         lsn::format(position.sequence)
     }

@@ -74,6 +74,10 @@ impl Source for Marks {
     async fn forget(&self) -> Result<()> {
         unreachable!("only marks are asked for")
     }
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        Vec::new()
+    }
+
     fn notation(&self, position: &Position) -> String {
         position.sequence.to_string()
     }

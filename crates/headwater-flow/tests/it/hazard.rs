@@ -410,6 +410,10 @@ impl Source for Gated {
         self.inner.answer(read).await
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        self.inner.traffic()
+    }
+
     fn notation(&self, position: &Position) -> String {
         self.inner.notation(position)
     }

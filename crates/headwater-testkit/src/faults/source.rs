@@ -132,6 +132,10 @@ impl Source for HeldLog {
         self.inner.answer(read).await
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        self.inner.traffic()
+    }
+
     fn notation(&self, position: &Position) -> String {
         self.inner.notation(position)
     }

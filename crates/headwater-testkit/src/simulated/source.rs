@@ -196,6 +196,10 @@ impl Source for SimulatedSource {
         Err(Error::unsupported("the simulated source answers nothing"))
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        Vec::new()
+    }
+
     fn notation(&self, position: &Position) -> String {
         position.sequence.to_string()
     }

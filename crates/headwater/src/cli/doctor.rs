@@ -160,13 +160,15 @@ async fn examine_flow(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let budget = examine::budget(only, Some(flow));
+    let seen = seen(&flow.data).await;
     for (name, examiner) in examine::engines(flow, store)? {
         if !report.engines.iter().any(|engine| engine.engine == name) {
-            report.add(Some(flow), name, look(&*examiner, &budget).await);
+            let outcome = look(&*examiner, &examine::knowing(&budget, &name, &seen)).await;
+            report.add(Some(flow), name, outcome);
         }
     }
     if store.is_none_or(|store| store == examine::OWN) {
-        let found = examine::own(flow, &seen(&flow.data).await, &budget);
+        let found = examine::own(flow, &seen, &budget);
         report.add(Some(flow), examine::called(examine::OWN, flow), Ok(found));
     }
     Ok(())

@@ -19,6 +19,7 @@ use headwater_model::{Error, nearest};
 /// the stores.
 pub const SOURCE: &str = "source";
 pub const OWN: &str = "headwater";
+const STORE: &str = "store ";
 
 /// Of the source that this is about: `file` is as that sees it.
 pub fn called(what: &str, file: &File) -> String {
@@ -55,7 +56,7 @@ pub fn engines(file: &File, only: Option<&str>) -> Result<Vec<Engine>, Error> {
     }
     for section in file.stores.iter().filter(|section| wanted(&section.name)) {
         if let Some(examiner) = registry::store_examiner(section)? {
-            engines.push((format!("store {}", section.name), examiner));
+            engines.push((format!("{STORE}{}", section.name), examiner));
         }
     }
     let known = || file.stores.iter().map(|section| &*section.name).chain([SOURCE, OWN]);
@@ -87,12 +88,24 @@ pub fn budget(only: Vec<String>, file: Option<&File>) -> ExamBudget {
     budget
 }
 
+/// The same, with what the running instance counted of this engine.
+pub fn knowing(budget: &ExamBudget, engine: &str, seen: &own::Seen) -> ExamBudget {
+    let traffic = seen.status.as_ref().map(|status| match engine.strip_prefix(STORE) {
+        Some(name) => {
+            let stores = status.stores.iter().filter(|store| store.name == name);
+            stores.flat_map(|store| &store.views).flat_map(|view| view.traffic.iter().cloned()).collect()
+        }
+        None => status.source.traffic.clone(),
+    });
+    ExamBudget { traffic, ..budget.clone() }
+}
+
 /// Everything of the file, one after the other: no two engines are asked at the same time.
 pub async fn everything(file: &File, engines: &[Engine], seen: &own::Seen) -> doctor::Report {
     let budget = budget(Vec::new(), Some(file));
     let mut report = doctor::Report::default();
     for (name, examiner) in engines {
-        report.add(Some(file), name.clone(), examiner.examine(&budget).await);
+        report.add(Some(file), name.clone(), examiner.examine(&knowing(&budget, name, seen)).await);
     }
     report.add(Some(file), called(OWN, file), Ok(own(file, seen, &budget)));
     report

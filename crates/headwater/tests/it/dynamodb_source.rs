@@ -120,7 +120,7 @@ async fn documents_follow_through_kills_a_stream_that_was_off_and_lost_positions
          settle_ms = 200\npoll_ms = 50\nlease_ms = 1000\n"
     );
     let file = written.replacen("[source]\n", &format!("[source]\n{settings}"), 1)
-        + "\n[backfill]\nchunk_rows = 50\n";
+        + "\n[backfill]\nchunk_rows = 50\n[doctor.limits]\n\"HW5011.share\" = 0.01\n\"HW5011.from_units\" = 0.001\n";
     let service = Service::new("dynamodb-source", &file);
     service.start();
     for n in 0..60 {
@@ -128,8 +128,13 @@ async fn documents_follow_through_kills_a_stream_that_was_off_and_lost_positions
         delete(&dynamodb, n * 5);
     }
     equal(&service, &dynamodb, "what was there, and what was written meanwhile").await;
+    let hot = || service.command(&["doctor", "--store", "source", "--check", "HW5011"]).expect(0).stdout;
+    let told = hot();
+    assert!(told.contains("table shop_orders: the key c") && told.contains("KEY#0"), "{told}");
 
     service.kill();
+    let told = hot();
+    assert!(told.contains("skipped  HW5011: no instance runs"), "{told}");
     for n in 280..330 {
         put(&dynamodb, n, "-0.5");
     }

@@ -1,5 +1,6 @@
 //! Whether streams are read in time: DynamoDB deletes a record after 24 hours, read or not, and what was deleted unread is a gap.
-//! Asked from outside, of what lies in the account: also while nobody follows.
+//! Asked from outside, of what lies in the account: also while nobody follows. And whether one key takes too many of the writes that an
+//! instance hears of.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,9 @@ use super::follow::{self, CLOCKS_DIFFER_MS, RECORDS_MAX, REQUESTS_MAX, Refusal};
 use super::shards::Place;
 use super::state::{Checkpoint, Join, State, now_ms};
 use crate::checks::{Limits, Symptom, limit, page};
+use crate::dynamodb::checks::nobody_counts;
 use crate::dynamodb::client::{connect, connect_streams};
+use crate::dynamodb::judge;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -34,8 +37,15 @@ const LATE: Check = Check {
     limits: &[limit("hours", 12.0)],
 };
 
+const HOT: Check = Check {
+    id: "HW5011",
+    page: page!("HW5011"),
+    asks: "the running instance: traffic of the source's tables",
+    limits: judge::HOT_LIMITS,
+};
+
 pub(crate) fn checks() -> Vec<&'static Check> {
-    vec![&LATE]
+    vec![&LATE, &HOT]
 }
 
 /// Examines the streams of one source, with the credentials that the source has.
@@ -113,9 +123,18 @@ impl Examiner {
 impl Examine for Examiner {
     async fn examine(&self, budget: &ExamBudget) -> Result<Examination> {
         let mut examination = Examination { server: "DynamoDB".to_owned(), ..Examination::default() };
-        if !budget.wants(&LATE) {
-            return Ok(examination);
+        if budget.wants(&LATE) {
+            self.look_at_streams(budget, &mut examination).await?;
         }
+        if budget.wants(&HOT) {
+            look_at_keys(budget, &mut examination);
+        }
+        Ok(examination)
+    }
+}
+
+impl Examiner {
+    async fn look_at_streams(&self, budget: &ExamBudget, examination: &mut Examination) -> Result<()> {
         let limits = Limits { check: &LATE, set: &budget.limits };
         let skipped = |why: String, remedy: &str| Skipped {
             check: LATE.id,
@@ -125,11 +144,12 @@ impl Examine for Examiner {
         };
         match tokio::time::timeout(budget.each, self.late(&limits)).await {
             Ok(Ok(found)) => {
-                examination.made = 1;
+                examination.made += 1;
                 let asked = LATE.asks_within(&budget.limits);
                 let found = found.into_iter().take(budget.findings_max);
-                examination.found =
-                    found.map(|(symptom, answered)| symptom.diagnosis(&LATE, &asked, answered)).collect();
+                examination
+                    .found
+                    .extend(found.map(|(symptom, answered)| symptom.diagnosis(&LATE, &asked, answered)));
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Denied => {
                 let remedy = "allow what following takes: docs/engines/dynamodb.md";
@@ -141,8 +161,25 @@ impl Examine for Examiner {
                 examination.skipped.push(skipped(why, "[doctor] check_within = \"30s\""));
             }
         }
-        Ok(examination)
+        Ok(())
     }
+}
+
+fn look_at_keys(budget: &ExamBudget, examination: &mut Examination) {
+    let Some(traffic) = &budget.traffic else {
+        return examination.skipped.push(nobody_counts(&HOT));
+    };
+    let limits = Limits { check: &HOT, set: &budget.limits };
+    let divide = |parts: usize| {
+        format!(
+            "in the application: write under one of {parts} keys instead (KEY#0 to KEY#{}, by chance or by a hash), and read all of them",
+            parts - 1
+        )
+    };
+    examination.made += 1;
+    let found = traffic.iter().filter_map(|of| judge::hot(of, &limits, divide)).take(budget.findings_max);
+    let asked = HOT.asks_within(&budget.limits);
+    examination.found.extend(found.map(|(symptom, answered)| symptom.diagnosis(&HOT, &asked, answered)));
 }
 
 /// When the oldest record of a table was made that is not read yet.

@@ -23,6 +23,7 @@ use super::shards::{Listed, Place};
 use super::state::{Checkpoint, Lease, Owned, State, now_ms};
 use super::value::{Item, streamed};
 use crate::dynamodb::failure::failure;
+use crate::dynamodb::item::size;
 
 /// Turns that may wait for the consumer.
 const TURNS_MAX: usize = 2;
@@ -45,6 +46,9 @@ pub(super) const TRIMMED_AFTER_MS: i64 = (24 * 60 - 30) * 60 * 1000;
 
 /// Where nothing came by since a table was joined, records of so long before are read again: clocks differ.
 pub(super) const CLOCKS_DIFFER_MS: i64 = 60 * 1000;
+
+/// What a write unit writes of the larger one of an item before and after.
+const UNIT_BYTES: usize = 1024;
 
 /// Positions between one turn and the next, for marks.
 const PLACES: u64 = 1 << 16;
@@ -339,6 +343,11 @@ impl Reading {
                 Some(OperationType::Remove) => (before.or(image(told.keys)?), None),
                 other => return Err(Error::unsupported(format!("a record of table {table} is {other:?}"))),
             };
+            if let Some(partition) = shape.partition(now.as_ref().or(before.as_ref())) {
+                let bytes = [&before, &now].into_iter().flatten().map(size).max().unwrap_or(0);
+                let units = bytes.div_ceil(UNIT_BYTES).max(1) as f64;
+                self.shared.written(table, partition, units, made_ms);
+            }
             change(shape, before, now, out);
             after = Some(Place::After(number));
             self.committed_at = self.committed_at.max(made_ms.saturating_mul(1000));

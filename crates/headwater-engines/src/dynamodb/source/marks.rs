@@ -1,18 +1,20 @@
-//! Marks on their way, and how far everything was read: what following and the rest of the source have in common.
+//! Marks on their way, how far everything was read, and what was written to which key: what following and the rest of the source have in
+//! common.
 //!
 //! A mark has to come behind everything that was written before it was asked for. Within a shard records are in order; but the
 //! service does not say how long it takes until a shard tells of a write. So a mark comes by once each shard, asked after `settle`
 //! had passed since, had nothing more to tell, or told of something that is newer by the service's own clock. Should a record take
 //! longer than that, then what was read in between is newer than it; it comes by all the same, and so do all that follow it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{ChunkId, Position};
+use headwater_model::{ChunkId, Position, Traffic};
 use tokio::time::Instant;
 
 use super::state::now_ms;
+use crate::dynamodb::gauge::Gauge;
 
 /// More than can be wanted at once: the oldest are given up, and whoever waits asks again.
 const MARKS_MAX: usize = 1 << 12;
@@ -24,6 +26,8 @@ const CLOCK_MARGIN_MS: i64 = 1000;
 pub(super) struct Shared {
     marks: Mutex<VecDeque<Mark>>,
     reached: Mutex<Option<Position>>,
+    /// Writes that the streams told of, by table, at the time at which they were made.
+    written: Mutex<BTreeMap<String, Gauge>>,
 }
 
 #[derive(Clone, Copy)]
@@ -81,6 +85,23 @@ impl Shared {
     /// Everything up to here was read.
     pub(super) fn reached(&self) -> Option<Position> {
         lock(&self.reached).clone()
+    }
+
+    /// A write to a partition that a stream told of.
+    pub(super) fn written(&self, table: &str, partition: &[u8], units: f64, made_ms: i64) {
+        let made_ms = u64::try_from(made_ms).unwrap_or(0);
+        let mut written = lock(&self.written);
+        match written.get_mut(table) {
+            Some(gauge) => gauge.write(Some(partition), units, made_ms),
+            None => written.entry(table.to_owned()).or_default().write(Some(partition), units, made_ms),
+        }
+    }
+
+    pub(super) fn traffic(&self) -> Vec<Traffic> {
+        let now_ms = u64::try_from(now_ms()).unwrap_or(0);
+        let name = |partition: &[u8]| String::from_utf8_lossy(partition).into_owned();
+        let mut written = lock(&self.written);
+        written.iter_mut().filter_map(|(table, gauge)| gauge.told(table.clone(), name, now_ms)).collect()
     }
 
     pub(super) fn reach(&self, position: Position) {

@@ -38,7 +38,7 @@ use aws_sdk_dynamodbstreams::Client as Streams;
 use headwater_model::file::SourceSection;
 use headwater_model::{
     Answer, Catalogued, Chunk, ChunkId, ChunkRange, Error, Follow, Lineage, Position, Read, Result,
-    RetainedLog, SourceFacts, TableName,
+    RetainedLog, SourceFacts, TableName, Traffic,
 };
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -393,6 +393,10 @@ impl headwater_model::Source for Source {
     async fn answer(&self, _read: &Read) -> Result<Answer> {
         Err(Error::unsupported("DynamoDB as a source answers no access patterns")
             .with_remedy("keep the view in a second store if it has to be answered when the first one fails"))
+    }
+
+    fn traffic(&self) -> Vec<Traffic> {
+        self.shared.traffic()
     }
 
     fn notation(&self, position: &Position) -> String {

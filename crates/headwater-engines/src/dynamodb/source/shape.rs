@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{KeyType, StreamViewType, TableDescription};
+use aws_sdk_dynamodb::types::{AttributeValue, KeyType, StreamViewType, TableDescription};
 use headwater_model::{
     Catalogued, Column, ColumnRevision, Error, Key, Refused, Result, Revision, Row, Table, TableName,
 };
@@ -202,6 +202,16 @@ impl Shape {
         Key(self.table.key.iter().map(part).collect())
     }
 
+    /// What a table is parted by, of an item or of what names one.
+    pub(super) fn partition<'i>(&self, item: Option<&'i Item>) -> Option<&'i [u8]> {
+        let column = &self.table.columns[*self.table.key.first()?];
+        match item?.get(&*column.name)? {
+            AttributeValue::S(text) | AttributeValue::N(text) => Some(text.as_bytes()),
+            AttributeValue::B(bytes) => Some(bytes.as_ref()),
+            _ => None,
+        }
+    }
+
     /// A key as the service takes it; `None` for one that no item has.
     pub(super) fn attributes(&self, key: &Key) -> Option<Item> {
         let names = self.table.key.iter().map(|place| &self.table.columns[*place].name);
@@ -217,7 +227,6 @@ pub(super) type Shapes = BTreeMap<String, Shape>;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use aws_sdk_dynamodb::types::AttributeValue;
     use headwater_model::{Reshaped, Value};
 
     fn described() -> Described {

@@ -275,6 +275,10 @@ impl headwater_model::Source for Source {
         answer.ok_or_else(|| self.missing())
     }
 
+    fn traffic(&self) -> Vec<headwater_model::Traffic> {
+        Vec::new()
+    }
+
     fn notation(&self, position: &Position) -> String {
         log::change_of(position).to_string()
     }

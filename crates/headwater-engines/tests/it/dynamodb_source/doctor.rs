@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::ScalarAttributeType;
 use headwater_engines::registry;
-use headwater_model::exam::{ExamBudget, Urgency};
+use headwater_model::exam::{Diagnosis, ExamBudget, Urgency};
 
 use super::*;
 
@@ -72,4 +72,52 @@ async fn a_stream_that_is_read_late_is_found_until_it_is_read() {
     })
     .await;
     assert!(!is_late(&look(&account, 0.0).await));
+}
+
+/// As `doctor` looks beside a running instance with this source.
+async fn hot(account: &Account, source: Option<&Arc<dyn Source>>, limits: &[(&str, f64)]) -> Vec<Diagnosis> {
+    let budget = ExamBudget {
+        only: vec!["HW5011".into()],
+        limits: limits.iter().map(|(name, value)| (format!("HW5011.{name}"), *value)).collect(),
+        traffic: source.map(|source| source.traffic()),
+        ..ExamBudget::default()
+    };
+    let looked =
+        registry::source_examiner(&account.section(COLUMNS)).unwrap().unwrap().examine(&budget).await;
+    let looked = looked.unwrap();
+    assert_eq!((looked.made, looked.skipped.len()), if source.is_some() { (1, 0) } else { (0, 1) });
+    looked.found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_takes_most_writes_of_a_table_is_found_until_it_is_divided() {
+    let account = Account::new();
+    let table = account.table("c", ScalarAttributeType::S, Some(ScalarAttributeType::N)).await;
+    let few = [("from_units", 0.1)];
+    let source = account.source(COLUMNS);
+    let mut log = Log::of(Arc::clone(&source), &[&table], None).await;
+    for n in 0..40 {
+        // Of two units each, since the item has more than 1 KB.
+        let id = if n % 4 == 0 { format!("shop {n}") } else { "everybody".to_owned() };
+        account.put(&table, &[("id", text(id)), ("n", number(n)), ("t", text("x".repeat(1_500)))]).await;
+    }
+    assert_eq!(log.changes().await.len(), 40);
+    let found = hot(&account, Some(&source), &few).await;
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((finding.subject.clone(), finding.urgency), (format!("table {table}"), Urgency::Medium));
+    assert!(finding.what.contains("the key everybody takes"), "{finding:?}");
+    assert!(finding.remedy[0].contains("KEY#0 to KEY#1"), "{finding:?}");
+    assert_eq!(hot(&account, Some(&source), &[]).await, [], "far from what a partition takes");
+    assert_eq!(hot(&account, None, &few).await, []);
+
+    let after = log.last.clone();
+    drop((log, source));
+    let source = account.source(COLUMNS);
+    let mut log = Log::of(Arc::clone(&source), &[&table], after.as_ref()).await;
+    for n in 40..80 {
+        let id = if n % 4 == 0 { format!("shop {n}") } else { format!("everybody#{}", n % 3) };
+        account.put(&table, &[("id", text(id)), ("n", number(n)), ("t", text("x"))]).await;
+    }
+    assert_eq!(log.changes().await.len(), 40);
+    assert_eq!(hot(&account, Some(&source), &few).await, []);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_engines::dynamodb::Store;
 use headwater_model::{
-    Epoch, ErrorKind, Key, Layout, Offset, Store as _, StoredBody, Value, View, ViewChange,
+    Epoch, ErrorKind, Key, Layout, Offset, Store as _, StoredBody, Throttled, Value, View, ViewChange,
 };
 use headwater_testkit::Chance;
 use headwater_testkit::contract::store::{document, held, key, view};
@@ -147,6 +147,8 @@ async fn throttling_without_end_names_the_key() {
     assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
     assert!(error.to_string().contains("the key \"77\" of the view \"book\""), "{error}");
     assert!(error.remedy().unwrap().contains("hot"), "{error}");
+    let traffic = &store.consumed()[0].tables[0];
+    assert_eq!(traffic.throttled, Some(Throttled { times: 1, key: "77".into() }), "{traffic:?}");
 }
 
 /// A step reaches half of its rows; then the same log comes in smaller steps.
