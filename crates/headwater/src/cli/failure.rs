@@ -18,6 +18,8 @@ pub enum Failure {
     Findings { path: PathBuf, text: Arc<str>, findings: Vec<Finding> },
     /// Something below refused, with its remedy.
     Refused(Error),
+    /// An engine could not be asked: nothing is known of what it would have answered.
+    Unasked(Error),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -35,17 +37,25 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Failure::Refused(error) => {
-                eprintln!("error: {error}");
-                if let Some(remedy) = error.remedy() {
-                    eprintln!("  help: {remedy}");
-                }
+                refused(&error);
                 ExitCode::FAILURE
+            }
+            Failure::Unasked(error) => {
+                refused(&error);
+                ExitCode::from(2)
             }
             Failure::Other(error) => {
                 eprintln!("error: {error:#}");
                 ExitCode::from(2)
             }
         }
+    }
+}
+
+fn refused(error: &Error) {
+    eprintln!("error: {error}");
+    if let Some(remedy) = error.remedy() {
+        eprintln!("  help: {remedy}");
     }
 }
 
@@ -63,7 +73,7 @@ impl fmt::Display for Failure {
                     said.join("; ")
                 )
             }
-            Failure::Refused(error) => match error.remedy() {
+            Failure::Refused(error) | Failure::Unasked(error) => match error.remedy() {
                 Some(remedy) => write!(f, "{error} ({remedy})"),
                 None => write!(f, "{error}"),
             },

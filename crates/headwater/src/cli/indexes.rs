@@ -96,13 +96,18 @@ pub async fn run(args: Args, path: &Path) -> Result<ExitCode, Failure> {
     tokio::select! {
         biased;
         outcome = advised(&args, &*advisor) => {
+            // Exit code 1 is for what was found.
+            let outcome = outcome.map_err(|failure| match failure {
+                Failure::Refused(error) => Failure::Unasked(error),
+                other => other,
+            });
             let Some(mut advice) = outcome? else { return Ok(ExitCode::FAILURE) };
             if let Some(flow) = &flow {
                 remember(flow, &args, &mut advice)?;
             }
             said(&args, &advice)
         }
-        _ = tokio::signal::ctrl_c() => Err(Error::transient("stopped before it was done").into()),
+        _ = tokio::signal::ctrl_c() => Err(Failure::Unasked(Error::transient("stopped before it was done"))),
     }
 }
 

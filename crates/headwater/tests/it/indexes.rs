@@ -146,7 +146,7 @@ fn an_index_that_only_costs_is_one_to_drop(site: &Site, postgres: &Postgres) {
     postgres.psql("CREATE INDEX visits_shop_seen ON visits (seen, shop)");
     postgres.psql("SELECT pg_stat_statements_reset()");
     let url = postgres.url();
-    let ran = site.run(&["doctor", "indexes", &url]);
+    let ran = site.run(&["doctor", "indexes", &url]).expect(2);
     assert!(ran.stderr.contains("no statement of this database"), "{}{}", ran.stderr, ran.stdout);
     for n in 0..40 {
         postgres.psql(&format!("SELECT total FROM orders WHERE customer_id = {n}"));
@@ -197,7 +197,17 @@ fn mistakes_in_the_file_of_queries_are_pointed_at(site: &Site, url: &str) {
     site.run(&["doctor", "indexes", url, "--queries", "queries.sql"])
         .expect(1)
         .says(&["`often`", "queries.sql:1:1"]);
+    // What has no indexes is a mistake; what could not be asked is none, and nothing is known.
+    site.write("queries.sql", "SELECT 1;\n");
     site.run(&["doctor", "indexes", "redis://127.0.0.1:1", "--queries", "queries.sql"]).expect(1);
+    let nobody = "postgres://nobody@127.0.0.1:1/shop";
+    site.run(&["doctor", "indexes", nobody, "--queries", "queries.sql"])
+        .expect(2)
+        .says(&["connect to 127.0.0.1:1"]);
+    let bare = Postgres::start();
+    site.run(&["doctor", "indexes", &bare.url()])
+        .expect(2)
+        .says(&["no extension pg_stat_statements", "help: "]);
 }
 
 fn on_a_copy_the_choice_is_by_measured_time_and_makes_no_query_slower(site: &Site, postgres: &Postgres) {
@@ -207,7 +217,7 @@ fn on_a_copy_the_choice_is_by_measured_time_and_makes_no_query_slower(site: &Sit
     let alias = url.replace("127.0.0.1", "localhost");
     for name in [&url, &alias] {
         let ran =
-            site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", name]).expect(1);
+            site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", name]).expect(2);
         assert!(ran.stderr.contains("the server that is advised"), "{}", ran.stderr);
     }
     assert_eq!(postgres.psql("SELECT count(*) FROM pg_index WHERE indrelid = 'orders'::regclass"), "1");
@@ -247,7 +257,7 @@ async fn in_place_the_database_s_own_planner_says_the_same_behind_locks_that_let
     site.write("queries.sql", &format!("{QUERIES}{WRITES}"));
     let url = postgres.url().replace("postgres@", "doctor@");
     let asked = ["doctor", "indexes", &url, "--queries", "queries.sql", "--in-place"];
-    site.run(&asked).expect(1).says(&["no extension hypopg", "CREATE EXTENSION hypopg"]);
+    site.run(&asked).expect(2).says(&["no extension hypopg", "CREATE EXTENSION hypopg"]);
     postgres.psql("CREATE EXTENSION hypopg");
     let copy = advice(&site, &[&url, "--queries", "queries.sql"], 1);
     // Whoever wants more than to read waits for this, and we wait for nobody.
@@ -283,15 +293,15 @@ async fn in_place_the_database_s_own_planner_says_the_same_behind_locks_that_let
     assert!(said(&few, "notes", "").contains("8 calls of the planner, of 9 at most"), "{few:#}");
 
     postgres.psql("UPDATE pg_extension SET extversion = '1.1.4' WHERE extname = 'hypopg'");
-    site.run(&asked).expect(1).says(&["hypopg 1.1.4 is too old", "ALTER EXTENSION hypopg UPDATE"]);
+    site.run(&asked).expect(2).says(&["hypopg 1.1.4 is too old", "ALTER EXTENSION hypopg UPDATE"]);
     postgres.psql("UPDATE pg_extension SET extversion = '1.3.1' WHERE extname = 'hypopg'");
     let blind = postgres.url().replace("postgres@", "blind@");
     let blind = ["doctor", "indexes", &blind, "--queries", "queries.sql", "--in-place"];
-    site.run(&blind).expect(1).says(&["permission denied for table", "GRANT pg_read_all_data"]);
+    site.run(&blind).expect(2).says(&["permission denied for table", "GRANT pg_read_all_data"]);
     postgres.psql("REVOKE EXECUTE ON FUNCTION hypopg_create_index FROM PUBLIC");
-    site.run(&asked).expect(1).says(&["the role doctor may not use hypopg", "GRANT EXECUTE"]);
+    site.run(&asked).expect(2).says(&["the role doctor may not use hypopg", "GRANT EXECUTE"]);
     let standby = postgres.standby();
     let standby = standby.url();
     let standby = ["doctor", "indexes", &standby, "--queries", "queries.sql", "--in-place"];
-    site.run(&standby).expect(1).says(&["the server is a standby", "name the primary"]);
+    site.run(&standby).expect(2).says(&["the server is a standby", "name the primary"]);
 }

@@ -138,7 +138,7 @@ fn on_a_copy_of_mariadb_the_choice_is_by_measured_time_and_makes_no_query_slower
     // The server that is advised is no copy, whatever it is called.
     let alias = url.replace("127.0.0.1", "localhost");
     let ran =
-        site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", &alias]).expect(1);
+        site.run(&["doctor", "indexes", &url, "--queries", "queries.sql", "--verify", &alias]).expect(2);
     assert!(ran.stderr.contains("the server that is advised"), "{}", ran.stderr);
     let copy = shop("restored", 20_000);
     let named = copy.url_of("restored");
@@ -196,6 +196,6 @@ fn what_the_server_counted_is_a_workload(site: &Site, mariadb: &MariaDb) {
     assert!(!parted(&advised).1.contains(&"of_order".to_owned()), "{advised:#}");
     let silent = MariaDb::start();
     site.run(&["doctor", "indexes", &silent.url()])
-        .expect(1)
+        .expect(2)
         .says(&["performance_schema is off", "--queries queries.sql"]);
 }
