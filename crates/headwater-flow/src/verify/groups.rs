@@ -9,15 +9,12 @@ use std::sync::Arc;
 use headwater_model::{Error, Result, View};
 
 use super::Verifier;
-use super::mend::Allowance;
+use super::mend::{Allowance, WRONG_MAX, no_good};
 use super::report::{Comparison, DriftKind, Drifted, FieldDifference};
 use super::run::Watch;
 use super::truth::{blocking, lock};
 use crate::amend::Wrong;
 use crate::derive::{Miscounted, Recounted, Tally};
-
-/// More wrong groups than this are not drift: the mirror is no good.
-const WRONG_MAX: usize = 10_000;
 
 impl Verifier {
     /// Compares the groups of a ranking; an error if that could not be done.
@@ -32,8 +29,7 @@ impl Verifier {
         comparison.rows = found.count;
         watch.rows(found.count, 0);
         if found.wrong.len() > WRONG_MAX {
-            return Err(Error::corrupt(format!("more than {WRONG_MAX} groups do not fit the mirror's rows"))
-                .with_remedy("stop, remove mirror.db in the data folder and start again: it is filled again from the source"));
+            return Err(no_good("groups do not fit the mirror's rows"));
         }
         if found.wrong.is_empty() {
             return Ok(());

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Error, Result};
+use headwater_model::Result;
 
+use super::mend::{WRONG_MAX, no_good};
 use super::mirror::MirrorTable;
 use super::pace::Pacer;
 use super::report::{Comparison, DriftKind, Drifted, FieldDifference};
@@ -14,9 +15,6 @@ use super::run::Watch;
 use super::truth::{blocking, lock};
 use crate::amend::Wrong;
 use crate::derive::{Misplaced, Passed, Place};
-
-/// More wrong entries than this are not drift: the mirror is no good.
-const WRONG_MAX: usize = 10_000;
 
 /// Rows, or entries, of one page.
 const AT_ONCE: usize = 2_000;
@@ -59,10 +57,7 @@ impl MirrorTable<'_> {
             misplaced.add(more);
             if misplaced.len() > WRONG_MAX {
                 let name = &self.name;
-                return Err(Error::corrupt(format!(
-                    "more than {WRONG_MAX} entries of indexes do not fit the mirror's rows of {name}"
-                ))
-                .with_remedy("stop, remove mirror.db in the data folder and start again: it is filled again from the source"));
+                return Err(no_good(&format!("entries of indexes do not fit the mirror's rows of {name}")));
             }
             passed = next;
             pacer.looked().await;

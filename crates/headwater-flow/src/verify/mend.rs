@@ -19,6 +19,9 @@ use crate::heal::{Heal, MIRROR};
 use crate::landing::{Outcome, Purpose};
 use crate::retry::Backoff;
 
+/// More wrong groups of a ranking, or entries of an index, than this are not drift: the mirror is no good.
+pub(super) const WRONG_MAX: usize = 10_000;
+
 /// Documents of one step.
 const KEYS_AT_ONCE: usize = 200;
 
@@ -265,6 +268,13 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// The mirror is not worth mending: `what` of it does not fit its rows.
+pub(super) fn no_good(what: &str) -> Error {
+    Error::corrupt(format!("more than {WRONG_MAX} {what}")).with_remedy(
+        "stop, remove mirror.db in the data folder and start again: it is filled again from the source",
+    )
 }
 
 #[cfg(test)]
