@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use headwater_model::file::{Setting, StoreSection};
-use headwater_model::{Epoch, Held, Offset, Position, Secret, Store, View};
+use headwater_model::{Epoch, Held, Offset, Position, Secret, Store, View, ViewChange};
 use headwater_testkit::{DynamoDb, FalkorDb, InfluxDb, MariaDb, Postgres, Redis};
 
 use self::rows::Rows;
@@ -86,8 +86,10 @@ fn ours(name: &str, bench: &Bench, rows: &Rows) -> anyhow::Result<(Duration, Dur
         let view = rows.view();
         store.claim(Epoch(1)).await?;
         store.prepare(&view).await?;
+        // As `run` begins with every view that it fills.
+        step(&*store, vec![ViewChange::Clear { view: view.clone() }], 0).await?;
         let started = Instant::now();
-        let offset = pass(&*store, &view, rows, 0, 0).await?;
+        let offset = pass(&*store, &view, rows, 0, 1).await?;
         let filled = started.elapsed();
         anyhow::ensure!(store.rows(&view).await? == rows.count, "not all rows are in the store");
         let started = Instant::now();
@@ -106,14 +108,19 @@ async fn pass(
 ) -> anyhow::Result<u64> {
     for from in (0..rows.count).step_by(STEP_ROWS as usize) {
         let changes = (from..rows.count.min(from + STEP_ROWS)).map(|n| rows.put(view, n, round)).collect();
-        let mut step = store.begin(Epoch(1), Offset(offset)).await?;
-        let refusals = step.write(changes).await?;
-        anyhow::ensure!(refusals.is_empty(), "a row was refused: {:?}", refusals[0]);
+        step(store, changes, offset).await?;
         offset += 1;
-        let position = Some(Position::new("bench", offset));
-        step.commit(&Held { epoch: Epoch(1), offset: Offset(offset), position, committed_at: 0 }).await?;
     }
     Ok(offset)
+}
+
+async fn step(store: &dyn Store, changes: Vec<ViewChange>, offset: u64) -> anyhow::Result<()> {
+    let mut step = store.begin(Epoch(1), Offset(offset)).await?;
+    let refusals = step.write(changes).await?;
+    anyhow::ensure!(refusals.is_empty(), "a row was refused: {:?}", refusals[0]);
+    let (offset, position) = (Offset(offset + 1), Some(Position::new("bench", offset + 1)));
+    step.commit(&Held { epoch: Epoch(1), offset, position, committed_at: 0 }).await?;
+    Ok(())
 }
 
 /// `None` where the machine has none of it, which is said.
