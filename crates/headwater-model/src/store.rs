@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, AnswerMoment, Epoch, IndexPlace, Key, Offset, Position, Read, Record, Result, Risk, Traffic,
-    View, ViewId,
+    Answer, AnswerMoment, Epoch, Error, ErrorKind, IndexPlace, Key, Offset, Position, Read, Record, Result,
+    Risk, Traffic, View, ViewId,
 };
 
 /// What a store shows of a source transaction.
@@ -46,6 +46,36 @@ pub struct Held {
     pub position: Option<Position>,
     /// Commit time of that transaction, microseconds since 1970-01-01T00:00:00Z by the source's clock.
     pub committed_at: i64,
+}
+
+impl Held {
+    /// Refuses an owner of an older epoch than the store's: [`ErrorKind::Fenced`].
+    pub fn fence(&self, epoch: Epoch) -> Result<()> {
+        let owner = self.epoch;
+        if owner <= epoch {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Fenced,
+            format!("the store belongs to epoch {owner}, not to epoch {epoch}"),
+        ))
+    }
+
+    /// Refuses a step of `epoch` behind `after` in a store that is another's, or stands elsewhere: [`ErrorKind::Fenced`] or
+    /// [`ErrorKind::OutOfStep`].
+    pub fn admit(&self, epoch: Epoch, after: Offset) -> Result<()> {
+        self.fence(epoch)?;
+        let (owner, offset) = (self.epoch, self.offset);
+        if owner != epoch {
+            return Err(Error::out_of_step(format!(
+                "the store belongs to epoch {owner}, epoch {epoch} has not claimed it"
+            )));
+        }
+        if offset != after {
+            return Err(Error::out_of_step(format!("the store holds offset {offset}, not {after}")));
+        }
+        Ok(())
+    }
 }
 
 /// One change of a view. Changes take effect in the order given. A transaction that fits in memory has each key at most

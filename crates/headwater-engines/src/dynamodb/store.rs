@@ -15,7 +15,7 @@ use super::client::connect;
 use super::codec::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 use super::config::Config;
 use super::meter::Meter;
-use super::state::{ITEM, State, StateItem, not_ours};
+use super::state::{ITEM, State, StateItem};
 use super::step::Step;
 use super::tables::{self, Table};
 use super::version::Session;
@@ -121,8 +121,8 @@ impl headwater_model::Store for Store {
         Table::of_state(&self.0.config.prefix).ensure(client, self.0.config.create).await?;
         for _ in 0..CLAIMS_MAX {
             let before = self.0.state.read(client).await?;
-            if let Some(state) = before.as_ref().filter(|state| state.held.epoch > epoch) {
-                return Err(not_ours(state, epoch));
+            if let Some(state) = &before {
+                state.held.fence(epoch)?;
             }
             let held = match &before {
                 Some(state) => Held { epoch, ..state.held.clone() },
@@ -155,15 +155,7 @@ impl headwater_model::Store for Store {
         let Some(state) = self.0.state.read(client).await? else {
             return Err(Error::out_of_step("the store is empty"));
         };
-        if state.held.epoch != epoch {
-            return Err(not_ours(&state, epoch));
-        }
-        if state.held.offset != after {
-            return Err(Error::out_of_step(format!(
-                "the store holds offset {}, not {after}",
-                state.held.offset
-            )));
-        }
+        state.held.admit(epoch, after)?;
         let own = self.0.session().filter(|own| own.epoch == epoch && own.number == state.session);
         let (session, before) = match own {
             Some(session) => (session, state),

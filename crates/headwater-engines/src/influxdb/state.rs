@@ -120,17 +120,8 @@ pub(super) fn empty() -> Error {
 
 /// Why a step of `epoch` cannot be written to a store in this state.
 pub(super) fn not_ours(state: &State, epoch: Epoch) -> Error {
-    let owner = state.held.epoch;
-    if owner > epoch {
-        return Error::new(
-            ErrorKind::Fenced,
-            format!("the store belongs to epoch {owner}, not to epoch {epoch}"),
-        );
+    match state.held.admit(epoch, state.held.offset) {
+        Err(error) => error,
+        Ok(()) => Error::out_of_step("the store was claimed again meanwhile"),
     }
-    if owner < epoch {
-        return Error::out_of_step(format!(
-            "the store is owned by epoch {owner}, epoch {epoch} has not claimed it"
-        ));
-    }
-    Error::out_of_step("the store was claimed again, or written to, meanwhile")
 }

@@ -78,8 +78,8 @@ impl Store {
             client.ask_one(format!("CREATE DATABASE {name} WITH DURATION INF")).await?;
         }
         let before = state::read(client).await?;
-        if let Some(state) = before.as_ref().filter(|state| state.held.epoch > epoch) {
-            return Err(not_ours(state, epoch));
+        if let Some(state) = &before {
+            state.held.fence(epoch)?;
         }
         let now = match &before {
             Some(before) => State {
@@ -102,15 +102,7 @@ impl Store {
     async fn open(&self, epoch: Epoch, after: Offset) -> Result<Step> {
         let client = &self.shared.client;
         let Some(mut state) = state::read(client).await? else { return Err(state::empty()) };
-        if state.held.epoch != epoch {
-            return Err(not_ours(&state, epoch));
-        }
-        if state.held.offset != after {
-            return Err(Error::out_of_step(format!(
-                "the store holds offset {}, not {after}",
-                state.held.offset
-            )));
-        }
+        state.held.admit(epoch, after)?;
         let memory = match self.shared.recall(state.session) {
             Some(memory) => memory,
             // Claimed by another value, or a step failed: writes need a session of their own.

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use tokio::sync::OwnedMutexGuard;
 
 use super::state::{Document as Stored, State, cost};
-use super::store::{fenced, read, write};
+use super::store::{read, write};
 use crate::entries::{self, Entry};
 use crate::stored_json::write_merged;
 
@@ -104,9 +104,8 @@ impl headwater_model::Apply for Apply {
     async fn commit(self: Box<Self>, held: &Held) -> Result<()> {
         let mut state = write(&self.state)?;
         match &state.held {
-            Some(now) if now.epoch > held.epoch => return Err(fenced(now.epoch, held.epoch)),
-            Some(now) if now.offset == self.after => {}
-            _ => return Err(Error::out_of_step("the store changed while a step was open")),
+            Some(now) => now.admit(held.epoch, self.after)?,
+            None => return Err(Error::out_of_step("the store was emptied while a step was open")),
         }
         // Merging cannot fail half-way: every stored document was written by this store.
         for staged in self.staged {

@@ -6,8 +6,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, AnswerMoment, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read, Result,
-    Standing, StoreFacts, Stored, StoredBody, View,
+    Answer, AnswerMoment, Astray, Epoch, Error, Held, Listed, Offset, Promise, Read, Result, Standing,
+    StoreFacts, Stored, StoredBody, View,
 };
 use tokio::sync::Mutex;
 
@@ -53,8 +53,10 @@ impl headwater_model::Store for Store {
         let mut state = write(&self.state)?;
         let before = state.held.clone();
         match &mut state.held {
-            Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
-            Some(held) => held.epoch = epoch,
+            Some(held) => {
+                held.fence(epoch)?;
+                held.epoch = epoch;
+            }
             None => {
                 state.held = Some(Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 });
             }
@@ -75,20 +77,7 @@ impl headwater_model::Store for Store {
         let turn = self.turn.clone().lock_owned().await;
         match &read(&self.state)?.held {
             None => return Err(Error::out_of_step("the store in memory is empty")),
-            Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
-            Some(held) if held.epoch < epoch => {
-                return Err(Error::out_of_step(format!(
-                    "the store in memory is owned by epoch {}, epoch {epoch} has not claimed it",
-                    held.epoch
-                )));
-            }
-            Some(held) if held.offset != after => {
-                return Err(Error::out_of_step(format!(
-                    "the store in memory holds offset {}, not {after}",
-                    held.offset
-                )));
-            }
-            Some(_) => {}
+            Some(held) => held.admit(epoch, after)?,
         }
         Ok(Box::new(Apply {
             state: self.state.clone(),
@@ -160,13 +149,6 @@ impl headwater_model::Store for Store {
     fn consumed(&self) -> Vec<headwater_model::Consumed> {
         Vec::new()
     }
-}
-
-pub(super) fn fenced(owner: Epoch, epoch: Epoch) -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        format!("the store in memory belongs to epoch {owner}, not to epoch {epoch}"),
-    )
 }
 
 pub(super) fn read(state: &RwLock<State>) -> Result<RwLockReadGuard<'_, State>> {

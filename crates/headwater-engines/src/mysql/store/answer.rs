@@ -5,20 +5,22 @@
 //! another shape is thrown away and made anew.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use headwater_model::{
     Answer, AnswerMoment, Astray, Error, Found, Held, Key, RangeRead, Read, Result, Standing, Stored, View,
     ViewId, WalkRead,
 };
 
-use super::column::Shape;
+use super::column::{Column, Shape};
 use super::place::{START_BYTES, columns_sql, order, whole, within};
 use super::schema::{self, Schema, held_of, is_missing};
 use super::sql::{list, text_of};
 use crate::mysql::connection::{Cells, Connection, Lease, Pool, text};
 use crate::span::{Span, behind};
 use crate::sql::quoted;
+use crate::sql::store::held;
+use crate::sql::store::known::{Known, Shapes, Written};
 use crate::sql::store::read::{self, PartOf, Parts, walked};
 use crate::sql::store::shape::{KEY, place_column};
 
@@ -33,22 +35,15 @@ const PARTS_MAX: usize = 200;
 pub(super) struct Readers {
     pool: Pool,
     schema: Arc<Schema>,
-    shapes: Mutex<HashMap<ViewId, Arc<Known>>>,
-}
-
-/// A view's row in `headwater_view`.
-struct Known {
-    shape: Shape,
-    /// `layout` and `fields`, as they are written there.
-    written: (String, String),
+    shapes: Shapes<Column>,
 }
 
 /// What the store holds, and rows of a view at that moment; none where the view was never prepared.
-type Asked = (Option<Held>, Option<(Arc<Known>, Vec<Cells>)>);
+type Asked = (Option<Held>, Option<(Arc<Known<Column>>, Vec<Cells>)>);
 
 impl Readers {
     pub fn new(pool: Pool, schema: Arc<Schema>) -> Readers {
-        Readers { pool, schema, shapes: Mutex::default() }
+        Readers { pool, schema, shapes: Shapes::default() }
     }
 
     pub async fn get(&self) -> Result<Lease> {
@@ -83,7 +78,7 @@ impl Readers {
             }
         }
         let documents = texts.iter().map(|text| bodies.get(text).cloned()).collect();
-        Ok((held.ok_or_else(super::empty)?, Found::Documents(documents)))
+        Ok((held.ok_or_else(held::empty)?, Found::Documents(documents)))
     }
 
     /// The statement that reads columns of the rows with these keys.
@@ -100,7 +95,7 @@ impl Readers {
         let nothing = || Found::Page { documents: Vec::new(), next: None };
         let view = &*read.view;
         let Some(span) = Span::of(read)? else {
-            return Ok((self.held().await?.ok_or_else(super::empty)?, nothing()));
+            return Ok((self.held().await?.ok_or_else(held::empty)?, nothing()));
         };
         let (lower, upper) = span.with_part();
         let limit = read.limit.max(1);
@@ -126,7 +121,7 @@ impl Readers {
             asked = self.ask(view, |shape| page(shape, true)).await?;
         }
         let (held, rows) = asked;
-        let held = held.ok_or_else(super::empty)?;
+        let held = held.ok_or_else(held::empty)?;
         let Some((known, rows)) = rows else { return Ok((held, nothing())) };
         let more = rows.len() > limit;
         let (mut documents, mut last) = (Vec::with_capacity(rows.len()), None);
@@ -144,7 +139,7 @@ impl Readers {
         let mut lease = self.get().await?;
         let connection = &mut lease.connection;
         connection.run(BEGIN).await?;
-        let held = schema::look(connection, &self.schema).await?.ok_or_else(super::empty)?;
+        let held = schema::look(connection, &self.schema).await?.ok_or_else(held::empty)?;
         let mut parts = Parts::new();
         loop {
             match walked(read, &parts)? {
@@ -215,7 +210,7 @@ impl Readers {
         let places: String = (0..view.indexes.len()).map(|n| format!(", {}", columns_sql(n))).collect();
         let wanted = self.of_keys(view, asked.iter().map(|standing| &*standing.key).collect());
         let (held, rows) = self.ask(view, |_| wanted(&format!("v.{KEY}{places}"))).await?;
-        let held = held.ok_or_else(super::empty)?;
+        let held = held.ok_or_else(held::empty)?;
         let stored = rows.map(|(_, rows)| rows).unwrap_or_default().into_iter().map(|row| {
             let key = text(&row, 0);
             let mut cells = row.into_iter().skip(1);
@@ -292,8 +287,7 @@ impl Readers {
         for _ in 0..5 {
             let mut lease = self.get().await?;
             let connection = &mut lease.connection;
-            let remembered = self.lock().get(&view.name).cloned();
-            let known = match remembered {
+            let known = match self.shapes.get(view) {
                 Some(known) => known,
                 None => match self.learn(connection, view).await? {
                     Some(known) => known,
@@ -309,7 +303,7 @@ impl Readers {
             let mut results = match connection.results(sql, ANSWER_BYTES_MAX).await {
                 Ok(results) => results.into_iter().skip(1),
                 Err(error) if is_missing(&error) => {
-                    self.lock().remove(&view.name);
+                    self.shapes.forget(view);
                     // The connection is in the middle of a transaction: it goes.
                     drop(lease);
                     if self.held().await?.is_none() {
@@ -326,27 +320,19 @@ impl Readers {
             if row.first().is_some_and(|row| written(row) == known.written) {
                 return Ok((held_of(&held)?, Some((known, rows))));
             }
-            self.lock().remove(&view.name);
+            self.shapes.forget(view);
         }
         Err(Error::transient("the view's table is not as headwater_view says"))
     }
 
     /// Reads the shape of a view's table, and remembers it.
-    async fn learn(&self, connection: &mut Connection, view: &View) -> Result<Option<Arc<Known>>> {
+    async fn learn(&self, connection: &mut Connection, view: &View) -> Result<Option<Arc<Known<Column>>>> {
         let Some(row) = self.view_row(connection, view).await? else { return Ok(None) };
-        let written = written(&row);
-        let shape = Shape::read(&written.0, &written.1)?;
-        let known = Arc::new(Known { shape, written });
-        self.lock().insert(view.name.clone(), known.clone());
-        Ok(Some(known))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ViewId, Arc<Known>>> {
-        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Some(self.shapes.learn(view, written(&row))?))
     }
 }
 
 /// `layout` and `fields` in a row of [`Schema::view_sql`].
-fn written(row: &Cells) -> (String, String) {
+fn written(row: &Cells) -> Written {
     (text(row, 0), text(row, 1))
 }

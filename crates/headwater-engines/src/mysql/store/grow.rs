@@ -8,6 +8,8 @@
 //! Invariant: a column is a field's only once `fields` says so, in the transaction that first writes to it. One that was added
 //! and is not in `fields` holds nothing.
 
+use std::sync::Arc;
+
 use headwater_model::{Error, Held, Result, json};
 
 use super::column::{Column, Shape, aside};
@@ -16,6 +18,7 @@ use super::sql::{bytes_of, packets, text_of};
 use super::step::Step;
 use crate::mysql::connection::{Connection, Pool, text};
 use crate::sql::quoted;
+use crate::sql::store::absent::Memory;
 use crate::sql::store::rest;
 use crate::sql::store::shape::{ColumnKind as _, KEY, REST};
 
@@ -124,10 +127,11 @@ fn moved(stored: &[u8], late: &Added) -> Result<Option<String>> {
 pub(super) async fn catch_up(
     connection: &mut Connection,
     side: &Pool,
-    schema: &std::sync::Arc<Schema>,
+    (schema, memory): (&Arc<Schema>, &Arc<Memory>),
     held: &Held,
 ) {
-    if let Ok(step) = Step::open(connection, side, schema.clone(), held.epoch, held.offset).await {
+    let step = Step::open(connection, side, schema.clone(), memory.clone(), held.epoch, held.offset);
+    if let Ok(step) = step.await {
         let _ = step.commit(connection, held).await;
     }
 }

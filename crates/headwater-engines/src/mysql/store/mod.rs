@@ -24,8 +24,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, AnswerMoment, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read,
-    Refusal, Result, Risk, Severity, Standing, StoreFacts, Stored, View, ViewChange,
+    Answer, AnswerMoment, Astray, Consumed, Epoch, Error, Held, Listed, Offset, Promise, Read, Refusal,
+    Result, Risk, Severity, Standing, StoreFacts, Stored, View, ViewChange,
 };
 
 use self::answer::Readers;
@@ -34,6 +34,8 @@ use self::step::Step;
 use super::config::Config;
 use super::connection::{Connection, Lease, Pool, Servers, text};
 use crate::reach::Reach;
+use crate::sql::store::absent::Memory;
+use crate::sql::store::held;
 
 /// Why the store cannot hold a view, if so. Connects nowhere.
 pub(crate) fn fits(view: &View) -> Result<()> {
@@ -66,6 +68,7 @@ struct Shared {
     writers: Pool,
     readers: Readers,
     schema: Arc<Schema>,
+    memory: Arc<Memory>,
 }
 
 impl Store {
@@ -76,7 +79,8 @@ impl Store {
         let pool = |most, own: &str| Pool::new(servers.clone(), most, vec![SETUP.into(), own.into()]);
         let (readers, writers) = (pool(READERS_MAX, READER), pool(WRITERS_MAX, WRITER));
         let readers = Readers::new(readers, schema.clone());
-        Ok(Store { shared: Arc::new(Shared { writers, readers, schema }) })
+        let memory = Arc::default();
+        Ok(Store { shared: Arc::new(Shared { writers, readers, schema, memory }) })
     }
 
     async fn writer(&self) -> Result<Lease> {
@@ -113,9 +117,7 @@ impl headwater_model::Store for Store {
         let connection = &mut lease.connection;
         check_server(connection).await?;
         if let Some(held) = schema::look(connection, schema).await? {
-            if held.epoch > epoch {
-                return Err(fenced(held.epoch, epoch));
-            }
+            held.fence(epoch)?;
             schema::end_open_step(connection, schema).await?;
         }
         let before = schema::claim(connection, schema, epoch).await?;
@@ -137,8 +139,9 @@ impl headwater_model::Store for Store {
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn headwater_model::Apply>> {
         let shared = self.shared.clone();
         let mut lease = self.writer().await?;
+        let Shared { writers, schema, memory, .. } = &*shared;
         let step =
-            Step::open(&mut lease.connection, &shared.writers, shared.schema.clone(), epoch, after).await?;
+            Step::open(&mut lease.connection, writers, schema.clone(), memory.clone(), epoch, after).await?;
         Ok(Box::new(Apply { shared, epoch, open: Some((lease, step)) }))
     }
 
@@ -190,15 +193,9 @@ struct Apply {
 }
 
 impl Shared {
-    /// A successor ends our session; then the server says only that the session was ended.
     async fn explained(&self, epoch: Epoch, error: Error) -> Error {
-        if !error.is_retryable() {
-            return error;
-        }
-        match self.readers.held().await {
-            Ok(Some(held)) if held.epoch > epoch => fenced(held.epoch, epoch).with_cause(error),
-            _ => error,
-        }
+        let error = if schema::is_taken(&error) { self.memory.doubt(error) } else { error };
+        held::explained(epoch, error, self.readers.held()).await
     }
 }
 
@@ -206,7 +203,7 @@ impl Shared {
 impl headwater_model::Apply for Apply {
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
         // Taken out while it works: a caller who gives up in the middle leaves no half of it to go on with.
-        let (mut lease, mut step) = self.open.take().ok_or_else(no_step)?;
+        let (mut lease, mut step) = self.open.take().ok_or_else(held::no_step)?;
         match step.write(&mut lease.connection, &self.shared.writers, changes).await {
             Ok(refusals) => {
                 self.open = Some((lease, step));
@@ -222,12 +219,12 @@ impl headwater_model::Apply for Apply {
     }
 
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
-        let (mut lease, step) = self.open.take().ok_or_else(no_step)?;
+        let (mut lease, step) = self.open.take().ok_or_else(held::no_step)?;
         match step.commit(&mut lease.connection, held).await {
             Ok(is_late) => {
                 if is_late {
-                    grow::catch_up(&mut lease.connection, &self.shared.writers, &self.shared.schema, held)
-                        .await;
+                    let Shared { writers, schema, memory, .. } = &*self.shared;
+                    grow::catch_up(&mut lease.connection, writers, (schema, memory), held).await;
                 } else {
                     lease.keep();
                 }
@@ -289,16 +286,4 @@ async fn risks(connection: &mut Connection, schema: &Schema) -> Result<Vec<Risk>
     }
     risks.extend(schema::missing_privileges(connection, schema).await?);
     Ok(risks)
-}
-
-fn fenced(owner: Epoch, epoch: Epoch) -> Error {
-    Error::new(ErrorKind::Fenced, format!("the store belongs to epoch {owner}, not to epoch {epoch}"))
-}
-
-fn empty() -> Error {
-    Error::out_of_step("the store is empty: it has no position, or a view's table is gone")
-}
-
-fn no_step() -> Error {
-    Error::bug("no step is open: it failed before, and was rolled back")
 }

@@ -15,7 +15,7 @@ use crate::mysql::config::Config;
 use crate::mysql::connection::{Cells, Connection, text};
 use crate::sql::quoted;
 use crate::sql::store::held;
-use crate::sql::store::shape::{KEY, OWN, layout_text, own_column, place_column};
+use crate::sql::store::shape::{KEY, OWN, layout_text, own_column, place_column, refuse_other_layout};
 
 /// No answer of ours is larger.
 pub(super) const ROWS_BYTES_MAX: usize = 1 << 30;
@@ -142,6 +142,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
     ["(1146)", "(1054)", "(1412)"].iter().any(|code| message.contains(code))
 }
 
+/// Whether the server says that a key has a row already.
+pub(super) fn is_taken(error: &Error) -> bool {
+    error.to_string().contains("(1062)")
+}
+
 /// What the store holds; `None` if it is empty.
 pub(super) async fn look(connection: &mut Connection, schema: &Schema) -> Result<Option<Held>> {
     let sql = format!("{}; {}", schema.held_sql(), schema.gone_sql());
@@ -183,8 +188,8 @@ pub(super) async fn claim(
     let results = results.map_err(|error| error.while_doing("take the store over"))?;
     let [_, _, held, gone, views] = &results[..] else { return Err(left_out()) };
     let before = held_of(held)?;
-    if let Some(held) = before.as_ref().filter(|held| held.epoch > epoch) {
-        return Err(super::fenced(held.epoch, epoch));
+    if let Some(held) = &before {
+        held.fence(epoch)?;
     }
     let before = before.filter(|_| gone.is_empty());
     let after = match &before {
@@ -300,7 +305,7 @@ pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: 
         known => known?,
     };
     match known.first().and_then(|rows| rows.first()) {
-        Some(row) => refuse_other_layout(view, row)?,
+        Some(row) => refuse_other_layout(view, &text(row, 0))?,
         None => {
             let made = make_table(connection, schema, view).await;
             made.map_err(|error| {
@@ -381,18 +386,6 @@ async fn make_indexes(connection: &mut Connection, schema: &Schema, view: &View)
         return Ok(());
     }
     connection.run(&format!("ALTER TABLE {} {}", schema.table(&view.name), added.join(", "))).await
-}
-
-fn refuse_other_layout(view: &View, row: &Cells) -> Result<()> {
-    let (written, wanted) = (text(row, 0), layout_text(view.layout()));
-    if written == wanted {
-        return Ok(());
-    }
-    Err(Error::misconfigured(format!(
-        "the view \"{}\" lies in the store with the layout {written}, not {wanted}",
-        view.name
-    ))
-    .with_remedy("give the view another name, or drop its table: then the store is filled anew"))
 }
 
 /// What the user may not, as far as that is granted to it directly and not by a role.

@@ -8,6 +8,7 @@
 //! position.
 
 use std::collections::{HashMap, HashSet};
+use std::mem::take;
 use std::sync::Arc;
 
 use headwater_model::{
@@ -15,13 +16,13 @@ use headwater_model::{
 };
 
 use super::column::{Column, Shape, takes};
-use super::fenced;
 use super::grow::{self, Added};
 use super::place::{START_BYTES, columns_sql, rest_column, whole};
 use super::schema::{self, ROWS_BYTES_MAX, Schema, held_of};
 use super::sql::{bytes, packets, statements, text_of};
 use crate::mysql::connection::{Cells, Connection, Pool, text as text_at};
 use crate::sql::quoted;
+use crate::sql::store::absent::{Absent, Memory};
 use crate::sql::store::fold::{Fold, Folded};
 use crate::sql::store::kind::is_json;
 use crate::sql::store::row::{self, Before, Cell, Fields};
@@ -48,6 +49,7 @@ pub(super) fn row_bytes_max(packet_max: usize) -> usize {
 /// The views of the open step.
 pub(super) struct Step {
     schema: Arc<Schema>,
+    memory: Arc<Memory>,
     epoch: Epoch,
     packet_max: usize,
     views: HashMap<ViewId, Table>,
@@ -59,6 +61,7 @@ struct Table {
     sql: String,
     shape: Shape,
     rows: u64,
+    absent: Absent,
     /// Fields that came for the first time after the step had touched the table.
     late: Added,
     touched: bool,
@@ -90,6 +93,7 @@ impl Step {
         connection: &mut Connection,
         side: &Pool,
         schema: Arc<Schema>,
+        memory: Arc<Memory>,
         epoch: Epoch,
         after: Offset,
     ) -> Result<Step> {
@@ -110,22 +114,13 @@ impl Step {
         match held_of(held)? {
             None => return out_of_step("is empty".to_owned()),
             Some(_) if !gone.is_empty() => return out_of_step("is empty: a view's table is gone".to_owned()),
-            Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
-            Some(held) if held.epoch < epoch => {
-                return out_of_step(format!(
-                    "belongs to epoch {}, epoch {epoch} has not claimed it",
-                    held.epoch
-                ));
-            }
-            Some(held) if held.offset != after => {
-                return out_of_step(format!("holds offset {}, not {after}", held.offset));
-            }
-            Some(_) => {}
+            Some(held) => held.admit(epoch, after)?,
         }
         let packet_max =
             server.first().and_then(|row| text_at(row, 1).parse().ok()).unwrap_or(PACKET_BYTES_MIN);
-        let views = views.iter().map(|row| table(&schema, row)).collect::<Result<_>>()?;
-        let mut step = Step { schema, epoch, packet_max, views };
+        let mut absent = memory.take(epoch, after);
+        let views = views.iter().map(|row| table(&schema, row, &mut absent)).collect::<Result<_>>()?;
+        let mut step = Step { schema, memory, epoch, packet_max, views };
         for table in step.views.values_mut().filter(|table| !table.late.is_empty()) {
             table.settle(connection, side, packet_max.min(PACKET_BYTES)).await?;
         }
@@ -181,7 +176,7 @@ impl Step {
     }
 
     /// Writes row counts and position, and ends the transaction. Returns whether fields wait for their columns.
-    pub async fn commit(self, connection: &mut Connection, held: &Held) -> Result<bool> {
+    pub async fn commit(mut self, connection: &mut Connection, held: &Held) -> Result<bool> {
         if held.epoch != self.epoch {
             return Err(Error::bug(format!("a step of epoch {} ends as epoch {}", self.epoch, held.epoch)));
         }
@@ -196,25 +191,32 @@ impl Step {
         all.push(b"COMMIT".into());
         all.push(format!("DO RELEASE_LOCK({})", self.schema.lock).into_bytes());
         run(connection, all, self.packet_max).await.map_err(|e| e.while_doing("commit to the store"))?;
+        self.memory.keep(held, self.views.iter_mut().map(|(view, table)| (view, take(&mut table.absent))));
         Ok(self.views.values().any(|table| !table.late.is_empty()))
     }
 }
 
 /// Reads a row of [`Schema::views_sql`].
-fn table(schema: &Schema, row: &Cells) -> Result<(ViewId, Table)> {
+fn table(
+    schema: &Schema,
+    row: &Cells,
+    absent: &mut impl FnMut(&ViewId) -> Absent,
+) -> Result<(ViewId, Table)> {
     let (layout, name) = (text_at(row, 0), text_at(row, 3));
+    let view = ViewId::from(name.as_str());
     let table = Table {
         view: None,
-        name: name.as_str().into(),
+        name: view.clone(),
         sql: schema.table(&name),
         shape: Shape::read(&layout, &text_at(row, 1))?,
         rows: text_at(row, 2).parse().unwrap_or(0),
+        absent: absent(&view),
         late: Shape::read(&layout, &text_at(row, 4))?.fields,
         touched: false,
         changed: false,
         fold: Fold::default(),
     };
-    Ok((name.into(), table))
+    Ok((view, table))
 }
 
 impl Table {
@@ -228,6 +230,7 @@ impl Table {
 
     /// Gives a row another key, so that what a partial document leaves stays.
     async fn rename(&mut self, connection: &mut Connection, old: &str, new: &str) -> Result<()> {
+        self.absent.not(new);
         let (old, new) = (text_of(old), text_of(new));
         let sql = format!(
             "DELETE FROM {table} WHERE {KEY} = {new}; SELECT ROW_COUNT(); \
@@ -245,6 +248,7 @@ impl Table {
         self.fold.clear();
         schema::clear(connection, &self.sql).await.map_err(|e| self.failed("clear", e))?;
         (self.touched, self.changed, self.rows) = (true, true, 0);
+        self.absent.all();
         Ok(())
     }
 
@@ -288,9 +292,7 @@ impl Table {
 
     /// What is asked before these changes are written.
     fn asks(&self, view: &View, changes: &[Folded], packet_max: usize) -> Vec<(Ask, Vec<u8>)> {
-        if self.rows == 0 {
-            return Vec::new();
-        }
+        let is_unsure = |change: &&Folded| !self.absent.has(change, self.rows);
         let literals = |keys: &mut dyn Iterator<Item = &Folded>| -> Vec<Vec<u8>> {
             keys.map(|change| text_of(&change.text).into_bytes()).collect()
         };
@@ -299,11 +301,11 @@ impl Table {
                 format!("SELECT {columns} FROM {} v FORCE INDEX (PRIMARY) WHERE v.{KEY} IN (", self.sql);
             statements(&head, &keys, ")", packet_max, KEYS_MAX)
         };
-        let there = of(&format!("v.{KEY}"), literals(&mut changes.iter()));
+        let there = of(&format!("v.{KEY}"), literals(&mut changes.iter().filter(is_unsure)));
         let is_partial = |change: &&Folded| change.document.as_ref().is_some_and(Record::is_partial);
         let places: String = (0..view.indexes.len()).map(|n| format!(", {}", columns_sql(n))).collect();
         let columns = format!("v.{KEY}, v.{}{places}", own_column(self.shape.layout));
-        let before = of(&columns, literals(&mut changes.iter().filter(is_partial)));
+        let before = of(&columns, literals(&mut changes.iter().filter(is_unsure).filter(is_partial)));
         there
             .into_iter()
             .map(|sql| (Ask::There, sql))
@@ -339,6 +341,7 @@ impl Table {
                     continue;
                 }
             };
+            self.absent.not(&text);
             let kept =
                 row.cells.iter().map(|cell| is_there && matches!(cell, Cell::Kept)).collect::<Vec<_>>();
             let line = row.line(&kept);

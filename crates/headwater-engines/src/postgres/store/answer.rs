@@ -4,7 +4,7 @@
 //! another shape is thrown away and made anew.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use headwater_model::{
     Answer, AnswerMoment, Astray, Error, Found, Held, Key, RangeRead, Read, Result, Standing, Stored, View,
@@ -19,6 +19,9 @@ use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::pool::{Lease, Pool};
 use crate::postgres::sql::identifier;
 use crate::span::{Span, behind};
+use crate::sql::store::held;
+use crate::sql::store::kind::Kind;
+use crate::sql::store::known::{Known, Shapes, Written};
 use crate::sql::store::read::{self, PartOf, Parts, walked};
 use crate::sql::store::shape::{KEY, place_column};
 
@@ -35,14 +38,7 @@ pub(super) const SETUP: &str = "SET default_transaction_isolation = 'repeatable 
 pub(super) struct Readers {
     pool: Pool,
     schema: Arc<Schema>,
-    shapes: Mutex<HashMap<ViewId, Arc<Known>>>,
-}
-
-/// A view's row in `headwater_view`.
-struct Known {
-    shape: Shape,
-    /// `layout` and `fields`, as they are written there.
-    written: (String, String),
+    shapes: Shapes<Kind>,
 }
 
 /// A statement about one view, and its parameters.
@@ -50,7 +46,7 @@ type Asked = (String, Vec<Option<String>>);
 
 impl Readers {
     pub fn new(pool: Pool, schema: Arc<Schema>) -> Readers {
-        Readers { pool, schema, shapes: Mutex::default() }
+        Readers { pool, schema, shapes: Shapes::default() }
     }
 
     pub async fn get(&self) -> Result<Lease> {
@@ -92,14 +88,14 @@ impl Readers {
             }
         }
         let documents = texts.iter().map(|text| bodies.get(text).cloned()).collect();
-        Ok((held.ok_or_else(super::empty)?, Found::Documents(documents)))
+        Ok((held.ok_or_else(held::empty)?, Found::Documents(documents)))
     }
 
     async fn range(&self, read: &RangeRead) -> Result<(Held, Found)> {
         let nothing = || Found::Page { documents: Vec::new(), next: None };
         let view = &*read.view;
         let Some(span) = Span::of(read)? else {
-            return Ok((self.held().await?.ok_or_else(super::empty)?, nothing()));
+            return Ok((self.held().await?.ok_or_else(held::empty)?, nothing()));
         };
         let (lower, upper) = span.with_part();
         let limit = read.limit.max(1);
@@ -122,7 +118,7 @@ impl Readers {
             (sql, params)
         };
         let (held, rows) = self.ask(view, ask).await?;
-        let held = held.ok_or_else(super::empty)?;
+        let held = held.ok_or_else(held::empty)?;
         let Some((known, rows)) = rows else { return Ok((held, nothing())) };
         let more = rows.len() > limit;
         let (mut documents, mut last) = (Vec::with_capacity(rows.len()), None);
@@ -141,7 +137,7 @@ impl Readers {
     async fn reached(&self, read: &WalkRead) -> Result<(Held, Found)> {
         let mut connection = self.pool.get().await?;
         connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let held = schema::look(&mut connection, &self.schema).await?.ok_or_else(super::empty)?;
+        let held = schema::look(&mut connection, &self.schema).await?.ok_or_else(held::empty)?;
         let mut parts = Parts::new();
         loop {
             match walked(read, &parts)? {
@@ -212,7 +208,7 @@ impl Readers {
             (sql, vec![Some(Array::of(asked.iter().map(|standing| &*standing.key)))])
         };
         let (held, rows) = self.ask(view, ask).await?;
-        let held = held.ok_or_else(super::empty)?;
+        let held = held.ok_or_else(held::empty)?;
         let mut stored = Vec::new();
         for row in rows.map(|(_, rows)| rows).unwrap_or_default() {
             let mut cells = row.into_iter();
@@ -286,7 +282,7 @@ impl Readers {
         &self,
         view: &View,
         ask: impl Fn(&Shape) -> Asked,
-    ) -> Result<(Option<Held>, Option<(Arc<Known>, Vec<Row>)>)> {
+    ) -> Result<(Option<Held>, Option<(Arc<Known<Kind>>, Vec<Row>)>)> {
         let mut connection = self.pool.get().await?;
         let asked = self.ask_on(&mut connection, view, ask).await;
         give_back(connection);
@@ -298,13 +294,12 @@ impl Readers {
         connection: &mut Connection,
         view: &View,
         ask: impl Fn(&Shape) -> Asked,
-    ) -> Result<(Option<Held>, Option<(Arc<Known>, Vec<Row>)>)> {
+    ) -> Result<(Option<Held>, Option<(Arc<Known<Kind>>, Vec<Row>)>)> {
         let (held_sql, view_sql) = (self.schema.held_sql(), self.schema.view_sql());
         let name = [Some(view.name.to_string())];
         // The table may get columns meanwhile, but not for ever.
         for _ in 0..5 {
-            let remembered = self.lock().get(&view.name).cloned();
-            let known = match remembered {
+            let known = match self.shapes.get(view) {
                 Some(known) => known,
                 None => match self.learn(connection, view).await? {
                     Some(known) => known,
@@ -320,7 +315,7 @@ impl Readers {
             let mut results = match connection.run_bound(&all, ANSWER_BYTES_MAX).await {
                 Ok(results) => results,
                 Err(error) if is_missing(&error) => {
-                    self.lock().remove(&view.name);
+                    self.shapes.forget(view);
                     if schema::look(connection, &self.schema).await?.is_none() {
                         return Ok((None, None));
                     }
@@ -335,23 +330,15 @@ impl Readers {
             if is_current {
                 return Ok((schema::held(&held)?, Some((known, rows))));
             }
-            self.lock().remove(&view.name);
+            self.shapes.forget(view);
         }
         Err(Error::transient("the view's table is not as headwater_view says"))
     }
 
     /// Reads the shape of a view's table, and remembers it.
-    async fn learn(&self, connection: &mut Connection, view: &View) -> Result<Option<Arc<Known>>> {
+    async fn learn(&self, connection: &mut Connection, view: &View) -> Result<Option<Arc<Known<Kind>>>> {
         let Some(row) = self.view_row(connection, view).await? else { return Ok(None) };
-        let written = written(&row);
-        let shape = Shape::read(&written.0, &written.1)?;
-        let known = Arc::new(Known { shape, written });
-        self.lock().insert(view.name.clone(), known.clone());
-        Ok(Some(known))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ViewId, Arc<Known>>> {
-        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Some(self.shapes.learn(view, written(&row))?))
     }
 }
 
@@ -366,7 +353,7 @@ fn within(place: &str, lower: &str, upper: Option<&str>) -> String {
 }
 
 /// `layout` and `fields` in a row of [`Schema::view_sql`].
-fn written(row: &Row) -> (String, String) {
+fn written(row: &Row) -> Written {
     let cell = |place: usize| row.get(place).cloned().flatten().unwrap_or_default();
     (cell(0), cell(1))
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, AnswerMoment, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read,
-    Refusal, Result, Risk, Severity, Standing, StoreFacts, Stored, View, ViewChange,
+    Answer, AnswerMoment, Astray, Consumed, Epoch, Error, Held, Listed, Offset, Promise, Read, Refusal,
+    Result, Risk, Severity, Standing, StoreFacts, Stored, View, ViewChange,
 };
 
 use self::answer::Readers;
@@ -32,6 +32,8 @@ use super::config::Config;
 use super::connection::Connection;
 use super::pool::{Lease, Pool};
 use super::sql;
+use crate::sql::store::absent::Memory;
+use crate::sql::store::held;
 
 /// Why the store cannot hold a view, if so. Connects nowhere.
 pub fn fits(view: &View) -> Result<()> {
@@ -51,6 +53,7 @@ struct Shared {
     writers: Pool,
     readers: Readers,
     schema: Arc<Schema>,
+    memory: Arc<Memory>,
 }
 
 impl Store {
@@ -60,7 +63,8 @@ impl Store {
         let readers = Pool::of_store(config.clone(), READERS_MAX, answer::SETUP);
         let writers = Pool::of_store(config, WRITERS_MAX, step::SETUP);
         let readers = Readers::new(readers, schema.clone());
-        Ok(Store { shared: Arc::new(Shared { writers, readers, schema }) })
+        let memory = Arc::default();
+        Ok(Store { shared: Arc::new(Shared { writers, readers, schema, memory }) })
     }
 }
 
@@ -88,9 +92,7 @@ impl headwater_model::Store for Store {
         let mut connection = shared.writers.get().await?;
         check_server(&connection)?;
         if let Some(held) = schema::look(&mut connection, &shared.schema).await? {
-            if held.epoch > epoch {
-                return Err(fenced(held.epoch, epoch));
-            }
+            held.fence(epoch)?;
             end_open_steps(&mut connection, &shared.schema).await?;
         }
         let before = schema::claim(&mut connection, &shared.schema, epoch).await?;
@@ -111,7 +113,8 @@ impl headwater_model::Store for Store {
 
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn headwater_model::Apply>> {
         let mut connection = self.shared.writers.get().await?;
-        let step = Step::open(&mut connection, self.shared.schema.clone(), epoch, after).await?;
+        let Shared { schema, memory, .. } = &*self.shared;
+        let step = Step::open(&mut connection, schema.clone(), memory.clone(), epoch, after).await?;
         Ok(Box::new(Apply { shared: self.shared.clone(), epoch, open: Some((connection, step)) }))
     }
 
@@ -163,15 +166,9 @@ struct Apply {
 }
 
 impl Shared {
-    /// A successor ends our session; then the server says only that the session was ended.
     async fn explained(&self, epoch: Epoch, error: Error) -> Error {
-        if !error.is_retryable() {
-            return error;
-        }
-        match self.readers.held().await {
-            Ok(Some(held)) if held.epoch > epoch => fenced(held.epoch, epoch).with_cause(error),
-            _ => error,
-        }
+        let error = if schema::is_taken(&error) { self.memory.doubt(error) } else { error };
+        held::explained(epoch, error, self.readers.held()).await
     }
 }
 
@@ -179,7 +176,7 @@ impl Shared {
 impl headwater_model::Apply for Apply {
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
         // Taken out while it works: a caller who gives up in the middle leaves no half of it to go on with.
-        let (mut connection, mut step) = self.open.take().ok_or_else(no_step)?;
+        let (mut connection, mut step) = self.open.take().ok_or_else(held::no_step)?;
         match step.write(&mut connection, changes).await {
             Ok(refusals) => {
                 self.open = Some((connection, step));
@@ -195,7 +192,7 @@ impl headwater_model::Apply for Apply {
     }
 
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
-        let (mut connection, step) = self.open.take().ok_or_else(no_step)?;
+        let (mut connection, step) = self.open.take().ok_or_else(held::no_step)?;
         match step.commit(&mut connection, held).await {
             Ok(()) => {
                 connection.keep();
@@ -274,16 +271,4 @@ async fn risks(connection: &mut Connection, schema: &Schema) -> Result<Vec<Risk>
         });
     }
     Ok(risks)
-}
-
-fn fenced(owner: Epoch, epoch: Epoch) -> Error {
-    Error::new(ErrorKind::Fenced, format!("the store belongs to epoch {owner}, not to epoch {epoch}"))
-}
-
-fn empty() -> Error {
-    Error::out_of_step("the store is empty: it has no position, or a view's table is gone")
-}
-
-fn no_step() -> Error {
-    Error::bug("no step is open: it failed before, and was rolled back")
 }

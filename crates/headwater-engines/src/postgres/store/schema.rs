@@ -12,7 +12,7 @@ use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::sql::{identifier, literal};
 use crate::postgres::tables::READ_MODEL;
 use crate::sql::store::held;
-use crate::sql::store::shape::{KEY, OWN, layout_text, own_column, place_column};
+use crate::sql::store::shape::{KEY, OWN, layout_text, own_column, place_column, refuse_other_layout};
 
 /// No answer of ours is larger.
 pub(super) const ROWS_BYTES_MAX: usize = 1 << 30;
@@ -94,6 +94,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
     ["42P01", "3F000", "42703"].iter().any(|code| message.contains(&format!("(SQLSTATE {code})")))
 }
 
+/// Whether the server says that a key has a row already.
+pub(super) fn is_taken(error: &Error) -> bool {
+    error.to_string().contains("(SQLSTATE 23505)")
+}
+
 /// What the store holds; `None` if it is empty.
 pub(super) async fn look(connection: &mut Connection, schema: &Schema) -> Result<Option<Held>> {
     let sql = schema.held_sql();
@@ -154,8 +159,10 @@ pub(super) async fn claim(
     let rows = connection.query(&format!("{} FOR UPDATE OF h", schema.held_sql())).await?;
     let before = held(&rows)?;
     let after = match &before {
-        Some(held) if held.epoch > epoch => return Err(super::fenced(held.epoch, epoch)),
-        Some(held) => Held { epoch, ..held.clone() },
+        Some(held) => {
+            held.fence(epoch)?;
+            Held { epoch, ..held.clone() }
+        }
         None => {
             forget(connection, schema).await?;
             Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 }
@@ -229,7 +236,7 @@ pub(super) async fn prepare(connection: &mut Connection, schema: &Schema, view: 
             }
         })?;
     match known.first().and_then(|rows| rows.first()) {
-        Some(row) => refuse_other_layout(view, row)?,
+        Some(row) => refuse_other_layout(view, row[0].as_deref().unwrap_or_default())?,
         None => {
             let there =
                 connection.query(&format!("SELECT to_regclass({}) IS NOT NULL", literal(&table))).await?;
@@ -283,17 +290,4 @@ async fn make_indexes(connection: &mut Connection, table: &str, view: &View) -> 
         }
     }
     Ok(())
-}
-
-fn refuse_other_layout(view: &View, row: &Row) -> Result<()> {
-    let written = row[0].as_deref().unwrap_or_default();
-    let wanted = layout_text(view.layout());
-    if written == wanted {
-        return Ok(());
-    }
-    Err(Error::misconfigured(format!(
-        "the view \"{}\" lies in the store with the layout {written}, not {wanted}",
-        view.name
-    ))
-    .with_remedy("give the view another name, or drop its table: then the store is filled anew"))
 }

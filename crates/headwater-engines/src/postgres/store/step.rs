@@ -8,19 +8,20 @@
 //! position.
 
 use std::collections::{HashMap, HashSet};
+use std::mem::take;
 use std::sync::Arc;
 
 use headwater_model::{
-    Epoch, Error, Held, Key, Layout, Record, Refusal, Result, Value, View, ViewChange, ViewId,
+    Epoch, Error, Held, Key, Layout, Offset, Record, Refusal, Result, Value, View, ViewChange, ViewId,
 };
 
 use super::cells::{Array, Lines, bytea};
-use super::fenced;
 use super::schema::{self, ROWS_BYTES_MAX, Schema, held_params};
 use super::shape::{Shape, takes};
 use crate::postgres::codec::Decode;
 use crate::postgres::connection::{Bound, Connection, Row};
 use crate::postgres::sql::identifier;
+use crate::sql::store::absent::{Absent, Memory};
 use crate::sql::store::fold::{Fold, Folded};
 use crate::sql::store::kind::{Kind, is_json};
 use crate::sql::store::row::{self, Before, Cell, Fields};
@@ -38,6 +39,7 @@ pub(super) const DOCUMENT_BYTES_MAX: usize = 256 << 20;
 /// The views of the open step.
 pub(super) struct Step {
     schema: Arc<Schema>,
+    memory: Arc<Memory>,
     epoch: Epoch,
     views: HashMap<ViewId, Table>,
 }
@@ -47,6 +49,7 @@ struct Table {
     sql: String,
     shape: Shape,
     rows: u64,
+    absent: Absent,
     changed: bool,
     fold: Fold,
 }
@@ -78,8 +81,9 @@ impl Step {
     pub async fn open(
         connection: &mut Connection,
         schema: Arc<Schema>,
+        memory: Arc<Memory>,
         epoch: Epoch,
-        after: headwater_model::Offset,
+        after: Offset,
     ) -> Result<Step> {
         let out_of_step = |what: String| Err(Error::out_of_step(format!("the store {what}")));
         let (held, views) = (format!("{} FOR UPDATE OF h", schema.held_sql()), schema.views_sql());
@@ -98,16 +102,11 @@ impl Step {
         };
         match schema::held(&held)? {
             None => out_of_step("is empty".to_owned()),
-            Some(held) if held.epoch > epoch => Err(fenced(held.epoch, epoch)),
-            Some(held) if held.epoch < epoch => {
-                out_of_step(format!("belongs to epoch {}, epoch {epoch} has not claimed it", held.epoch))
-            }
-            Some(held) if held.offset != after => {
-                out_of_step(format!("holds offset {}, not {after}", held.offset))
-            }
-            Some(_) => {
-                let views = rows.iter().map(|row| table(&schema, row)).collect::<Result<_>>()?;
-                Ok(Step { schema, epoch, views })
+            Some(held) => {
+                held.admit(epoch, after)?;
+                let mut absent = memory.take(epoch, after);
+                let views = rows.iter().map(|row| table(&schema, row, &mut absent)).collect::<Result<_>>()?;
+                Ok(Step { schema, memory, epoch, views })
             }
         }
     }
@@ -143,7 +142,7 @@ impl Step {
     }
 
     /// Writes row counts and position, and ends the transaction.
-    pub async fn commit(self, connection: &mut Connection, held: &Held) -> Result<()> {
+    pub async fn commit(mut self, connection: &mut Connection, held: &Held) -> Result<()> {
         if held.epoch != self.epoch {
             return Err(Error::bug(format!("a step of epoch {} ends as epoch {}", self.epoch, held.epoch)));
         }
@@ -154,29 +153,32 @@ impl Step {
                 [Some(name.to_string()), Some(table.rows.to_string()), Some(table.shape.fields_text())]
             })
             .collect();
-        let (set_held, held) = (self.schema.set_held_sql(), held_params(held));
+        let (set_held, params) = (self.schema.set_held_sql(), held_params(held));
         let mut all: Vec<Bound<'_>> = views.iter().map(|params| Bound { sql: &set_view, params }).collect();
-        all.push(Bound { sql: &set_held, params: &held });
+        all.push(Bound { sql: &set_held, params: &params });
         all.push(Bound { sql: "COMMIT", params: &[] });
         connection.run_bound(&all, ROWS_BYTES_MAX).await.map_err(|e| e.while_doing("commit to the store"))?;
+        self.memory.keep(held, self.views.iter_mut().map(|(view, table)| (view, take(&mut table.absent))));
         Ok(())
     }
 }
 
 /// Reads a row of [`Schema::views_sql`].
-fn table(schema: &Schema, row: &Row) -> Result<(ViewId, Table)> {
+fn table(schema: &Schema, row: &Row, absent: &mut impl FnMut(&ViewId) -> Absent) -> Result<(ViewId, Table)> {
     let [Some(layout), Some(fields), Some(rows), Some(name)] = row.as_slice() else {
         return Err(Error::corrupt("what headwater_view says cannot be read"));
     };
+    let view = ViewId::from(name.as_str());
     let table = Table {
         view: None,
         sql: schema.table(name),
         shape: Shape::read(layout, fields)?,
         rows: rows.parse().unwrap_or(0),
+        absent: absent(&view),
         changed: false,
         fold: Fold::default(),
     };
-    Ok((name.as_str().into(), table))
+    Ok((view, table))
 }
 
 impl Table {
@@ -217,6 +219,7 @@ impl Table {
         let all = [Bound { sql: &delete, params: &params[1..] }, Bound { sql: &update, params: &params }];
         let results = connection.run_bound(&all, ROWS_BYTES_MAX).await.map_err(|e| self.failed("move", e))?;
         self.rows = self.rows.saturating_sub(results.first().map_or(0, Vec::len) as u64);
+        self.absent.not(new);
         self.changed = true;
         Ok(())
     }
@@ -226,22 +229,25 @@ impl Table {
         self.fold.clear();
         connection.query(&format!("DELETE FROM {}", self.sql)).await.map_err(|e| self.failed("clear", e))?;
         (self.rows, self.changed) = (0, true);
+        self.absent.all();
         Ok(())
     }
 
     /// What is asked before these changes are written: which of the keys have a row, and what the rows hold that partial
     /// documents are laid over.
     fn asks(&self, view: &View, changes: &[Folded]) -> Vec<Statement> {
-        if self.rows == 0 {
+        let unsure = |change: &&Folded| !self.absent.has(change, self.rows);
+        let unsure: Vec<&Folded> = changes.iter().filter(unsure).collect();
+        if unsure.is_empty() {
             return Vec::new();
         }
         let of = |columns: &str, keys: String| {
             let sql = format!("SELECT {columns} FROM {} WHERE {KEY} = ANY($1::text[])", self.sql);
             Statement { sql, params: vec![Some(keys)] }
         };
-        let mut asks = vec![of(KEY, Array::of(changes.iter().map(|change| &*change.text)))];
+        let mut asks = vec![of(KEY, Array::of(unsure.iter().map(|change| &*change.text)))];
         let is_partial = |change: &&Folded| change.document.as_ref().is_some_and(Record::is_partial);
-        let partial: Vec<&str> = changes.iter().filter(is_partial).map(|change| &*change.text).collect();
+        let partial: Vec<&str> = unsure.into_iter().filter(is_partial).map(|change| &*change.text).collect();
         if !partial.is_empty() {
             let places: String = (0..view.indexes.len()).map(|n| format!(", {}", place_column(n))).collect();
             asks.push(of(&format!("{KEY}, {}{places}", own_column(self.shape.layout)), Array::of(partial)));
@@ -276,6 +282,7 @@ impl Table {
                     continue;
                 }
             };
+            self.absent.not(&row.text);
             if is_there {
                 let kept: Vec<bool> = row.cells.iter().map(|cell| matches!(cell, Cell::Kept)).collect();
                 updates.entry(kept).or_default().push(&row);

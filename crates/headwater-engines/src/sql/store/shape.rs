@@ -34,6 +34,19 @@ pub(crate) fn layout_text(layout: Layout) -> &'static str {
     }
 }
 
+/// Refuses a view whose table was made for the other layout, which `headwater_view` has `written`.
+pub(crate) fn refuse_other_layout(view: &View, written: &str) -> Result<()> {
+    let wanted = layout_text(view.layout());
+    if written == wanted {
+        return Ok(());
+    }
+    Err(Error::misconfigured(format!(
+        "the view \"{}\" lies in the store with the layout {written}, not {wanted}",
+        view.name
+    ))
+    .with_remedy("give the view another name, or drop its table: then the store is filled anew"))
+}
+
 /// The type of a column, as an engine has it.
 pub(crate) trait ColumnKind: Clone + Sized {
     /// A value on its way into the column.

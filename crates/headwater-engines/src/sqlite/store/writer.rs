@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use headwater_model::{Epoch, Error, ErrorKind, Held, Listed, Offset, Refusal, Result, View, ViewChange};
+use headwater_model::{Epoch, Error, Held, Listed, Offset, Refusal, Result, View, ViewChange};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpointer;
@@ -136,8 +136,10 @@ impl Writer {
         in_transaction(connection, || {
             let before = own.held(connection)?;
             let held = match &before {
-                Some(held) if held.epoch > epoch => return Err(fenced(held.epoch, epoch)),
-                Some(held) => Held { epoch, ..held.clone() },
+                Some(held) => {
+                    held.fence(epoch)?;
+                    Held { epoch, ..held.clone() }
+                }
                 None => {
                     // Somebody may have dropped them under an open connection.
                     own.make(connection)?;
@@ -167,18 +169,11 @@ impl Writer {
         let own = self.own.clone();
         let connection = self.open()?;
         begin_immediate(connection)?;
-        let open = || {
-            let out_of_step = |what: String| Err(Error::out_of_step(format!("the store's file {what}")));
-            match own.held(connection)? {
-                None => out_of_step("is empty".to_owned()),
-                Some(held) if held.epoch > epoch => Err(fenced(held.epoch, epoch)),
-                Some(held) if held.epoch < epoch => {
-                    out_of_step(format!("belongs to epoch {}, epoch {epoch} has not claimed it", held.epoch))
-                }
-                Some(held) if held.offset != after => {
-                    out_of_step(format!("holds offset {}, not {after}", held.offset))
-                }
-                Some(_) => Step::open(connection),
+        let open = || match own.held(connection)? {
+            None => Err(Error::out_of_step("the store's file is empty")),
+            Some(held) => {
+                held.admit(epoch, after)?;
+                Step::open(connection)
             }
         };
         let opened = open();
@@ -282,10 +277,6 @@ fn in_transaction<T>(connection: &rusqlite::Connection, work: impl FnOnce() -> R
         let _ = connection.execute_batch("ROLLBACK");
     }
     done
-}
-
-fn fenced(owner: Epoch, epoch: Epoch) -> Error {
-    Error::new(ErrorKind::Fenced, format!("the store belongs to epoch {owner}, not to epoch {epoch}"))
 }
 
 fn no_step() -> Error {

@@ -243,6 +243,36 @@ async fn what_others_have_is_left_alone() {
     assert_eq!(sql("SELECT COUNT(*) FROM reds"), "0");
 }
 
+/// After a view is emptied, keys that were not written since are not looked for.
+#[tokio::test]
+async fn what_somebody_else_puts_where_nothing_is_expected_is_written_over_or_removed() {
+    if MariaDb::is_left_out() {
+        return;
+    }
+    let database = database();
+    let store = store(&database);
+    let books = flat("books");
+    store.claim(Epoch(1)).await.unwrap();
+    store.prepare(&books).await.unwrap();
+    let n = |id: i64, n: i64| put(&books, id, &[("n", Value::Int(n))]);
+    let sql = |sql: &str| server().sql_in(&database, sql);
+    let foreign = |id: i64| sql(&format!("INSERT INTO books (headwater_key, n) VALUES ('{id}', 9)"));
+    step(&*store, 1, 0, vec![ViewChange::Clear { view: books.clone() }, n(1, 1)]).await;
+    foreign(5);
+    let mut open = store.begin(Epoch(1), Offset(1)).await.unwrap();
+    let error = open.write(vec![n(5, 5)]).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("somebody else"), "{error}");
+    drop(open);
+    step(&*store, 1, 1, vec![n(5, 5)]).await;
+    foreign(6);
+    step(&*store, 1, 2, vec![ViewChange::Delete { view: books.clone(), key: key(6) }]).await;
+    assert_eq!(sql("SELECT GROUP_CONCAT(headwater_key, '=', n ORDER BY n) FROM books"), "1=1,5=5");
+    step(&*store, 1, 3, vec![ViewChange::Clear { view: books.clone() }]).await;
+    foreign(7);
+    step(&*store, 1, 4, vec![ViewChange::Delete { view: books.clone(), key: key(7) }]).await;
+    assert_eq!(sql("SELECT COUNT(*) FROM books"), "0");
+}
+
 #[tokio::test]
 async fn a_store_whose_table_was_dropped_is_empty_and_filled_anew() {
     if MariaDb::is_left_out() {

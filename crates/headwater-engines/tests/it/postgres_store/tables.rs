@@ -135,6 +135,42 @@ async fn a_store_whose_table_was_dropped_is_empty_and_filled_anew() {
     assert_eq!(server().psql(&format!("SELECT n FROM {schema}.books")), "2");
 }
 
+/// After a view is emptied, keys that were not written since are not looked for.
+#[tokio::test]
+async fn what_somebody_else_puts_where_nothing_is_expected_is_written_over_or_removed() {
+    let schema = schema();
+    let store = store(&schema);
+    let books = flat("books");
+    store.claim(Epoch(1)).await.unwrap();
+    store.prepare(&books).await.unwrap();
+    let n = |id: i64, n: i64| put(&books, id, &[("n", Value::Int(n))]);
+    let sql = |sql: &str| server().psql(&sql.replace("books", &format!("{schema}.books")));
+    let foreign = |id: i64| {
+        sql(&format!(
+            "INSERT INTO books SELECT '{id}', headwater_rest, 9 FROM books WHERE headwater_key = '1'"
+        ))
+    };
+    let clear = || ViewChange::Clear { view: books.clone() };
+    // One row goes by INSERT, many by COPY.
+    for (after, id, ours) in [(0, 5, vec![n(5, 5)]), (2, 200, (100..300).map(|id| n(id, 5)).collect())] {
+        step(&*store, 1, after, vec![clear(), n(1, 1)]).await;
+        foreign(id);
+        let mut open = store.begin(Epoch(1), Offset(after + 1)).await.unwrap();
+        let error = open.write(ours.clone()).await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("somebody else"), "{error}");
+        drop(open);
+        step(&*store, 1, after + 1, ours.clone()).await;
+        assert_eq!(sql("SELECT count(*) FROM books WHERE n = 5"), ours.len().to_string());
+    }
+    foreign(6);
+    step(&*store, 1, 4, vec![ViewChange::Delete { view: books.clone(), key: key(6) }]).await;
+    assert_eq!(sql("SELECT count(*) FROM books WHERE n = 9"), "0");
+    step(&*store, 1, 5, vec![clear()]).await;
+    sql("INSERT INTO books (headwater_key) VALUES ('7')");
+    step(&*store, 1, 6, vec![ViewChange::Delete { view: books.clone(), key: key(7) }]).await;
+    assert_eq!(sql("SELECT count(*) FROM books"), "0");
+}
+
 #[tokio::test]
 async fn a_key_that_is_too_long_is_refused_and_the_rest_goes_on() {
     let store = store(&schema());
