@@ -114,6 +114,13 @@ const ENGINES: &[Engine] = &[
         package: "etcd-server",
         skips: Some(WITHOUT_PATRONI),
     },
+    Engine {
+        name: "HAProxy",
+        used_for: "one address for a primary that changes",
+        programs: &["haproxy"],
+        package: "haproxy",
+        skips: Some(WITHOUT_PATRONI),
+    },
 ];
 
 impl Engine {

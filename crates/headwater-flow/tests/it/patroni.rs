@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headwater_flow::status::IncidentKind;
 use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::workload::{Dialect, Workload};
-use headwater_testkit::{Folder, Patroni};
+use headwater_testkit::{Folder, Patroni, program};
 
 use crate::failover::{Writing, closes, incidents, seed, views, wait_until};
 use crate::support::{self, Life, block_on};
@@ -16,29 +16,44 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 const SLOT: &str = "headwater";
 
-/// Set by `cargo xtask test` where Patroni or etcd is not to be had, which it then says.
+/// Set by `cargo xtask test` where Patroni, etcd or HAProxy is not to be had, which it then says.
 const WITHOUT: &str = "HEADWATER_WITHOUT_PATRONI";
 
+fn are_here() -> bool {
+    ["patroni", "etcd", "haproxy"].into_iter().all(|name| program(name).is_some())
+}
+
+/// Whether the engines are here. Panics where they should be.
 fn is_installed() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    ["patroni", "etcd"]
-        .iter()
-        .all(|program| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    assert!(
+        are_here() || std::env::var_os(WITHOUT).is_some(),
+        "Patroni, etcd or HAProxy is missing: `cargo xtask test` installs them"
+    );
+    are_here()
 }
 
 #[test]
 fn a_primary_that_patroni_replaces_is_followed_by_its_successor_without_a_gap() {
-    if !is_installed() {
-        assert!(
-            std::env::var_os(WITHOUT).is_some(),
-            "Patroni or etcd is missing: `cargo xtask test` installs them"
-        );
-        return;
+    if is_installed() {
+        let patroni = Patroni::start(SLOT);
+        primaries_change(&patroni, &patroni.url());
     }
+}
+
+#[test]
+fn behind_haproxy_the_successor_is_found_at_the_same_address() {
+    if is_installed() {
+        let patroni = Patroni::start(SLOT);
+        let haproxy = patroni.behind_haproxy();
+        primaries_change(&patroni, &haproxy.url());
+    }
+}
+
+/// The primary that is followed at `url` is lost, and then gives its role away, both under load.
+fn primaries_change(patroni: &Patroni, url: &str) {
     support::log();
     let seed = seed();
     println!("HEADWATER_SEED={seed}");
-    let patroni = Patroni::start(SLOT);
     let workload = Workload::new(seed, Dialect::Postgres);
     let views = views(&workload);
     patroni.psql(&workload.ddl());
@@ -49,7 +64,7 @@ fn a_primary_that_patroni_replaces_is_followed_by_its_successor_without_a_gap() 
         support::named("near", Arc::clone(&near)),
         support::named("local", support::store(&format!("sqlite:{}", local.display()), &[])),
     ];
-    let source = support::source(&patroni.url(), &[]);
+    let source = support::source(url, &[]);
     let mut life = Life::begin(support::options(&folder.join("data")), source, stores, &views);
     life.wait_settled(PATIENCE);
     patroni.wait_for_log_of(SLOT);

@@ -318,11 +318,7 @@ struct Install {
 impl Install {
     #[track_caller]
     fn find() -> Install {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let server = std::env::split_paths(&path)
-            .chain(std::iter::once(PathBuf::from("/usr/sbin")))
-            .map(|folder| folder.join("mariadbd"))
-            .find(|program| program.exists())
+        let server = super::program("mariadbd")
             .expect("MariaDB is not installed: run `cargo xtask test`, or `apt-get install mariadb-server`");
         let user = Uid::effective().is_root().then(|| {
             let user = User::from_name("mysql").ok().flatten();

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::folder::Folder;
+use super::haproxy::Haproxy;
 use super::port::free_port;
 use super::postgres::install::Install;
 use super::process::Process;
@@ -74,6 +75,11 @@ impl Patroni {
             "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write",
             one.port, two.port
         )
+    }
+
+    /// One address that leads to the primary, by Patroni's health checks.
+    pub fn behind_haproxy(&self) -> Haproxy {
+        Haproxy::start(self.nodes.iter().map(|node| (node.port, node.api)))
     }
 
     /// The server that is the primary now, once there is one.

@@ -281,9 +281,7 @@ impl Drop for Redis {
 }
 
 fn program(names: &[&'static str]) -> &'static str {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = |name: &&&str| std::env::split_paths(&path).any(|folder| folder.join(name).exists());
-    names.iter().find(found).copied().unwrap_or_else(|| {
+    names.iter().find(|name| super::program(name).is_some()).copied().unwrap_or_else(|| {
         panic!("{} is not installed: run `cargo xtask test`, or `apt-get install redis-server`", names[0])
     })
 }

@@ -32,11 +32,8 @@ operators = { role = "operator", token_file = "operator" }
 "#;
 
 fn browser() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    std::env::split_paths(&path)
-        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
-        .find(|program| program.is_file())
+    names.into_iter().find_map(headwater_testkit::program)
 }
 
 #[tokio::test(flavor = "multi_thread")]
