@@ -94,6 +94,8 @@ impl Case {
         life.wait_settled(PATIENCE);
         self.under_load(&life);
         life.wait_settled(PATIENCE);
+        // Nothing is on its way any more, neither in the source's log: a row that went while it is damaged would come back.
+        self.all_equal();
         self.damaged(&life);
         life.stop();
         if self.dialect == Dialect::Postgres {
