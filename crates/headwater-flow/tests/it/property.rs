@@ -191,6 +191,15 @@ impl Near<'_> {
         }
     }
 
+    fn rows_apart(&self) -> PairStore {
+        match self {
+            Near::Server(url) => {
+                PairStore::Apart(["pair:1", "pair:2"].map(|name| (url.clone(), format!("p:{name}"))))
+            }
+            Near::Cluster(..) => self.pair(),
+        }
+    }
+
     /// Everything in it goes; in a cluster, all that one node had.
     fn empty(&self) {
         match self {
@@ -333,8 +342,8 @@ impl Case<'_> {
         }
         let over = AtomicBool::new(false);
         let readers = match self.origin {
-            // It tells of no transactions, and of what came by in its first minute it may tell again.
-            Origin::DynamoDb(_) => Vec::new(),
+            // It tells of no transactions: either row goes forward by itself.
+            Origin::DynamoDb(_) => vec![PairReader::start(self.near.rows_apart())],
             _ => {
                 vec![PairReader::start(self.near.pair()), PairReader::start(PairStore::Sqlite(self.local()))]
             }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 pub enum PairStore {
     /// Both hashes are read in one MULTI.
     Redis { url: String, prefix: String },
-    /// Each hash is read from its own server, by URL and key: one may be newer than the other, none goes backwards.
+    /// Each hash is read by itself, by the URL of its server and its key: one may be newer than the other, none goes backwards.
     Apart([(String, String); 2]),
     /// Both rows are read by one statement.
     Sqlite(PathBuf),

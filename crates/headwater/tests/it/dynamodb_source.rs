@@ -2,8 +2,12 @@
 //! Headwater keeps there. What should be there is a plain scan of the table.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use headwater_testkit::DynamoDb;
+use headwater_testkit::{Chance, DynamoDb};
 use serde_json::{Value as Json, json};
 
 use crate::service::Service;
@@ -61,9 +65,9 @@ fn expected(dynamodb: &DynamoDb) -> BTreeMap<String, String> {
     }
 }
 
-fn found(service: &Service) -> rusqlite::Result<BTreeMap<String, String>> {
-    let db = rusqlite::Connection::open(service.path("derived.db"))?;
-    db.busy_timeout(std::time::Duration::from_secs(10))?;
+fn found(store: PathBuf) -> rusqlite::Result<BTreeMap<String, String>> {
+    let db = rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(Duration::from_secs(10))?;
     let mut query = db.prepare("SELECT key, document -> 'total' FROM shop_order")?;
     query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
@@ -72,7 +76,7 @@ async fn equal(service: &Service, dynamodb: &DynamoDb, what: &str) {
     service
         .eventually(what, async || {
             let expected = expected(dynamodb);
-            match found(service) {
+            match found(service.path("derived.db")) {
                 Ok(found) if found == expected => Ok(()),
                 Ok(found) => Err(format!("{} documents for {} items", found.len(), expected.len())),
                 Err(error) => Err(error.to_string()),
@@ -160,4 +164,89 @@ async fn documents_follow_through_kills_a_stream_that_was_off_and_lost_positions
     service.start();
     equal(&service, &dynamodb, "everything is read again").await;
     verified(&service).await;
+}
+
+fn file(dynamodb: &DynamoDb) -> String {
+    format!(
+        "[source]\nurl = \"dynamodb://us-east-1/shop_\"\nendpoint = \"{}\"\naccess_key_id = \"local\"\n\
+         secret_access_key = \"local\"\ncreate = true\nsettle_ms = 100\npoll_ms = 50\nlease_ms = 1000\n\
+         timeout_seconds = 300\ncolumns.{TABLE} = {{ customer = \"text\", n = \"number\", total = \"number\" }}\n\
+         [stores]\nlocal = {{ url = \"sqlite:derived.db\" }}\n[backfill]\nchunk_rows = 40\n\
+         [views.shop_order]\nfrom = \"{TABLE}\"\n",
+        dynamodb.endpoint()
+    )
+}
+
+/// Every key once more, with the number of the round.
+fn round(dynamodb: &DynamoDb, keys: usize, round: usize) {
+    let put = |n: usize| {
+        let item = json!({
+            "customer": { "S": format!("c{}", n % 13) }, "n": { "N": n.to_string() }, "total": { "N": round.to_string() }
+        });
+        json!({ "PutRequest": { "Item": item } })
+    };
+    for first in (0..keys).step_by(25) {
+        let puts: Vec<Json> = (first..keys.min(first + 25)).map(put).collect();
+        dynamodb.ask("BatchWriteItem", &json!({ "RequestItems": { TABLE: puts } }));
+    }
+}
+
+/// Looks as often as it can until told to end; how many times the store showed something, or which key went back.
+fn never_back(store: PathBuf, over: &AtomicBool) -> Result<u64, String> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut looks = 0;
+    while !over.load(Ordering::Relaxed) {
+        // Until the store is there.
+        let found = found(store.clone()).unwrap_or_default();
+        looks += u64::from(!found.is_empty());
+        for (key, version) in found {
+            let version = version.parse().map_err(|_| format!("{key} is {version}"))?;
+            let known = newest.entry(key.clone()).or_default();
+            if version < *known {
+                return Err(format!("{key} went back from {known} to {version}"));
+            }
+            *known = version;
+        }
+    }
+    Ok(looks)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_goes_back_although_headwater_is_killed_as_soon_as_it_has_begun() {
+    const KEYS: usize = 100;
+    const ROUNDS: usize = 60;
+    let mut chance = Chance::from_env(5);
+    let dynamodb = DynamoDb::start();
+    make(&dynamodb);
+    stream(&dynamodb, true);
+    // More than an answer of a stream has; the table shows what it comes to.
+    for at in 0..ROUNDS {
+        round(&dynamodb, KEYS, at);
+    }
+    let service = Service::new("dynamodb-joined", &file(&dynamodb));
+    let over = Arc::new(AtomicBool::new(false));
+    let reader = std::thread::spawn({
+        let (store, over) = (service.path("derived.db"), Arc::clone(&over));
+        move || never_back(store, &over)
+    });
+    service.start();
+    for life in 0..8 {
+        match life % 2 {
+            0 => equal(&service, &dynamodb, "what the table shows").await,
+            _ => tokio::time::sleep(Duration::from_millis(chance.below(1500))).await,
+        }
+        service.kill();
+        // In the first lives nothing comes by.
+        if life > 3 {
+            round(&dynamodb, KEYS, ROUNDS + life);
+        }
+        service.start();
+    }
+    equal(&service, &dynamodb, "what the table shows in the end").await;
+    verified(&service).await;
+    over.store(true, Ordering::Relaxed);
+    let looks =
+        reader.join().unwrap().unwrap_or_else(|violation| panic!("{violation}\n{}", service.log_tail()));
+    assert!(looks > 0, "the reader saw something");
+    service.stop();
 }

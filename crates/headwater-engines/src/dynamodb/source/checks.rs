@@ -14,7 +14,7 @@ use headwater_model::file::SourceSection;
 use headwater_model::{ErrorKind, Result};
 
 use super::config::Options;
-use super::follow::{self, CLOCKS_DIFFER_MS, RECORDS_MAX, REQUESTS_MAX, Refusal};
+use super::follow::{self, RECORDS_MAX, REQUESTS_MAX, Refusal};
 use super::shards::Place;
 use super::state::{Checkpoint, Join, State, now_ms};
 use crate::checks::{Limits, Symptom, limit, page};
@@ -202,9 +202,9 @@ async fn oldest(streams: &Streams, table: &str, join: &Join, read: &Checkpoint) 
 
 /// The same of a shard.
 async fn unread(streams: &Streams, arn: &str, shard: &str, place: &Place) -> Result<Option<i64>, Refusal> {
-    let (kind, number, from_ms, records) = match place {
+    let (kind, number, behind_ms, records) = match place {
         Place::After(number) => (ShardIteratorType::AfterSequenceNumber, Some(number.clone()), i64::MIN, 1),
-        Place::Since(ms) => (ShardIteratorType::TrimHorizon, None, ms - CLOCKS_DIFFER_MS, RECORDS_MAX),
+        Place::Joined(ms) | Place::Behind(ms) => (ShardIteratorType::TrimHorizon, None, *ms, RECORDS_MAX),
         Place::Start | Place::Done => (ShardIteratorType::TrimHorizon, None, i64::MIN, 1),
     };
     let mut next = Some(follow::iterator(streams, arn, shard, kind, number).await?);
@@ -216,7 +216,7 @@ async fn unread(streams: &Streams, arn: &str, shard: &str, place: &Place) -> Res
             let at = record.dynamodb()?.approximate_creation_date_time()?;
             at.to_millis().ok()
         });
-        if let Some(made_ms) = made.filter(|made_ms| *made_ms >= from_ms).min() {
+        if let Some(made_ms) = made.filter(|made_ms| *made_ms > behind_ms).min() {
             return Ok(Some(made_ms));
         }
         next = page.next_shard_iterator;

@@ -3,8 +3,13 @@
 //! What a turn brought is one transaction and one position. DynamoDB orders the changes of a key and nothing else, so any
 //! order of shards is right that has each shard's records in theirs. How far each shard was read is durable before the position is
 //! handed on ([`super::state`]), so following again behind any position neither loses a record nor repeats one.
+//!
+//! A shard says how far it was read by the number of its last record. Before the first one there is no such number: until then a
+//! shard is asked from the iterator that it gave when its table was joined, and, once that is no longer taken, by the time
+//! of its records, if nothing was made about the time of the join ([`Place::found_empty`]). Whatever lay in the shard then must
+//! never be told of: chunks show what it came to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +17,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::Client as Streams;
 use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodbstreams::types::{OperationType, Record, ShardIteratorType, StreamStatus};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use headwater_model::{Change, Error, Event, Follow, Position, Result, Row};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -44,8 +49,12 @@ const TELL_EVERY: Duration = Duration::from_millis(400);
 /// Records are kept for 24 hours: before one that is older than this when it is read, others may be gone.
 pub(super) const TRIMMED_AFTER_MS: i64 = (24 * 60 - 30) * 60 * 1000;
 
-/// Where nothing came by since a table was joined, records of so long before are read again: clocks differ.
-pub(super) const CLOCKS_DIFFER_MS: i64 = 60 * 1000;
+/// Answers of a shard may be empty although more comes. Not for so long.
+const EMPTY_FOR: Duration = Duration::from_secs(60);
+
+/// What the service says of an iterator, or of what it stands at.
+const EXPIRED: &str = "ExpiredIteratorException";
+const TRIMMED: &str = "TrimmedDataAccessException";
 
 /// What a write unit writes of the larger one of an item before and after.
 const UNIT_BYTES: usize = 1024;
@@ -81,15 +90,17 @@ pub(super) struct Begin {
     pub(super) system: Arc<str>,
     pub(super) number: u64,
     pub(super) place: u64,
+    /// The greatest number that was ever given.
+    pub(super) given: u64,
     pub(super) read: Checkpoint,
     /// Streams by table.
     pub(super) arns: BTreeMap<String, String>,
-    /// Tables that are followed from this moment on, and were not before.
-    pub(super) fresh: BTreeSet<String>,
+    /// Iterators of joins by table and shard.
+    pub(super) joined: BTreeMap<(String, String), String>,
     pub(super) lease: Lease,
 }
 
-/// Begins, with an iterator for every shard of the tables that are new: what is written to them from now on comes by.
+/// Begins, with the shards that there are now.
 pub(super) async fn start(
     streams: Streams,
     state: Arc<State>,
@@ -112,23 +123,18 @@ pub(super) async fn start(
         system: begin.system,
         number: begin.number,
         place: begin.place,
+        given: begin.given,
         read: begin.read,
+        joined: begin.joined,
         tables: begin.arns.into_iter().map(|(table, arn)| (table, stream(arn))).collect(),
         open: BTreeMap::new(),
         next: 0,
         committed_at: 0,
+        began: now,
         told: now,
         renewed: now,
     };
     reading.list().await?;
-    for (table, shard) in reading.readable() {
-        if begin.fresh.contains(&table) && matches!(reading.place_of(&table, &shard), Place::Since(_)) {
-            let arn = &reading.tables[&table].arn;
-            let iterator = iterator(&reading.streams, arn, &shard, ShardIteratorType::Latest, None).await;
-            let open = Open { iterator: Some(iterator.map_err(|e| e.of(&table))?), ..Open::default() };
-            reading.open.insert((table, shard), open);
-        }
-    }
     reading.shared.reach(reading.position());
     let (sender, turns) = mpsc::channel(TURNS_MAX);
     tokio::spawn(async move {
@@ -152,8 +158,8 @@ struct Stream {
 struct Open {
     iterator: Option<String>,
     told: Told,
-    /// Older records were there before the table was joined.
-    skip_before_ms: Option<i64>,
+    /// Records that were made until then lay there before the table was joined.
+    skip_upto_ms: Option<i64>,
 }
 
 struct Reading {
@@ -168,13 +174,18 @@ struct Reading {
     /// The newest position.
     number: u64,
     place: u64,
+    /// The greatest number that was ever given: to turns that were told of, and to those that never were.
+    given: u64,
     read: Checkpoint,
+    /// Iterators of joins by table and shard.
+    joined: BTreeMap<(String, String), String>,
     tables: BTreeMap<String, Stream>,
     /// By table and shard.
     open: BTreeMap<(String, String), Open>,
     /// Whose turn it is.
     next: usize,
     committed_at: i64,
+    began: Instant,
     told: Instant,
     renewed: Instant,
 }
@@ -183,6 +194,7 @@ struct Reading {
 struct Answered {
     shard: (String, String),
     asked_at: Instant,
+    asked_ms: i64,
     records: Vec<Record>,
     /// `None`: the shard is closed, and this was its end.
     iterator: Option<String>,
@@ -264,10 +276,10 @@ impl Reading {
 
     /// What is read so far is durable under a new position.
     async fn advance(&mut self) -> Result<()> {
-        let to = self.number + 1;
-        let owned = self.state.advance(&mut self.lease, to, &self.read).await?;
+        self.given += 1;
+        let owned = self.state.advance(&mut self.lease, self.given, &self.read).await?;
         self.owned(owned)?;
-        (self.number, self.place) = (to, 0);
+        (self.number, self.place) = (self.given, 0);
         self.shared.reach(self.position());
         Ok(())
     }
@@ -292,11 +304,11 @@ impl Reading {
         for shard in now {
             let place = self.place_of(&shard.0, &shard.1);
             let open = self.open.entry(shard.clone()).or_default();
-            if let (Place::Since(ms), None) = (&place, &open.iterator) {
-                open.skip_before_ms = Some(ms.saturating_sub(CLOCKS_DIFFER_MS));
+            if let (Place::Behind(ms), None) = (&place, &open.iterator) {
+                open.skip_upto_ms = Some(*ms);
             }
-            let arn = self.tables[&shard.0].arn.clone();
-            asked.push(ask_one(&self.streams, arn, shard.clone(), place, open.iterator.take()));
+            let (arn, joined) = (self.tables[&shard.0].arn.clone(), self.joined.get(shard).cloned());
+            asked.push(ask_one(&self.streams, arn, shard.clone(), place, open.iterator.take(), joined));
         }
         self.next += asked.len();
         if self.next >= readable.len() {
@@ -313,22 +325,26 @@ impl Reading {
     /// Whether the shard was read further.
     fn take(&mut self, answer: Answered, out: &mut Vec<Event>) -> Result<bool> {
         let (table, shard) = &answer.shard;
+        let place = self.place_of(table, shard);
         let Some(shape) = self.shapes.get(table) else {
             return Err(Error::bug(format!("nobody knows the shape of table {table}")));
         };
         let open = self.open.entry(answer.shard.clone()).or_default();
+        let mut after = None;
         if answer.records.is_empty() {
             open.told.empty_at = Some(answer.asked_at);
+            if self.began + EMPTY_FOR <= answer.asked_at {
+                after = place.found_empty(answer.asked_ms);
+            }
         }
-        let mut after = None;
         for record in answer.records {
             let Some(told) = record.dynamodb else { continue };
             let made_ms = told.approximate_creation_date_time.and_then(|at| at.to_millis().ok()).unwrap_or(0);
             open.told.newest_ms = open.told.newest_ms.max(made_ms);
-            if open.skip_before_ms.is_some_and(|before| made_ms < before) {
+            if open.skip_upto_ms.is_some_and(|upto| made_ms <= upto) {
                 continue;
             }
-            open.skip_before_ms = None;
+            open.skip_upto_ms = None;
             if made_ms > 0 && made_ms < now_ms() - TRIMMED_AFTER_MS {
                 return Err(Error::out_of_step(format!(
                     "the stream of table {table} is read almost 24 hours late: records before this one are deleted unread"
@@ -467,7 +483,7 @@ impl Refusal {
 
     pub(super) fn of(self, table: &str) -> Error {
         match &*self.code {
-            "TrimmedDataAccessException" => Error::out_of_step(format!(
+            TRIMMED => Error::out_of_step(format!(
                 "what comes next in the stream of table {table} is deleted: DynamoDB keeps records for 24 hours"
             )),
             "ResourceNotFoundException" => switched_off(table),
@@ -522,38 +538,71 @@ pub(super) async fn iterator(
     })
 }
 
-/// `None` if the iterator is of no use any more: it is asked for anew in the next turn.
+/// An iterator of each shard that is open, behind what lies in it now.
+pub(super) async fn latest(
+    streams: &Streams,
+    table: &str,
+    arn: &str,
+    listed: &[Listed],
+) -> Result<BTreeMap<String, String>> {
+    let mut asked = Vec::new();
+    for shard in listed.iter().filter(|shard| !shard.is_closed) {
+        asked.push(async {
+            let given = iterator(streams, arn, &shard.id, ShardIteratorType::Latest, None).await;
+            Ok((shard.id.clone(), given.map_err(|e| e.of(table))?))
+        });
+    }
+    futures::stream::iter(asked).buffer_unordered(REQUESTS_MAX).try_collect().await
+}
+
+/// Asks behind `known`, where the last answer ended, or from the place on; `joined` is the iterator of its join. `None` if the
+/// iterator is of no use any more: it is asked for anew in the next turn.
 async fn ask_one(
     streams: &Streams,
     arn: String,
     shard: (String, String),
     place: Place,
     known: Option<String>,
+    joined: Option<String>,
 ) -> Result<Option<Answered>> {
-    let asked_at = Instant::now();
-    let of = |refusal: Refusal| refusal.of(&shard.0);
-    // Nothing was told of yet that could be missed; an iterator that was given for an empty shard may be refused once there is
-    // something.
-    let is_fresh = matches!((&known, &place), (Some(_), Place::Since(_)));
+    let (asked_at, asked_ms) = (Instant::now(), now_ms());
+    let at = async |kind, number| {
+        iterator(streams, &arn, &shard.1, kind, number).await.map_err(|refusal| refusal.of(&shard.0))
+    };
+    let records = async |from| streams.get_records().shard_iterator(from).limit(RECORDS_MAX).send().await;
+    let (goes_on, is_joined) = (known.is_some(), matches!(place, Place::Joined(_)));
     let from = match (known, place) {
         (Some(iterator), _) => iterator,
-        (None, Place::After(number)) => {
-            let kind = ShardIteratorType::AfterSequenceNumber;
-            iterator(streams, &arn, &shard.1, kind, Some(number)).await.map_err(of)?
-        }
-        (None, _) => {
-            iterator(streams, &arn, &shard.1, ShardIteratorType::TrimHorizon, None).await.map_err(of)?
-        }
+        (None, Place::Joined(_)) => joined.ok_or_else(|| join_is_lost(&shard))?,
+        (None, Place::After(number)) => at(ShardIteratorType::AfterSequenceNumber, Some(number)).await?,
+        (None, _) => at(ShardIteratorType::TrimHorizon, None).await?,
     };
-    match streams.get_records().shard_iterator(from).limit(RECORDS_MAX).send().await {
+    let mut answer = records(from).await;
+    if is_joined && !goes_on && answer.as_ref().is_err_and(|error| error.code() == Some(TRIMMED)) {
+        // Given minutes ago, it stands before all that is in the shard, which was empty.
+        answer = records(at(ShardIteratorType::TrimHorizon, None).await?).await;
+    }
+    match answer {
         Ok(answer) => Ok(Some(Answered {
             asked_at,
+            asked_ms,
             records: answer.records.unwrap_or_default(),
             iterator: answer.next_shard_iterator,
             shard,
         })),
-        Err(error) if error.code() == Some("ExpiredIteratorException") => Ok(None),
-        Err(error) if is_fresh && error.code() == Some("TrimmedDataAccessException") => Ok(None),
-        Err(error) => Err(of(Refusal::new("read", error))),
+        Err(error) => match error.code() {
+            Some(EXPIRED) if is_joined && !goes_on => Err(join_is_lost(&shard)),
+            Some(EXPIRED) => Ok(None),
+            Some(TRIMMED) if is_joined && goes_on => Ok(None),
+            _ => Err(Refusal::new("read", error).of(&shard.0)),
+        },
     }
+}
+
+/// What lay in a shard before its table was joined cannot be told from what came since.
+fn join_is_lost((table, shard): &(String, String)) -> Error {
+    Error::out_of_step(format!(
+        "where shard {shard} of table {table} was when following it began is not known any more: it was followed for a few \
+         minutes only, in which nothing came by"
+    ))
 }

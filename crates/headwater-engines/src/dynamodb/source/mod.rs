@@ -26,7 +26,7 @@ mod shards;
 mod state;
 mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,17 +77,11 @@ pub struct Source {
     /// Who this value is, to others that would follow.
     owner: String,
     followed: AtomicU64,
-    tables: Mutex<Wanted>,
+    /// Names of the tables of the last `prepare`.
+    tables: Mutex<Vec<String>>,
     /// A lease of somebody else as it was seen first.
     seen: Mutex<Option<(Lease, Instant)>>,
     released: Mutex<Option<(u64, Instant)>>,
-}
-
-#[derive(Default)]
-struct Wanted {
-    names: Vec<String>,
-    /// Joined by the last `prepare`, and not followed yet.
-    fresh: BTreeSet<String>,
 }
 
 struct Opened {
@@ -245,12 +239,17 @@ impl headwater_model::Source for Source {
             if known.is_some_and(|known| known.stream == stream.arn) {
                 continue;
             }
-            let now = now_ms();
             let listed = follow::listed(&opened.streams, &name.name, &stream.arn).await?;
+            if listed.is_empty() {
+                return Err(Error::transient(format!("the stream of table {} has no shard yet", name.name)));
+            }
+            let iterators = follow::latest(&opened.streams, &name.name, &stream.arn, &listed).await?;
+            let now = now_ms();
             let join = Join {
                 id: format!("{now:x}"),
                 stream: stream.arn.clone(),
                 shards: Shards::joined(&listed, now),
+                iterators,
             };
             opened.state.join(&name.name, &join).await?;
             joined.push(name.clone());
@@ -258,9 +257,7 @@ impl headwater_model::Source for Source {
         for left in joins.keys() {
             opened.state.leave(left).await?;
         }
-        let mut wanted = lock(&self.tables);
-        wanted.names = tables.iter().map(|table| table.name.to_string()).collect();
-        wanted.fresh.extend(joined.iter().map(|table| table.name.to_string()));
+        *lock(&self.tables) = tables.iter().map(|table| table.name.to_string()).collect();
         Ok(joined)
     }
 
@@ -268,11 +265,10 @@ impl headwater_model::Source for Source {
         let opened = self.opened().await;
         let system = self.system().await?;
         let owner = format!("{}.{}", self.owner, self.followed.fetch_add(1, Ordering::Relaxed));
-        let (names, fresh) = {
-            let wanted = lock(&self.tables);
-            (wanted.names.clone(), wanted.fresh.clone())
-        };
+        let names = lock(&self.tables).clone();
         let lease = self.lease(&owner).await?;
+        // The one before gives no more of them.
+        let given = opened.state.newest().await?.unwrap_or(0);
         let (number, place) = match after {
             Some(after) if after.system != system => {
                 return Err(Error::out_of_step(format!(
@@ -282,9 +278,8 @@ impl headwater_model::Source for Source {
                 )));
             }
             Some(after) => follow::number(after.sequence),
-            None => (opened.state.newest().await?.unwrap_or(0), 0),
+            None => (given, 0),
         };
-        opened.state.forget_behind(number).await?;
         let known = match opened.state.checkpoint(number).await? {
             Some(known) => known,
             // Before the first turn.
@@ -304,6 +299,7 @@ impl headwater_model::Source for Source {
         }
         let mut joins = opened.state.joins().await?;
         let (mut read, mut arns, mut shapes) = (known, BTreeMap::new(), BTreeMap::new());
+        let mut joined = BTreeMap::new();
         for name in &names {
             let Some(join) = joins.remove(name) else {
                 return Err(Error::transient(format!("table {name} is not prepared for being followed")));
@@ -318,12 +314,16 @@ impl headwater_model::Source for Source {
             }
             shapes.insert(name.clone(), self.shape(&described)?);
             arns.insert(name.clone(), join.stream);
+            joined.extend(
+                join.iterators.into_iter().map(|(shard, iterator)| ((name.clone(), shard), iterator)),
+            );
             if read.get(name).is_none_or(|read| read.join != join.id) {
                 read.insert(name.clone(), state::Read { join: join.id, shards: join.shards });
             }
         }
         read.retain(|name, _| arns.contains_key(name));
-        let begin = Begin { system, number, place, read, arns, fresh, lease };
+        let given = given.max(number);
+        let begin = Begin { system, number, place, given, read, arns, joined, lease };
         let following = follow::start(
             opened.streams.clone(),
             Arc::clone(&opened.state),
@@ -334,7 +334,6 @@ impl headwater_model::Source for Source {
             begin,
         )
         .await?;
-        lock(&self.tables).fresh.clear();
         Ok(Box::new(following))
     }
 

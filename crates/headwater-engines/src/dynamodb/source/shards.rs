@@ -9,11 +9,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::{Error, Result};
 
+/// By how much the clocks of this machine and of the service differ at most.
+const CLOCKS_DIFFER_MS: i64 = 60 * 1000;
+
+/// Within which a stream tells of a write, however long it takes.
+const TOLD_WITHIN_MS: i64 = 60 * 1000;
+
+/// Times of records are rounded down: to seconds, and to minutes on DynamoDB Local.
+const ROUNDED_MS: i64 = 60 * 1000;
+
+/// Of a shard that had nothing for so long since it was joined, clocks tell what lay in it before from what comes.
+const QUIET_FOR_MS: i64 = 2 * CLOCKS_DIFFER_MS + TOLD_WITHIN_MS + ROUNDED_MS;
+
 /// How far a shard has been read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Place {
-    /// It is followed since then (milliseconds since 1970), and nothing has come by yet.
-    Since(i64),
+    /// From its table's join on, which was noted then (milliseconds since 1970); nothing has come by yet.
+    Joined(i64),
+    /// As `Joined`, and long after it: what was made up to then, by the service's clock, lay there before the join.
+    Behind(i64),
     /// From its first record on.
     Start,
     /// Up to and including this sequence number.
@@ -25,7 +39,8 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn to_text(&self) -> String {
         match self {
-            Place::Since(ms) => format!("since {ms}"),
+            Place::Joined(ms) => format!("joined {ms}"),
+            Place::Behind(ms) => format!("behind {ms}"),
             Place::Start => "start".to_owned(),
             Place::After(number) => format!("after {number}"),
             Place::Done => "done".to_owned(),
@@ -34,12 +49,21 @@ impl Place {
 
     pub(super) fn read(text: &str) -> Option<Place> {
         Some(match text.split_once(' ') {
-            Some(("since", ms)) => Place::Since(ms.parse().ok()?),
+            Some(("joined", ms)) => Place::Joined(ms.parse().ok()?),
+            Some(("behind", ms)) => Place::Behind(ms.parse().ok()?),
             Some(("after", number)) => Place::After(number.to_owned()),
             None if text == "start" => Place::Start,
             None if text == "done" => Place::Done,
             _ => return None,
         })
+    }
+
+    /// Where to go on once the shard, asked at a time in milliseconds since 1970, had nothing to tell; `None` where it was.
+    pub(super) fn found_empty(&self, asked_ms: i64) -> Option<Place> {
+        match self {
+            Place::Joined(ms) if asked_ms - ms >= QUIET_FOR_MS => Some(Place::Behind(ms + CLOCKS_DIFFER_MS)),
+            _ => None,
+        }
     }
 }
 
@@ -56,11 +80,12 @@ pub(super) struct Listed {
 pub(super) struct Shards(pub(super) BTreeMap<String, Place>);
 
 impl Shards {
-    /// Followed from now on: what open shards get next, and nothing of what lies in the stream already.
+    /// Followed from now on: what open shards get next, and nothing of what lies in the stream already. `now_ms` is after the
+    /// iterators that tell one from the other were given.
     pub(super) fn joined(listed: &[Listed], now_ms: i64) -> Shards {
         let parents: BTreeSet<&str> = listed.iter().filter_map(|shard| shard.parent.as_deref()).collect();
         let place = |shard: &Listed| match (shard.is_closed, parents.contains(&*shard.id)) {
-            (false, _) => Some(Place::Since(now_ms)),
+            (false, _) => Some(Place::Joined(now_ms)),
             // Its children are not listed yet: they are known by it.
             (true, false) => Some(Place::Done),
             (true, true) => None,
@@ -149,7 +174,7 @@ mod tests {
         let mut shards = Shards::joined(&before, 7);
         assert_eq!(place(&shards, "a"), None);
         assert_eq!(place(&shards, "b"), Some(Place::Done));
-        assert_eq!(place(&shards, "c"), Some(Place::Since(7)));
+        assert_eq!(place(&shards, "c"), Some(Place::Joined(7)));
         assert!(!shards.learn(&before).unwrap(), "a is an ancestor: never read");
         let now = listed(&[("a", "", true), ("b", "a", true), ("c", "a", false), ("d", "b", false)]);
         assert!(shards.learn(&now).unwrap());
@@ -187,9 +212,26 @@ mod tests {
 
     #[test]
     fn places_come_back() {
-        for place in [Place::Since(-1), Place::Start, Place::After("49".to_owned()), Place::Done] {
+        let after = Place::After("49".to_owned());
+        for place in [Place::Joined(-1), Place::Behind(2), Place::Start, after, Place::Done] {
             assert_eq!(Place::read(&place.to_text()), Some(place));
         }
         assert_eq!(Place::read("soon"), None);
+    }
+
+    #[test]
+    fn clocks_tell_old_records_from_new_ones_only_where_nothing_was_made_for_long() {
+        for joined_ms in [0, 1, 59_999] {
+            let joined = Place::Joined(joined_ms);
+            let asked_ms = joined_ms + QUIET_FOR_MS;
+            assert_eq!(joined.found_empty(asked_ms - 1), None);
+            let newest_before = joined_ms + CLOCKS_DIFFER_MS;
+            let oldest_since = (asked_ms - TOLD_WITHIN_MS - CLOCKS_DIFFER_MS) / ROUNDED_MS * ROUNDED_MS;
+            let Some(Place::Behind(upto)) = joined.found_empty(asked_ms) else {
+                panic!("it was quiet for long")
+            };
+            assert!(newest_before <= upto && upto < oldest_since, "{newest_before} {upto} {oldest_since}");
+        }
+        assert_eq!(Place::After("49".to_owned()).found_empty(i64::MAX), None);
     }
 }

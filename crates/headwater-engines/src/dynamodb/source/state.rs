@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `course` | the name of this history of positions; another one begins after a gap |
 //! | `lease` | who follows, and a number that moves while it does |
-//! | `join TABLE` | the stream that is followed of the table, and where that began |
+//! | `join TABLE` | the stream that is followed of the table, and where that began: an iterator of each shard that was open |
 //! | `at NUMBER` | how far every shard was read at the position of this number |
 //!
 //! DynamoDB has no position of its own over several shards, so positions are numbers given here. Invariant: the item of a number
-//! is written before anybody is told the number, by the one who holds the lease, and stays until that position is released.
+//! is written before anybody is told the number, by the one who holds the lease, and stays until that position is released. No
+//! number is given twice, also where what it stood for was never told: a chunk that was read at it would be taken for newer than
+//! changes that came by later.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,6 +51,8 @@ pub(super) struct Join {
     pub(super) id: String,
     pub(super) stream: String,
     pub(super) shards: Shards,
+    /// By shard, behind what lay in it. The service takes them for 15 minutes.
+    pub(super) iterators: BTreeMap<String, String>,
 }
 
 /// How far a table was read.
@@ -160,7 +164,10 @@ impl State {
             let table = name.strip_prefix(JOIN).unwrap_or_default().to_owned();
             let shards = json(&text(&item, "shards")?).as_ref().and_then(shards_of);
             let shards = shards.ok_or_else(|| broken("shards"))?;
-            joins.insert(table, Join { id: text(&item, "join")?, stream: text(&item, "stream")?, shards });
+            let iterators = serde_json::from_str(&text(&item, "iterators")?).ok();
+            let iterators = iterators.ok_or_else(|| broken("iterators"))?;
+            let (id, stream) = (text(&item, "join")?, text(&item, "stream")?);
+            joins.insert(table, Join { id, stream, shards, iterators });
         }
         Ok(joins)
     }
@@ -170,6 +177,10 @@ impl State {
         item.insert("join".to_owned(), AttributeValue::S(join.id.clone()));
         item.insert("stream".to_owned(), AttributeValue::S(join.stream.clone()));
         item.insert("shards".to_owned(), AttributeValue::S(json_of(&join.shards).to_string()));
+        item.insert(
+            "iterators".to_owned(),
+            AttributeValue::S(Json::from_iter(join.iterators.clone()).to_string()),
+        );
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let done = request.send().await;
         done.map_err(|e| failure(format_args!("note in {:?} that {table} is followed", self.table), e))?;
@@ -255,12 +266,7 @@ impl State {
         }
     }
 
-    /// Forgets positions: those behind `after`, or those before `before`.
-    pub(super) async fn forget_behind(&self, after: u64) -> Result<()> {
-        let Some(first) = after.checked_add(1) else { return Ok(()) };
-        self.forget(&at(first), &at(u64::MAX)).await
-    }
-
+    /// Forgets the positions before `before`.
     pub(super) async fn forget_before(&self, before: u64) -> Result<()> {
         let Some(last) = before.checked_sub(1) else { return Ok(()) };
         self.forget(&at(0), &at(last)).await

@@ -3,6 +3,7 @@
 mod chunk;
 mod doctor;
 mod follow;
+mod joining;
 mod types;
 mod unwilling;
 

@@ -132,6 +132,36 @@ async fn what_was_trimmed_is_a_gap_and_an_iterator_that_ran_out_is_asked_for_ane
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_without_news_is_asked_anew_from_its_join_and_a_gap_once_that_cannot_be_told() {
+    let account = Account::new();
+    let table = account.table("c", ScalarAttributeType::S, None).await;
+    account.put(&table, &[("id", text("a")), ("v", number(1))]).await;
+    let fault = Arc::new(Fault::default());
+    let endpoint = between(fault.clone()).await;
+    let mut section = account.section(COLUMNS);
+    section.settings.insert("streams_endpoint".into(), Setting::Text(Secret::new(endpoint)));
+    let source = headwater_engines::source(&section).unwrap();
+    let mut log = Log::of(source.clone(), &[&table], None).await;
+    assert_eq!(log.changes().await, []);
+    fault.set("GetRecords", "ExpiredIteratorException", 1);
+    assert_eq!(log.changes().await, [], "what lay there before is not told");
+    let after = log.last.clone();
+
+    // Where it went on last, and then where it was joined.
+    fault.set("GetRecords", "ExpiredIteratorException", 2);
+    let gap = log.end().await;
+    assert_eq!(gap.kind(), ErrorKind::OutOfStep, "{gap}");
+    assert!(gap.to_string().contains(&*table) && gap.to_string().contains("not known any more"), "{gap}");
+
+    // Otherwise it is as good as on the first day.
+    account.put(&table, &[("id", text("a")), ("v", number(2))]).await;
+    let mut log = Log::of(source, &[&table], after.as_ref()).await;
+    assert_eq!(log.changes().await.len(), 1);
+    fault.set("GetRecords", "ExpiredIteratorException", 2);
+    assert_eq!(log.changes().await, [], "it has a number by now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_missing_is_named_with_the_command_that_makes_it() {
     let account = Account::new();
     let table = account.bare("c", ScalarAttributeType::S, None).await;
