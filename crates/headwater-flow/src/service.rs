@@ -11,8 +11,9 @@ use std::time::Duration;
 use headwater_model::file::HealSection;
 use headwater_model::heal::Action;
 use headwater_model::{
-    ChunkRange, ColumnFacts, Consumed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment, Offset,
-    Param, ParamRole, Position, Reshaped, Result, Source, Store, TableFacts, TableName, View,
+    Catalogued, ChunkRange, ColumnFacts, Consumed, Epoch, Error, ErrorKind, Follow, Layout, Lineage, Moment,
+    Offset, Param, ParamRole, Position, Reshaped, Result, Source, SourceFacts, Store, TableFacts, TableName,
+    View,
 };
 use tokio::sync::futures::Notified;
 use tokio::sync::{mpsc, watch};
@@ -587,7 +588,9 @@ impl Service {
         state.keep_left_out(if gap { &[] } else { &tables })?;
         self.board.left_out(state.left_out()?);
         Deriving::keep_only(&self.options.data, &tables)?;
-        let held = self.greatest_held().await;
+        let Some(held) = cancel.run_until_cancelled(self.greatest_held()).await else {
+            return Ok(Ended::Cancelled);
+        };
         let (journal, writer) = {
             let mut options = journal::Options::new(self.options.data.join("journal"));
             options.bytes_max = self.options.journal_bytes_max;
@@ -628,12 +631,14 @@ impl Service {
         frontier.follows(taken.lineage.clone(), taken.after.clone());
         let epoch = Epoch(state.epoch()?.max(held.0).0 + 1);
         state.set_epoch(epoch)?;
-        let server = self.source.inspect().await?;
+        let Some(looked) = cancel.run_until_cancelled(self.look(&tables, &frontier)).await else {
+            return Ok(Ended::Cancelled);
+        };
+        let (server, described, first_look) = looked?;
         self.board.leading(epoch.0, &server.server);
         info!(%epoch, server = %server.server, "leading");
 
         let facts: BTreeMap<_, _> = server.tables.iter().map(|table| (table.name.clone(), table)).collect();
-        let described = self.source.shapes(&tables).await?;
         let described: Catalogue = described.into_iter().map(|now| (now.table.name.clone(), now)).collect();
         let shapes: Tables =
             described.iter().map(|(name, now)| (name.clone(), Arc::clone(&now.table))).collect();
@@ -665,7 +670,7 @@ impl Service {
         let reshaped = CancellationToken::new();
         let mut running: JoinSet<(&'static str, Result<()>)> = JoinSet::new();
 
-        let windows = Arc::new(Windows::new(&self.first_look(&tables, &frontier).await?));
+        let windows = Arc::new(Windows::new(&first_look));
         if let Some(term) = &mut *self.term.lock().unwrap_or_else(PoisonError::into_inner) {
             term.windows = Some(Arc::clone(&windows));
         }
@@ -952,16 +957,22 @@ impl Service {
         }
     }
 
-    /// What a read shows that begins now, when the tables are followed: see
+    /// What the source says of itself and of the tables, and what a read shows that begins now, when they are followed: see
     /// [`crate::passed::Passed::new`].
-    async fn first_look(&self, tables: &[TableName], frontier: &Frontier) -> Result<Moment> {
+    async fn look(
+        &self,
+        tables: &[TableName],
+        frontier: &Frontier,
+    ) -> Result<(SourceFacts, Vec<Catalogued>, Moment)> {
+        let facts = self.source.inspect().await?;
+        let described = self.source.shapes(tables).await?;
         let Some(table) = tables.first() else {
             return Err(Error::misconfigured("there is no view"));
         };
         self.source.mark(frontier.next_mark()).await?;
         let one_row =
             ChunkRange { table: table.clone(), after: None, limit: 1, bytes_max: 1, keys: Vec::new() };
-        Ok(self.source.read_chunk(&one_row).await?.moment)
+        Ok((facts, described, self.source.read_chunk(&one_row).await?.moment))
     }
 
     /// Waits for the source and for its one place for a reader. The inner error is a gap. After a `gap`, what the source
@@ -977,7 +988,9 @@ impl Service {
         let mut backoff = Backoff::new();
         let mut told = String::new();
         loop {
-            let error = match self.try_take(tables, last, gap, state).await {
+            let tried = cancel.run_until_cancelled(self.try_take(tables, last, gap, state)).await;
+            let Some(tried) = tried else { return Ok(None) };
+            let error = match tried {
                 Ok(taken) => return Ok(Some(Ok(taken))),
                 Err(error) if error.kind() == ErrorKind::OutOfStep => return Ok(Some(Err(error))),
                 Err(error) if error.is_retryable() => error,

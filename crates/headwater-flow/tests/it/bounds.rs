@@ -98,6 +98,20 @@ fn state_of(life: &Life, store: &str) -> PartState {
 }
 
 #[test]
+fn a_stop_waits_for_no_source_whose_log_cannot_be_opened() {
+    let shop = Shop::new();
+    let log = HeldLog::never_opened(shop.source());
+    let stores = vec![support::named("scratch", support::store("memory:", &[]))];
+    let life = Life::begin(shop.options(), Arc::new(log.clone()), stores, &[shop.view(&["scratch"])]);
+    let until = Instant::now() + PATIENCE;
+    while log.asked() == 0 {
+        assert!(Instant::now() < until, "it wants to follow");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    life.stop();
+}
+
+#[test]
 fn a_full_journal_lets_go_of_the_slowest_store_alone() {
     let shop = Shop::new();
     let near = support::store("memory:", &[]);

@@ -128,7 +128,8 @@ async fn live(shared: &Shared<'_>, file: &File) -> Result<ExitCode, Failure> {
 /// Looks at the source, waiting for one that is not up yet.
 async fn look(shared: &Shared<'_>, file: &File, source: &dyn Source) -> Result<Option<SourceFacts>, Error> {
     loop {
-        match source.inspect().await {
+        let Some(looked) = shared.cancel.run_until_cancelled(source.inspect()).await else { return Ok(None) };
+        match looked {
             Ok(facts) => return Ok(Some(facts)),
             Err(error) if error.is_retryable() => {
                 warn!(%error, "the source cannot be looked at yet");

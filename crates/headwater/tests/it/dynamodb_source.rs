@@ -250,3 +250,17 @@ async fn no_key_goes_back_although_headwater_is_killed_as_soon_as_it_has_begun()
     assert!(looks > 0, "the reader saw something");
     service.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_no_answer_of_a_source_that_hangs() {
+    let dynamodb = DynamoDb::start();
+    make(&dynamodb);
+    stream(&dynamodb, true);
+    dynamodb.pause();
+    let service = Service::new("dynamodb-hangs", &file(&dynamodb));
+    service.start();
+    // It listens, and looks at its source for minutes.
+    service.url().await;
+    service.stop();
+    dynamodb.resume();
+}
