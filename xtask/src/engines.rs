@@ -42,7 +42,7 @@ const ENGINES: &[Engine] = &[
         used_for: "source",
         programs: &["mariadbd"],
         package: "mariadb-server",
-        skips: Some(Skips { what: "MariaDB as a source", variable: "HEADWATER_WITHOUT_MARIADB" }),
+        skips: Some(Skips { what: "MariaDB as a source and a store", variable: "HEADWATER_WITHOUT_MARIADB" }),
     },
     Engine {
         name: "Redis",
@@ -177,6 +177,7 @@ pub fn list() -> anyhow::Result<ExitCode> {
     crate::dynamodb::list();
     crate::falkordb::list();
     crate::hypopg::list();
+    crate::mysql::list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));
@@ -192,7 +193,8 @@ fn missing() -> Vec<&'static str> {
 pub fn skipped() -> Vec<(&'static str, Skips)> {
     let missing = ENGINES.iter().filter(|engine| engine.program().is_none());
     let missing = missing.filter_map(|engine| Some((engine.package, engine.skips?)));
-    missing.chain(crate::falkordb::skipped()).chain(crate::hypopg::skipped()).collect()
+    let missing = missing.chain(crate::falkordb::skipped()).chain(crate::hypopg::skipped());
+    missing.chain(crate::mysql::skipped()).collect()
 }
 
 fn apt(packages: &[&str]) -> String {

@@ -6,6 +6,7 @@ mod engines;
 mod falkordb;
 mod faults;
 mod hypopg;
+mod mysql;
 mod node;
 mod python;
 mod schema;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::{cargo, dynamodb, engines, falkordb, hypopg, node, python};
+use crate::{cargo, dynamodb, engines, falkordb, hypopg, mysql, node, python};
 
 #[derive(Default)]
 struct Tally {
@@ -42,6 +42,7 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     dynamodb::install()?;
     falkordb::install();
     hypopg::install();
+    mysql::install();
     let built = cargo().args(["test", "--workspace", "--no-run"]).status().context("start cargo")?;
     if !built.success() {
         println!("build failed: no test ran");

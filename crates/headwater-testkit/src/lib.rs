@@ -25,7 +25,7 @@ pub use engines::falkordb::FalkorDb;
 pub use engines::folder::Folder;
 pub use engines::haproxy::Haproxy;
 pub use engines::influxdb::InfluxDb;
-pub use engines::mariadb::{MariaDb, MariaDbBuilder};
+pub use engines::mariadb::{Flavour, MariaDb, MariaDbBuilder, numbers};
 pub use engines::patroni::Patroni;
 pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};

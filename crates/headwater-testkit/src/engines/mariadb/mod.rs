@@ -1,18 +1,17 @@
-//! MariaDB: a server of its own per [`MariaDb`], copied from a template that is made once per machine.
-//!
-//! Run as root, the server runs as the operating system's user `mysql`, which the package makes.
+//! MariaDB and MySQL: a server of its own per [`MariaDb`], copied from a template that is made once per machine.
+
+mod install;
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, User, chown};
 
+pub use self::install::Flavour;
+
+use self::install::Install;
 use super::folder::Folder;
 use super::port::free_port;
 use super::process::{self, Process};
@@ -20,40 +19,19 @@ use super::process::{self, Process};
 /// How long a start, with crash recovery, or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Set where the server cannot be had: its tests are skipped, and say so.
-const WITHOUT: &str = "HEADWATER_WITHOUT_MARIADB";
-
-/// Small, and followed as a source has to be.
-const SETTINGS: &[&str] = &[
-    "--bind-address=127.0.0.1",
-    "--skip-name-resolve",
-    "--log-bin=binlog",
-    "--binlog-format=ROW",
-    "--binlog-row-image=FULL",
-    "--binlog-row-metadata=FULL",
-    "--gtid-strict-mode=ON",
-    "--log-slave-updates=ON",
-    "--character-set-server=utf8mb4",
-    "--innodb-buffer-pool-size=32M",
-    "--innodb-log-file-size=16M",
-    "--max-connections=100",
-    "--performance-schema=OFF",
-];
-
 #[derive(Debug)]
 pub struct MariaDbBuilder {
+    flavour: Flavour,
     args: Vec<String>,
     server_id: u32,
     durable: bool,
 }
 
-impl Default for MariaDbBuilder {
-    fn default() -> Self {
-        MariaDbBuilder { args: Vec::new(), server_id: 1, durable: false }
-    }
-}
-
 impl MariaDbBuilder {
+    fn of(flavour: Flavour) -> MariaDbBuilder {
+        MariaDbBuilder { flavour, args: Vec::new(), server_id: 1, durable: false }
+    }
+
     /// An option of the server, after the kit's own: `.arg("binlog-format", "STATEMENT")`.
     #[must_use]
     pub fn arg(mut self, name: &str, value: &str) -> Self {
@@ -76,8 +54,8 @@ impl MariaDbBuilder {
 
     #[track_caller]
     pub fn start(self) -> MariaDb {
-        let install = Install::find();
-        let folder = Folder::new("mariadb");
+        let install = Install::find(self.flavour);
+        let folder = Folder::new(&self.flavour.name().to_lowercase());
         let status = Command::new("cp")
             .args(["-a", "--reflink=auto"])
             .arg(install.template())
@@ -92,8 +70,7 @@ impl MariaDbBuilder {
         let mut args = self.args;
         args.push(format!("--server-id={}", self.server_id));
         if !self.durable {
-            args.push("--innodb-flush-log-at-trx-commit=2".into());
-            args.push("--sync-binlog=0".into());
+            args.extend(self.flavour.lazy_settings().iter().map(|setting| (*setting).to_owned()));
         }
         let mariadb = MariaDb { install, port: free_port(), args, process: Process::default(), folder };
         mariadb.launch();
@@ -103,7 +80,7 @@ impl MariaDbBuilder {
     }
 }
 
-/// A running MariaDB server. The user `root` has no password and may do everything; the database is `app`. Stopped and
+/// A running server of MariaDB, or of MySQL. The user `root` has no password and may do everything; the database is `app`. Stopped and
 /// removed on drop.
 #[derive(Debug)]
 pub struct MariaDb {
@@ -116,13 +93,9 @@ pub struct MariaDb {
 }
 
 impl MariaDb {
-    /// Whether tests are to do without it: this machine cannot have it, and `cargo xtask test` has said so.
+    /// [`Flavour::is_left_out`] of MariaDB.
     pub fn is_left_out() -> bool {
-        let left_out = std::env::var_os(WITHOUT).is_some();
-        if left_out {
-            eprintln!("SKIPPED: {WITHOUT} is set");
-        }
-        left_out
+        Flavour::MariaDb.is_left_out()
     }
 
     #[track_caller]
@@ -131,7 +104,11 @@ impl MariaDb {
     }
 
     pub fn builder() -> MariaDbBuilder {
-        MariaDbBuilder::default()
+        Flavour::MariaDb.builder()
+    }
+
+    pub fn flavour(&self) -> Flavour {
+        self.install.flavour
     }
 
     pub fn port(&self) -> u16 {
@@ -163,15 +140,15 @@ impl MariaDb {
     pub fn sql_in(&self, database: &str, sql: &str) -> String {
         match self.try_sql(database, sql) {
             Ok(text) => text,
-            Err(error) => panic!("mariadb: {error}\n{sql}"),
+            Err(error) => panic!("{}: {error}\n{sql}", self.flavour().name()),
         }
     }
 
     /// Like [`MariaDb::sql`], with the server's words as the error.
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let mut command = Command::new("mariadb");
+        let mut command = self.install.client();
         command
-            .args(["--no-defaults", "--default-character-set=utf8mb4", "-N", "-B", "-u", "root"])
+            .args(["--default-character-set=utf8mb4", "-N", "-B", "-u", "root"])
             .arg("--socket")
             .arg(self.folder.join("sock"))
             .args(["-e", sql]);
@@ -179,7 +156,7 @@ impl MariaDb {
             command.args(["-D", database]);
         }
         let output =
-            command.stdin(Stdio::null()).output().map_err(|error| format!("start mariadb: {error}"))?;
+            command.stdin(Stdio::null()).output().map_err(|error| format!("start the client: {error}"))?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
         } else {
@@ -190,14 +167,14 @@ impl MariaDb {
     /// A dump of a database, as the dumping program writes it.
     #[track_caller]
     pub fn dump(&self, database: &str) -> String {
-        let output = Command::new("mariadb-dump")
-            .args(["--no-defaults", "--single-transaction", "-u", "root"])
+        let output = (self.install.dump())
+            .args(["--single-transaction", "-u", "root"])
             .arg("--socket")
             .arg(self.folder.join("sock"))
             .arg(database)
             .output()
-            .expect("start mariadb-dump");
-        assert!(output.status.success(), "mariadb-dump: {}", String::from_utf8_lossy(&output.stderr));
+            .expect("start the dump");
+        assert!(output.status.success(), "dump: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a dump of texts")
     }
 
@@ -210,7 +187,7 @@ impl MariaDb {
             .db_name(Some(database))
             .prefer_socket(false)
             .init(vec!["SET sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES'), time_zone = '+00:00'"]);
-        mysql_async::Conn::new(opts).await.expect("connect to MariaDB")
+        mysql_async::Conn::new(opts).await.expect("connect to the server")
     }
 
     /// Kill -9: a crash.
@@ -221,7 +198,7 @@ impl MariaDb {
     /// A clean shutdown.
     pub fn stop(&self) {
         self.process.signal(Signal::SIGTERM);
-        assert!(self.process.wait(PATIENCE), "MariaDB did not stop\n{}", self.log_tail());
+        assert!(self.process.wait(PATIENCE), "the server did not stop\n{}", self.log_tail());
     }
 
     /// Stops cleanly if it runs, then starts on the same port with the same data.
@@ -237,34 +214,81 @@ impl MariaDb {
     /// Makes this server, which has nothing in it yet, a replica of `primary` from its first transaction on.
     #[track_caller]
     pub fn replicate(&self, primary: &MariaDb) {
-        self.sql_in(
-            "",
-            &format!(
+        let port = primary.port;
+        let sql = match self.flavour() {
+            Flavour::MariaDb => format!(
                 "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = ''; DROP DATABASE IF EXISTS app; RESET MASTER; \
-                 CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='root', \
-                 MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; SET GLOBAL read_only = ON; START SLAVE",
-                primary.port
+                 CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
+                 MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; SET GLOBAL read_only = ON; START SLAVE"
             ),
-        );
+            Flavour::MySql => format!(
+                "DROP DATABASE IF EXISTS app; RESET BINARY LOGS AND GTIDS; \
+                 CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
+                 SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1; \
+                 SET GLOBAL read_only = ON; START REPLICA"
+            ),
+        };
+        self.sql_in("", &sql);
     }
 
     /// Waits until this replica has what `primary` has committed.
     #[track_caller]
     pub fn catch_up(&self, primary: &MariaDb) {
-        let position = primary.sql("SELECT @@gtid_binlog_pos");
-        let reached = self.sql_in("", &format!("SELECT MASTER_GTID_WAIT('{position}', 60)"));
-        assert_eq!(
-            reached,
-            "0",
-            "the replica does not catch up: {}",
-            self.sql_in("", "SHOW SLAVE STATUS\\G")
+        let position = primary.position();
+        let (wait, status) = match self.flavour() {
+            Flavour::MariaDb => ("MASTER_GTID_WAIT", "SHOW SLAVE STATUS\\G"),
+            Flavour::MySql => ("WAIT_FOR_EXECUTED_GTID_SET", "SHOW REPLICA STATUS\\G"),
+        };
+        let reached = self.sql_in("", &format!("SELECT {wait}('{position}', 60)"));
+        assert_eq!(reached, "0", "the replica does not catch up: {}", self.sql_in("", status));
+    }
+
+    /// What the server has committed, as it says it.
+    #[track_caller]
+    pub fn position(&self) -> String {
+        self.sql_in(
+            "",
+            match self.flavour() {
+                Flavour::MariaDb => "SELECT @@gtid_binlog_pos",
+                Flavour::MySql => "SELECT @@gtid_executed",
+            },
+        )
+    }
+
+    /// The replica gets nothing from now on.
+    #[track_caller]
+    pub fn stop_replica(&self) {
+        self.sql_in(
+            "",
+            match self.flavour() {
+                Flavour::MariaDb => "STOP SLAVE",
+                Flavour::MySql => "STOP REPLICA",
+            },
         );
     }
 
     /// The replica takes writes from now on.
     #[track_caller]
     pub fn promote(&self) {
-        self.sql_in("", "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = OFF");
+        self.sql_in(
+            "",
+            match self.flavour() {
+                Flavour::MariaDb => "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = OFF",
+                Flavour::MySql => "STOP REPLICA; RESET REPLICA ALL; SET GLOBAL read_only = OFF",
+            },
+        );
+    }
+
+    /// Forgets its binary log and begins another history, as a server that was restored does.
+    #[track_caller]
+    pub fn reset_log(&self) {
+        self.sql_in(
+            "",
+            match self.flavour() {
+                Flavour::MariaDb => "RESET MASTER",
+                Flavour::MySql => "RESET BINARY LOGS AND GTIDS",
+            },
+        );
     }
 
     /// The last lines of the server's log.
@@ -273,15 +297,14 @@ impl MariaDb {
     }
 
     fn launch(&self) {
-        let mut command = self.install.command();
+        let mut command = self.install.server();
         command
-            .arg("--no-defaults")
             .arg(format!("--datadir={}", self.folder.join("data").display()))
             .arg(format!("--socket={}", self.folder.join("sock").display()))
             .arg(format!("--pid-file={}", self.folder.join("pid").display()))
             .arg(format!("--tmpdir={}", self.folder.join("tmp").display()))
             .arg(format!("--port={}", self.port))
-            .args(SETTINGS)
+            .args(self.flavour().settings())
             .args(&self.args)
             .current_dir(self.folder.path());
         self.process.start(&mut command, self.folder.path());
@@ -295,8 +318,8 @@ impl MariaDb {
             if listens && self.try_sql("", "SELECT 1").is_ok() {
                 return;
             }
-            assert!(!self.process.has_ended(), "MariaDB did not start\n{}", self.log_tail());
-            assert!(Instant::now() < until, "MariaDB does not become ready\n{}", self.log_tail());
+            assert!(!self.process.has_ended(), "the server did not start\n{}", self.log_tail());
+            assert!(Instant::now() < until, "the server does not become ready\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -308,73 +331,10 @@ impl Drop for MariaDb {
     }
 }
 
-#[derive(Debug)]
-struct Install {
-    server: PathBuf,
-    /// Who the server runs as, if not as ourselves.
-    user: Option<(Uid, Gid)>,
-}
-
-impl Install {
-    #[track_caller]
-    fn find() -> Install {
-        let server = super::program("mariadbd")
-            .expect("MariaDB is not installed: run `cargo xtask test`, or `apt-get install mariadb-server`");
-        let user = Uid::effective().is_root().then(|| {
-            let user = User::from_name("mysql").ok().flatten();
-            let user = user.expect("the user `mysql` is missing, and MariaDB does not run as root");
-            (user.uid, user.gid)
-        });
-        Install { server, user }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.server);
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid.as_raw()).gid(gid.as_raw());
-        }
-        command
-    }
-
-    /// Gives a folder of ours to the user the server runs as.
-    fn own(&self, path: &Path) {
-        if let Some((uid, gid)) = self.user {
-            chown(path, Some(uid), Some(gid)).expect("give the folder to the user mysql");
-        }
-    }
-
-    /// A data folder that no server ran on, made once per machine and version.
-    fn template(&self) -> PathBuf {
-        let output = Command::new(&self.server).arg("--version").output().expect("ask mariadbd its version");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = text.split_ascii_whitespace().nth(2).unwrap_or("0").to_owned();
-        // The number at the end grows whenever the statement below changes.
-        let cache = std::env::temp_dir().join(format!("headwater-testkit-{}", Uid::effective()));
-        let template = cache.join(format!("mariadb-{version}-1"));
-        fs::create_dir_all(&cache).expect("make the cache folder");
-        let lock = fs::File::create(cache.join("mariadb-lock")).expect("open the cache's lock");
-        // Other test processes may be here at the same time: one makes it, the others wait.
-        let _lock =
-            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("lock the cache");
-        if !template.exists() {
-            let unfinished = cache.join("mariadb-unfinished");
-            let _ = fs::remove_dir_all(&unfinished);
-            let mut command = Command::new("mariadb-install-db");
-            command
-                .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
-                .args(["--skip-name-resolve", "--innodb-log-file-size=16M", "--aria-log-file-size=8M"])
-                .arg(format!("--datadir={}", unfinished.display()));
-            if self.user.is_some() {
-                command.arg("--user=mysql");
-            }
-            let output = command.stdin(Stdio::null()).output().expect("start mariadb-install-db");
-            assert!(
-                output.status.success(),
-                "mariadb-install-db: {}",
-                String::from_utf8_lossy(&output.stdout)
-            );
-            fs::rename(&unfinished, &template).expect("keep the template");
-        }
-        template
-    }
+/// Whole numbers from `first` to `last` as a table with the column `seq`, as both flavours make one.
+pub fn numbers(first: u32, last: u32) -> String {
+    format!(
+        "(WITH RECURSIVE n AS (SELECT {first} AS seq UNION ALL SELECT seq + 1 FROM n WHERE seq < {last}) \
+         SELECT seq FROM n) numbers"
+    )
 }
