@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Decimal,
     /// Character types, `ENUM`, `SET` and `TIME`.
     Text,
-    /// Binary types, and geometry as the server stores it.
+    /// Binary types, and geometry and vectors as the server stores them.
     Bytes,
     Date,
     DateTime,
@@ -49,7 +49,7 @@ impl Kind {
             | "time" => Kind::Text,
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
             | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-            | "geometrycollection" | "geomcollection" => Kind::Bytes,
+            | "geometrycollection" | "geomcollection" | "vector" => Kind::Bytes,
             "date" => Kind::Date,
             "datetime" => Kind::DateTime,
             "timestamp" => Kind::Timestamp,

@@ -20,9 +20,10 @@ use super::gtid::{Gtid, GtidSet, uuid};
 /// One row of an answer: cells as the server prints them.
 pub(super) type Cells = Vec<Option<Vec<u8>>>;
 
-/// What every session is told first.
+/// What every session is told first. MySQL would tell the sizes of tables as they were up to a day ago.
 const SESSION: &str = "SET SESSION sql_mode = 'ANSI_QUOTES', time_zone = '+00:00', autocommit = 1, \
-                       group_concat_max_len = 67108864, max_sort_length = 32768, net_write_timeout = 3600";
+                       group_concat_max_len = 67108864, max_sort_length = 32768, net_write_timeout = 3600 \
+                       /*!80003 , information_schema_stats_expiry = 0 */";
 
 pub(super) struct Servers {
     pub config: Arc<Config>,

@@ -9,7 +9,7 @@
 
 use headwater_model::{Lineage, Position};
 
-use super::gtid::{Gtid, GtidSet, uuid};
+use super::gtid::{Gtid, GtidSet, uuid, uuid_text};
 
 /// A writer's turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Course {
     /// The course in a position's system.
     pub fn of(position: &Position) -> Option<Course> {
         Course::parse(position.system.rsplit_once('/')?.1)
+    }
+
+    /// MySQL: who wrote, as transactions name it, and the number of the last transaction before.
+    pub fn writers(&self) -> Vec<(u64, String)> {
+        self.0.iter().filter_map(|turn| Some((turn.began, uuid_text(&uuid(&turn.member)?)))).collect()
     }
 
     fn last(&self) -> Option<&Turn> {

@@ -39,11 +39,10 @@ fn kind(code: u16, message: &str) -> ErrorKind {
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 => ErrorKind::Denied,
         // What the server's own system or disk says, and what it has no memory or room for.
         0..1000 | 1021 | 1030 | 1037 | 1038 | 1041 => ErrorKind::Transient,
-        // Too many connections, shutting down, lock waits and deadlocks, killed, read-only, timed out, and a table that was
-        // altered under a snapshot.
-        1040 | 1053 | 1077 | 1079 | 1205 | 1213 | 1290 | 1317 | 1412 | 1836 | 1927 | 1969 | 3024 | 3100 => {
-            ErrorKind::Transient
-        }
+        // Too many connections, shutting down, lock waits and deadlocks, killed, read-only, timed out, a table that was altered
+        // under a snapshot, and a session that was ended because nothing came for long.
+        1040 | 1053 | 1077 | 1079 | 1205 | 1213 | 1290 | 1317 | 1412 | 1836 | 1927 | 1969 | 3024 | 3100
+        | 4031 => ErrorKind::Transient,
         // The log cannot be sent from there; a second reader with our server id is no such case.
         1236 if message.contains("same server") => ErrorKind::Transient,
         1236 => ErrorKind::OutOfStep,

@@ -240,8 +240,8 @@ pub(super) const SET: u8 = 248;
 
 fn meta(kind: u8, metas: &mut Bytes<'_>) -> Result<(u8, u16)> {
     Ok(match kind {
-        // FLOAT, DOUBLE, blobs, geometry, JSON, and moments with digits: one byte.
-        4 | 5 | 17 | 18 | 19 | 245 | 249..=252 | 255 => (kind, u16::from(metas.u8()?)),
+        // FLOAT, DOUBLE, blobs, geometry, JSON, vectors, and moments with digits: one byte.
+        4 | 5 | 17 | 18 | 19 | 242 | 245 | 249..=252 | 255 => (kind, u16::from(metas.u8()?)),
         // VARCHAR, VAR_STRING, BIT.
         15 | 16 | 253 => (kind, metas.le(2)? as u16),
         // NEWDECIMAL: precision, scale.
@@ -268,7 +268,8 @@ fn is_numeric(kind: u8) -> bool {
 }
 
 fn is_character(kind: u8) -> bool {
-    matches!(kind, 15 | 249..=254)
+    // VECTOR too, though it is bytes.
+    matches!(kind, 15 | 242 | 249..=254)
 }
 
 fn is_choice(kind: u8) -> bool {

@@ -20,7 +20,7 @@ use super::connection::{Connection, Pool, Servers, literal, text};
 use super::course::{Course, History};
 use super::error::{code, failed};
 use super::event::{HEARTBEAT, HEARTBEAT_V2};
-use super::gtid::{Gtid, GtidSet, uuid_text};
+use super::gtid::{Gtid, GtidSet};
 use super::log::{Decoder, Layout, Whose};
 use super::{catalog, layout};
 
@@ -73,7 +73,7 @@ pub(super) async fn start(shared: Shared, start: Position, course: &Course) -> R
     let config = &shared.servers.config;
     let whose = match &history {
         History::MariaDb { domain, .. } => Whose::Domain(*domain),
-        History::MySql { member, .. } => Whose::Server(uuid_text(member)),
+        History::MySql { .. } => Whose::Servers(course.writers()),
     };
     let zero_dates: ZeroDates = config.zero_dates;
     let mut decoder = Decoder::new(start, config.database.clone(), whose, zero_dates, shared.wanted.clone());

@@ -99,18 +99,18 @@ fn literal(kind: u8, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A double stays one when it is read again.
+/// A double stays one when it is read again. The server writes an exponent where the point would lie more than fifteen digits
+/// behind the first digit, or as far before it.
 fn double(f: f64, out: &mut String) {
+    let short = format!("{f:e}");
+    let exponent = short.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok());
+    if !exponent.is_some_and(|exponent| (-15..15).contains(&exponent)) {
+        return out.push_str(&short);
+    }
     let text = f.to_string();
-    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    match is_whole && text.len() > 17 {
-        true => out.push_str(&format!("{f:e}")),
-        false => {
-            out.push_str(&text);
-            if is_whole {
-                out.push_str(".0");
-            }
-        }
+    out.push_str(&text);
+    if !text.contains('.') {
+        out.push_str(".0");
     }
 }
 
@@ -193,6 +193,17 @@ mod tests {
         let mut double = vec![11];
         double.extend(3f64.to_le_bytes());
         assert_eq!(text(&double).unwrap(), "3.0");
+        for (f, printed) in [
+            (-0.0, "-0.0"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1e15"),
+            (1.5e-15, "0.0000000000000015"),
+            (1.5e-16, "1.5e-16"),
+            (1.2345678901234568e17, "1.2345678901234568e17"),
+        ] {
+            let bytes = [&[11][..], &f64::to_le_bytes(f)].concat();
+            assert_eq!(text(&bytes).unwrap(), printed);
+        }
         assert_eq!(text(&[12, 2, b'h', b'"']).unwrap(), r#""h\"""#);
         assert_eq!(text(&[15, 252, 1, 7]).unwrap(), r#""base64:type252:Bw==""#);
     }

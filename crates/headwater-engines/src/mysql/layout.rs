@@ -71,7 +71,8 @@ async fn cell(
         19 => (Cell::Time { digits: meta }, Kind::Text),
         16 => (Cell::Bit { bits: (meta >> 8) * 8 + (meta & 0xff) }, Kind::Int),
         245 => (Cell::Json { length: meta }, Kind::Json),
-        255 => (Cell::Bytes { length: meta, padded: None }, Kind::Bytes),
+        // VECTOR, and geometry.
+        242 | 255 => (Cell::Bytes { length: meta, padded: None }, Kind::Bytes),
         ENUM | SET => {
             let charset = catalog.charset(column.collation, connection).await?;
             let names: Arc<[Box<str>]> =

@@ -59,7 +59,8 @@ pub(super) struct Decoder {
 /// Whose transactions the positions count.
 pub(super) enum Whose {
     Domain(u32),
-    Server(String),
+    /// Each from its number on: behind the number of the last transaction before.
+    Servers(Vec<(u64, String)>),
 }
 
 /// A transaction that has begun in the log.
@@ -151,14 +152,19 @@ impl Decoder {
             (Whose::Domain(ours), Start::MariaDb { domain, sequence, standalone, .. }) => {
                 (sequence, domain != *ours, standalone)
             }
-            (Whose::Server(ours), Start::MySql { server, .. }) if server != *ours => {
-                return Err(Error::unsupported(format!(
-                    "the log has a transaction of server {server}, and {ours} is followed: someone writes to a replica, or \
-                     this is one"
-                ))
-                .with_remedy("follow the primary, and find out what the other transactions are"));
+            (Whose::Servers(writers), Start::MySql { server, .. }) => {
+                let sequence = self.sequence + 1;
+                let writer = writers.iter().rev().find(|(began, _)| *began < sequence);
+                let ours = writer.map(|(_, ours)| ours.as_str()).unwrap_or_default();
+                if server != ours {
+                    return Err(Error::unsupported(format!(
+                        "the log has a transaction of server {server}, and {ours} is followed: someone writes to a replica, or \
+                         this is one"
+                    ))
+                    .with_remedy("follow the primary, and find out what the other transactions are"));
+                }
+                (sequence, false, false)
             }
-            (Whose::Server(_), Start::MySql { .. }) => (self.sequence + 1, false, false),
             _ => return Err(Error::bug("the log is of another product than the server")),
         };
         if !foreign && sequence <= self.sequence {
@@ -241,7 +247,7 @@ impl Decoder {
         }
         self.statement(query, out)?;
         // Statements that end a transaction by themselves have no end of their own in the log.
-        let mysql = matches!(self.whose, Whose::Server(_));
+        let mysql = matches!(self.whose, Whose::Servers(_));
         let alone = self.open.as_ref().is_some_and(|open| open.standalone || mysql && !open.begun);
         if alone { self.commit(at, out) } else { Ok(()) }
     }

@@ -2,6 +2,7 @@
 //! troubled with, reached by its socket alone, by whoever started it; or the source of a drill, on a port of its own.
 
 use std::fs;
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -151,17 +152,25 @@ impl Server {
         Ok(client)
     }
 
-    /// Runs what the client program dumped, in a database of this name.
+    /// Runs what the client program dumped, in a database of this name. A dump of MySQL's is changed to what is known here.
     pub fn load(&self, dump: &Path, database: &str) -> Result<()> {
         let name = database.replace('`', "``");
         output(self.client()?.args(["-e", &format!("CREATE DATABASE IF NOT EXISTS `{name}`")]))?;
         let file = fs::File::open(dump).map_err(|error| failed("open it", error))?;
-        let ran = self
+        let mut client = self
             .client()?
             .args(["-D", database])
-            .stdin(file)
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .map_err(|error| failed("start mariadb", error))?;
+        // A client that has ended takes no more, and says why itself.
+        let told = client.stdin.take().map(|stdin| known_here(BufReader::new(file), stdin));
+        let ran = client.wait_with_output().map_err(|error| failed("wait for mariadb", error))?;
+        if let Some(Err(error)) = told.filter(|_| ran.status.success()) {
+            return Err(failed("read it", error));
+        }
         if !ran.status.success() {
             let said = String::from_utf8_lossy(&ran.stderr);
             return Err(Error::misconfigured(said.trim().to_owned())
@@ -181,6 +190,44 @@ impl Server {
         connection.about.version = rows.first().map(|row| text(row, 0)).unwrap_or_default();
         Ok(connection)
     }
+}
+
+/// Copies a dump without what only MySQL knows. Of rows, which have lines of their own, nothing is changed.
+fn known_here(mut dump: impl BufRead, to: impl Write) -> std::io::Result<()> {
+    let mut to = BufWriter::new(to);
+    // The transactions that the dumped server had: no server but that one's replicas has them.
+    let mut inside = false;
+    loop {
+        let mut line = Vec::new();
+        if dump.read_until(b'\n', &mut line)? == 0 {
+            return to.flush();
+        }
+        inside |= line.starts_with(b"SET @@GLOBAL.GTID_PURGED");
+        match inside {
+            true => inside = !line.trim_ascii_end().ends_with(b";"),
+            false if line.starts_with(b"INSERT ") || line.starts_with(b"REPLACE ") => to.write_all(&line)?,
+            false => to.write_all(as_known_here(&String::from_utf8_lossy(&line)).as_bytes())?,
+        }
+    }
+}
+
+/// A definition with collations that are known here: those that only MySQL has sort nearly as these do.
+pub(super) fn as_known_here(definition: &str) -> String {
+    let mut text = String::with_capacity(definition.len());
+    let mut rest = definition;
+    while let Some(at) = rest.find("utf8mb4_") {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(from.len());
+        let (name, after) = from.split_at(end);
+        text.push_str(before);
+        text.push_str(match name {
+            name if !name.contains("_0900_") => name,
+            name if name.ends_with("_bin") || name.ends_with("_cs") => "utf8mb4_bin",
+            _ => "utf8mb4_unicode_520_ci",
+        });
+        rest = after;
+    }
+    text + rest
 }
 
 impl SandboxSource for Server {
@@ -258,4 +305,26 @@ fn program(name: &str) -> Result<PathBuf> {
             Error::unsupported(format!("MariaDB is not installed here: there is no {name}"))
                 .with_remedy("install it, such as with `apt-get install mariadb-server`")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_dump_of_mysql_becomes_one_of_mariadb_and_its_rows_stay() {
+        let dump = "SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'a:1-5,\nb:1-2';\n\
+                    CREATE TABLE `t` (`a` text COLLATE utf8mb4_0900_ai_ci, `b` text COLLATE utf8mb4_ja_0900_as_cs, `c` text \
+                    COLLATE utf8mb4_general_ci) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_bin;\n\
+                    INSERT INTO `t` VALUES ('utf8mb4_0900_ai_ci','','')";
+        let mut out = Vec::new();
+        known_here(dump.as_bytes(), &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "CREATE TABLE `t` (`a` text COLLATE utf8mb4_unicode_520_ci, `b` text COLLATE utf8mb4_bin, `c` text \
+             COLLATE utf8mb4_general_ci) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;\n\
+             INSERT INTO `t` VALUES ('utf8mb4_0900_ai_ci','','')"
+        );
+    }
 }

@@ -36,7 +36,7 @@ async fn what_engines_declare_is_what_they_say() {
     urls.push(crate::postgres_store::server().url());
     #[cfg(feature = "mysql")]
     if !headwater_testkit::MariaDb::is_left_out() {
-        urls.push(crate::mysql_store::server().url());
+        urls.push(crate::mysql_store::server(headwater_testkit::Flavour::MariaDb).url());
     }
     #[cfg(feature = "influxdb")]
     let influxdb = headwater_testkit::InfluxDb::start();

@@ -1,6 +1,10 @@
 //! The engines against real servers; one module per engine.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "mysql")]
+#[macro_use]
+mod of_both;
+
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod answers;
 #[cfg(any(feature = "memory", feature = "sqlite"))]

@@ -20,7 +20,7 @@ use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
 use headwater_testkit::{
-    Chance, DynamoDb, FalkorDb, Folder, InfluxDb, MariaDb, Postgres, Redis, RedisCluster,
+    Chance, DynamoDb, FalkorDb, Flavour, Folder, InfluxDb, MariaDb, Postgres, Redis, RedisCluster,
 };
 
 use crate::cases::{self, SetOnDrop};
@@ -34,8 +34,9 @@ const CASES: u64 = 12;
 /// Against a cluster.
 const CLUSTER_CASES: u64 = 4;
 
-/// With MariaDB as the source.
+/// With MariaDB as the source, and with MySQL.
 const MARIADB_CASES: u64 = 4;
+const MYSQL_CASES: u64 = 1;
 
 /// With DynamoDB as the source.
 const DYNAMODB_CASES: u64 = 3;
@@ -82,21 +83,30 @@ fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
 /// The same with MariaDB as the source. What should be there is said by a twin of it in SQLite.
 #[test]
 fn every_store_equals_a_mariadb_source_after_any_writes_and_any_crashes() {
-    if MariaDb::is_left_out() {
+    equals(Flavour::MariaDb, 200, MARIADB_CASES);
+}
+
+#[test]
+fn every_store_equals_a_mysql_source_after_any_writes_and_any_crashes() {
+    equals(Flavour::MySql, 251, MYSQL_CASES);
+}
+
+fn equals(flavour: Flavour, first: u64, count: u64) {
+    if flavour.is_left_out() {
         return;
     }
     support::log();
-    let (mariadb, postgres, redis) = (MariaDb::start(), Postgres::start(), Redis::start());
+    let (server, postgres, redis) = (flavour.start(), Postgres::start(), Redis::start());
     let influxdb = InfluxDb::start();
-    cases::run(MARIADB_CASES, MARIADB_CASES, |seed, worker| {
+    cases::run(count, count, |seed, worker| {
         let near = Near::Server(format!("{}/{worker}", redis.url()));
-        let more = match (seed % 4, &influxdb) {
+        let more = match ((first + seed) % 4, &influxdb) {
             // In the same server, beside what is followed.
-            (1 | 3, _) => More::models(&mariadb, 200 + seed),
-            (2, Some(influxdb)) => More::history(influxdb, 200 + seed),
+            (1 | 3, _) => More::models(&server, first + seed),
+            (2, Some(influxdb)) => More::history(influxdb, first + seed),
             _ => More::Reports(postgres.url()),
         };
-        case(200 + seed, Origin::MariaDb(&mariadb), near, more);
+        case(first + seed, Origin::MariaDb(&server), near, more);
     });
 }
 

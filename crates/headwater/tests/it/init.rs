@@ -1,6 +1,6 @@
 //! `headwater init` looks at real databases and writes files that fit them.
 
-use headwater_testkit::{MariaDb, Postgres, eventually};
+use headwater_testkit::{Flavour, Postgres, eventually};
 
 use crate::service::PATIENCE;
 use crate::shop::TABLES;
@@ -34,20 +34,29 @@ fn a_first_file_for_postgresql_fits_it() {
 
 #[test]
 fn a_first_file_for_mariadb_fits_it() {
-    if MariaDb::is_left_out() {
+    fits(Flavour::MariaDb, "BINLOG MONITOR");
+}
+
+#[test]
+fn a_first_file_for_mysql_fits_it() {
+    fits(Flavour::MySql, "REPLICATION CLIENT");
+}
+
+fn fits(flavour: Flavour, monitor: &str) {
+    if flavour.is_left_out() {
         return;
     }
-    let mariadb = MariaDb::start();
-    mariadb.sql(
+    let server = flavour.start();
+    server.sql(&format!(
         "CREATE TABLE authors (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(80) NOT NULL); \
          CREATE TABLE books (id BIGINT UNSIGNED PRIMARY KEY, author_id BIGINT UNSIGNED, title TEXT, price DECIMAL(8,2), \
                              created_at DATETIME(6) NOT NULL, FOREIGN KEY (author_id) REFERENCES authors (id)); \
          CREATE TABLE audit (what TEXT); \
          CREATE USER headwater@'%' IDENTIFIED BY 'p@ss'; GRANT SELECT, CREATE, INSERT, UPDATE ON app.* TO headwater@'%'; \
-         GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO headwater@'%'",
-    );
+         GRANT REPLICATION SLAVE, {monitor} ON *.* TO headwater@'%'",
+    ));
     let site = Site::new("init").env("SOURCE_PASSWORD", "p@ss");
-    site.run(&["init", &mariadb.url_as("headwater", "p%40ss")]).expect(0);
+    site.run(&["init", &server.url_as("headwater", "p%40ss")]).expect(0);
     let text = site.read("headwater.toml");
     assert!(
         text.contains("${SOURCE_PASSWORD}") && !text.contains("p%40ss") && !text.contains("p@ss"),
@@ -62,7 +71,7 @@ fn a_first_file_for_mariadb_fits_it() {
         assert!(text.contains(line), "no {line:?} in\n{text}");
     }
     let ran = site.run(&["check"]).expect(0);
-    assert!(ran.stdout.contains(" views fit MariaDB 1"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!(" views fit {} ", flavour.name())), "{}", ran.stdout);
 }
 
 #[test]

@@ -1,14 +1,13 @@
-//! From MariaDB into the embedded store, through kills of both, changes of the table, and a log that was purged.
+//! From MariaDB, and from MySQL, into the embedded store, through kills of both, changes of the table, and a log that was purged.
 
 use std::collections::BTreeMap;
 
-use headwater_testkit::MariaDb;
+use headwater_testkit::{Flavour, MariaDb, numbers};
 
 use crate::service::Service;
 
-fn expected(mariadb: &MariaDb) -> BTreeMap<String, String> {
-    let rows =
-        mariadb.sql("SELECT id, title, (SELECT name FROM authors a WHERE a.id = author_id) FROM books");
+fn expected(server: &MariaDb) -> BTreeMap<String, String> {
+    let rows = server.sql("SELECT id, title, (SELECT name FROM authors a WHERE a.id = author_id) FROM books");
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('\t').collect();
         (cells[0].to_owned(), format!("{} by {}", cells[1], cells[2]))
@@ -25,10 +24,10 @@ fn found(service: &Service) -> rusqlite::Result<BTreeMap<String, String>> {
     query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-async fn equal(service: &Service, mariadb: &MariaDb, what: &str) {
+async fn equal(service: &Service, server: &MariaDb, what: &str) {
     service
         .eventually(what, async || {
-            let expected = expected(mariadb);
+            let expected = expected(server);
             match found(service) {
                 Ok(found) if found == expected => Ok(()),
                 Ok(found) => Err(format!("{} documents for {} rows", found.len(), expected.len())),
@@ -39,60 +38,71 @@ async fn equal(service: &Service, mariadb: &MariaDb, what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn documents_follow_through_kills_of_both_changed_tables_and_a_purged_log() {
-    if MariaDb::is_left_out() {
+async fn documents_follow_mariadb_through_kills_of_both_changed_tables_and_a_purged_log() {
+    follow(Flavour::MariaDb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_follow_mysql_through_kills_of_both_changed_tables_and_a_purged_log() {
+    follow(Flavour::MySql).await;
+}
+
+async fn follow(flavour: Flavour) {
+    if flavour.is_left_out() {
         return;
     }
-    let mariadb = MariaDb::builder().durable().start();
-    mariadb.sql(
+    let server = flavour.builder().durable().start();
+    server.sql(&format!(
         "CREATE TABLE authors (id INT PRIMARY KEY, name VARCHAR(40)); \
          CREATE TABLE books (id INT PRIMARY KEY, author_id INT, title VARCHAR(40), KEY (author_id)); \
-         INSERT INTO authors SELECT seq, CONCAT('author ', seq) FROM seq_1_to_50; \
-         INSERT INTO books SELECT seq, 1 + seq % 50, CONCAT('book ', seq) FROM seq_1_to_3000",
-    );
+         INSERT INTO authors SELECT seq, CONCAT('author ', seq) FROM {}; \
+         INSERT INTO books SELECT seq, 1 + seq % 50, CONCAT('book ', seq) FROM {}",
+        numbers(1, 50),
+        numbers(1, 3000)
+    ));
     let file = format!(
         "[source]\nurl = \"{}\"\n[stores]\nlocal = {{ url = \"sqlite:derived.db\" }}\n[backfill]\nchunk_rows = 200\n\
          [views.book]\nfrom = \"books\"\nembed.author = {{ from = \"authors\", key = \"author_id\" }}\n",
-        mariadb.url()
+        server.url()
     );
     let service = Service::new("mysql-source", &file);
     service.start();
-    mariadb.sql(
+    server.sql(
         "UPDATE books SET title = CONCAT(title, '!') WHERE id % 7 = 0; DELETE FROM books WHERE id % 11 = 0",
     );
-    equal(&service, &mariadb, "what was there, and what was written meanwhile").await;
+    equal(&service, &server, "what was there, and what was written meanwhile").await;
 
     service.kill();
-    mariadb.sql(
+    server.sql(
         "UPDATE authors SET name = 'renamed' WHERE id = 7; INSERT INTO books VALUES (9000, 7, 'while away')",
     );
     service.start();
-    equal(&service, &mariadb, "what was written while it was dead").await;
+    equal(&service, &server, "what was written while it was dead").await;
 
-    mariadb.kill();
-    mariadb.restart();
-    mariadb.sql("UPDATE books SET author_id = 8 WHERE author_id = 7");
-    equal(&service, &mariadb, "what was written after the server crashed").await;
+    server.kill();
+    server.restart();
+    server.sql("UPDATE books SET author_id = 8 WHERE author_id = 7");
+    equal(&service, &server, "what was written after the server crashed").await;
 
-    mariadb.sql("ALTER TABLE books ADD COLUMN pages INT DEFAULT 3 AFTER id; INSERT INTO books VALUES (9001, 1, 2, 'wide')");
-    equal(&service, &mariadb, "a table with another shape").await;
+    server.sql("ALTER TABLE books ADD COLUMN pages INT DEFAULT 3 AFTER id; INSERT INTO books VALUES (9001, 1, 2, 'wide')");
+    equal(&service, &server, "a table with another shape").await;
 
     // The log that it would need is gone.
     service.kill();
-    mariadb.sql("DELETE FROM books WHERE id % 5 = 0; UPDATE books SET title = 'unlogged' WHERE id % 5 = 1");
+    server.sql("DELETE FROM books WHERE id % 5 = 0; UPDATE books SET title = 'unlogged' WHERE id % 5 = 1");
     headwater_testkit::eventually(std::time::Duration::from_secs(30), "the log is purged", async || {
-        mariadb.sql("FLUSH BINARY LOGS");
-        let files = mariadb.sql("SHOW BINARY LOGS");
+        server.sql("FLUSH BINARY LOGS");
+        let files = server.sql("SHOW BINARY LOGS");
         let newest = files.lines().last().unwrap().split('\t').next().unwrap();
-        mariadb.sql(&format!("PURGE BINARY LOGS TO '{newest}'"));
+        server.sql(&format!("PURGE BINARY LOGS TO '{newest}'"));
         // The server keeps those that its storage engine may still need.
-        if mariadb.sql("SHOW BINARY LOGS").lines().count() == 1 { Ok(()) } else { Err(files) }
+        if server.sql("SHOW BINARY LOGS").lines().count() == 1 { Ok(()) } else { Err(files) }
     })
     .await;
-    mariadb.sql("INSERT INTO books VALUES (9002, 1, 3, 'after the gap')");
+    server.sql("INSERT INTO books VALUES (9002, 1, 3, 'after the gap')");
     let since = service.log().len();
     service.start();
-    equal(&service, &mariadb, "everything is read again").await;
+    equal(&service, &server, "everything is read again").await;
     assert!(
         service.log()[since..].contains("the log behind the position is not there"),
         "{}",

@@ -21,7 +21,7 @@ use crate::advice::asked::Parsed;
 use crate::advice::configs::{Ask, Planned, Planner};
 use crate::mysql::connection::{Connection, literal, text};
 use crate::mysql::error::failed;
-use crate::mysql::sandbox::Server;
+use crate::mysql::sandbox::{Server, as_known_here};
 use crate::sandbox::Folder;
 
 /// An index that queries do not see came with this version.
@@ -282,17 +282,4 @@ pub(super) async fn explain(connection: &mut Connection, sql: &str) -> Result<Re
         Err(mysql_async::Error::Server(refused)) => Ok(Err(refused)),
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Collations that only MySQL has sort nearly as these do.
-fn as_known_here(definition: &str) -> String {
-    let mut text = definition.to_owned();
-    for (theirs, ours) in [
-        ("utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci"),
-        ("utf8mb4_0900_as_cs", "utf8mb4_bin"),
-        ("utf8mb4_0900_bin", "utf8mb4_bin"),
-    ] {
-        text = text.replace(theirs, ours);
-    }
-    text
 }

@@ -31,10 +31,7 @@ impl Origin {
         let mariadb = connection.about.mariadb;
         let within = match mariadb {
             true => format!("SET SESSION max_statement_time = {ASK_WITHIN_S}"),
-            false => format!(
-                "SET SESSION max_execution_time = {}, information_schema_stats_expiry = 0",
-                ASK_WITHIN_S * 1000
-            ),
+            false => format!("SET SESSION max_execution_time = {}", ASK_WITHIN_S * 1000),
         };
         connection.run(&within).await?;
         // Definitions quote names as this server does, wherever they are run again.

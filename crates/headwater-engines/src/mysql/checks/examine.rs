@@ -66,10 +66,7 @@ fn bounds(mariadb: bool, budget: &ExamBudget) -> [String; 2] {
     let locks = format!("SET SESSION lock_wait_timeout = {lock}, innodb_lock_wait_timeout = {lock}");
     let time = match mariadb {
         true => format!("SET SESSION max_statement_time = {}", budget.each.as_secs_f64()),
-        false => format!(
-            "SET SESSION max_execution_time = {}, information_schema_stats_expiry = 0",
-            budget.each.as_millis()
-        ),
+        false => format!("SET SESSION max_execution_time = {}", budget.each.as_millis()),
     };
     [locks, time]
 }

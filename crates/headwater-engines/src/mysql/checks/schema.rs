@@ -50,7 +50,9 @@ ORDER BY t.table_rows DESC"
                              IF(collation = 'D', ' DESC', '')) ORDER BY seq_in_index SEPARATOR ', ') AS cols
   FROM information_schema.statistics
   WHERE table_schema = DATABASE()
-  GROUP BY table_schema, table_name, index_name)
+  GROUP BY table_schema, table_name, index_name
+  -- Not those over expressions, which have no column.
+  HAVING COUNT(column_name) = COUNT(*))
 SELECT CONCAT(a.table_schema, '.', a.table_name, ' ', a.index_name) AS subject,
        IF(a.cols = b.cols, 'medium', 'low') AS severity,
        CONCAT(IF(a.cols = b.cols, 'is the same as ', 'is the beginning of '), b.index_name, ', which does all that this one does') AS what,

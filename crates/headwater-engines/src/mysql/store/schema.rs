@@ -62,7 +62,7 @@ impl Schema {
     }
 
     pub fn held_sql(&self) -> String {
-        format!("SELECT epoch, \"offset\", system, sequence, committed_at FROM {}", self.held)
+        format!("SELECT epoch, \"offset\", \"system\", sequence, committed_at FROM {}", self.held)
     }
 
     /// The views whose tables are gone.
@@ -88,7 +88,7 @@ impl Schema {
         let position = held.position.as_ref();
         let or_null = |text: Option<String>| text.unwrap_or_else(|| "NULL".into());
         format!(
-            "UPDATE {} SET epoch = {}, \"offset\" = {}, system = {}, sequence = {}, committed_at = {}",
+            "UPDATE {} SET epoch = {}, \"offset\" = {}, \"system\" = {}, sequence = {}, committed_at = {}",
             self.held,
             held.epoch.0,
             held.offset.0,
@@ -225,7 +225,7 @@ async fn make_own(connection: &mut Connection, schema: &Schema) -> Result<()> {
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS {} (id TINYINT PRIMARY KEY, epoch BIGINT UNSIGNED NOT NULL, \
-             \"offset\" BIGINT UNSIGNED NOT NULL, system {LONG_TEXT}, sequence BIGINT UNSIGNED, \
+             \"offset\" BIGINT UNSIGNED NOT NULL, \"system\" {LONG_TEXT}, sequence BIGINT UNSIGNED, \
              committed_at BIGINT NOT NULL) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT = {comment}",
             schema.held
         ),

@@ -1,10 +1,20 @@
 //! Access patterns that the source answers, compared with what a chunk reads; and privileges.
 
 use headwater_model::{
-    Chunk, ErrorKind, Found, Index, Order, RangeRead, Read, Record, StoredBody, View, ViewKind,
+    Chunk, Edge, ErrorKind, Found, Hop, Index, Order, RangeRead, Read, Record, StoredBody, View, ViewKind,
+    WalkRead,
 };
 
+use mysql_async::prelude::Queryable as _;
+
 use super::*;
+
+of_both!(
+    the_least_privileges_suffice_and_what_is_missing_is_said,
+    a_server_that_is_not_set_up_is_told_how,
+    an_answer_that_takes_too_long_is_ended_by_the_server,
+    the_sizes_of_tables_are_those_of_now,
+);
 
 fn view(table: &str, indexes: Vec<Index>) -> Arc<View> {
     Arc::new(View {
@@ -82,24 +92,30 @@ pub(super) async fn assert_answers(source: &dyn Source, chunk: &Chunk) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_least_privileges_suffice_and_what_is_missing_is_said() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::start();
+async fn the_least_privileges_suffice_and_what_is_missing_is_said(flavour: Flavour) {
+    let server = flavour.start();
     server.sql(
         "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE keyless (a INT); CREATE TABLE old (id INT PRIMARY KEY) ENGINE = MyISAM; \
-         CREATE TABLE odd (id INT PRIMARY KEY, u UUID); \
          CREATE USER low@'%' IDENTIFIED BY 'pw'; GRANT SELECT ON app.* TO low@'%'",
     );
+    let mut refused =
+        vec![("keyless", "primary key"), ("old", "MyISAM"), ("gbk", "is in gbk"), ("nowhere", "no table")];
+    server.sql("CREATE TABLE gbk (id INT PRIMARY KEY, a TEXT CHARACTER SET gbk)");
+    if flavour == Flavour::MariaDb {
+        server.sql("CREATE TABLE odd (id INT PRIMARY KEY, u UUID)");
+        refused.push(("odd", "uuid"));
+    }
+    let monitor = match flavour {
+        Flavour::MariaDb => "GRANT BINLOG MONITOR ON *.* TO 'low'@'%'",
+        Flavour::MySql => "GRANT REPLICATION CLIENT ON *.* TO 'low'@'%'",
+    };
     let source = open(&server.url_as("low", "pw"));
     let error = source.prepare(&[name("t")]).await.unwrap_err();
     assert_eq!(error.remedy(), Some("GRANT REPLICATION SLAVE ON *.* TO 'low'@'%'"), "{error}");
     server.sql("GRANT REPLICATION SLAVE ON *.* TO low@'%'");
     let error = open(&server.url_as("low", "pw")).prepare(&[name("t")]).await.unwrap_err();
-    assert_eq!(error.remedy(), Some("GRANT BINLOG MONITOR ON *.* TO 'low'@'%'"), "{error}");
-    server.sql("GRANT BINLOG MONITOR ON *.* TO low@'%'");
+    assert_eq!(error.remedy(), Some(monitor), "{error}");
+    server.sql(monitor);
     let error = open(&server.url_as("low", "pw")).prepare(&[name("t")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     // The remedy is exact: what it says makes it work.
@@ -108,32 +124,35 @@ async fn the_least_privileges_suffice_and_what_is_missing_is_said() {
     server.sql("INSERT INTO t VALUES (1)");
     assert_eq!(log.rows().await.len(), 1);
     assert_eq!(log.source.read_chunk(&range("t")).await.unwrap().rows.len(), 1);
-    for (table, what) in
-        [("keyless", "primary key"), ("old", "MyISAM"), ("odd", "uuid"), ("nowhere", "no table")]
-    {
+    for (table, what) in refused {
         let error = log.source.prepare(&[name(table)]).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Misconfigured && error.to_string().contains(what), "{error}");
+    }
+    if flavour == Flavour::MySql {
+        // It makes itself a certificate.
+        server.sql("ALTER USER low@'%' REQUIRE SSL");
+        let error = open(&server.url_as("low", "pw")).inspect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        open(&format!("{}?sslmode=require", server.url_as("low", "pw"))).inspect().await.unwrap();
     }
     let error = open(&server.url_as("low", "wrong")).inspect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(!error.to_string().contains("wrong"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_not_set_up_is_told_how() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::builder()
-        .arg("binlog-format", "MIXED")
-        .arg("binlog-row-image", "MINIMAL")
-        .arg("binlog-row-metadata", "NO_LOG")
-        .arg("gtid-strict-mode", "OFF")
-        .start();
+async fn a_server_that_is_not_set_up_is_told_how(flavour: Flavour) {
+    let server = flavour.builder().arg("binlog-format", "MIXED").arg("binlog-row-image", "MINIMAL");
+    let server = match flavour {
+        Flavour::MariaDb => server.arg("binlog-row-metadata", "NO_LOG").arg("gtid-strict-mode", "OFF"),
+        Flavour::MySql => {
+            server.arg("binlog-row-metadata", "MINIMAL").arg("binlog-row-value-options", "PARTIAL_JSON")
+        }
+    };
+    let server = server.start();
     server.sql("CREATE TABLE t (id INT PRIMARY KEY, a INT, UNIQUE (a))");
     let source = open(&server.url());
     let facts = source.inspect().await.unwrap();
-    assert!(facts.server.starts_with("MariaDB 1"), "{}", facts.server);
+    assert!(facts.server.starts_with(&format!("{} ", flavour.name())), "{}", facts.server);
     let what: Vec<&str> = facts.risks.iter().map(|risk| &*risk.what).collect();
     assert_eq!(what.len(), 4, "{what:?}");
     assert!(source.prepare(&[name("t")]).await.unwrap_err().to_string().contains("binlog_format is MIXED"));
@@ -142,4 +161,48 @@ async fn a_server_that_is_not_set_up_is_told_how() {
     }
     assert!(source.inspect().await.unwrap().risks.is_empty());
     Log::of(source, &["t"], None).await.drain().await;
+}
+
+/// It waits for a table that somebody has locked, and no longer than it may.
+async fn an_answer_that_takes_too_long_is_ended_by_the_server(flavour: Flavour) {
+    let server = flavour.start();
+    server.sql("CREATE TABLE e (id INT PRIMARY KEY, s INT, t INT); INSERT INTO e VALUES (1, 1, 2)");
+    let source = open_with(&server.url(), &[("answer_timeout", "300ms")]);
+    let documents = view("e", Vec::new());
+    let edge = Edge { source: "s".into(), label: "E".into(), target: "t".into() };
+    let edges = Arc::new(View { kind: ViewKind::Edge(edge), ..(*documents).clone() });
+    let hops = vec![Hop { views: vec![edges], against: false }];
+    let reads = [
+        Read::Get { view: documents, keys: vec![key(&[Value::Int(1)])] },
+        Read::Walk(WalkRead { start: Value::Int(1), hops, limit: 10, edges_max: 10 }),
+    ];
+    let mut other = server.connect("app").await;
+    for read in reads {
+        source.answer(&read).await.unwrap();
+        other.query_drop("LOCK TABLES e WRITE").await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(30), source.answer(&read)).await;
+        let error = answer.expect("the server ends it").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("answer_timeout")), "{error:?}");
+        other.query_drop("UNLOCK TABLES").await.unwrap();
+    }
+}
+
+async fn the_sizes_of_tables_are_those_of_now(flavour: Flavour) {
+    let server = flavour.start();
+    server.sql("CREATE TABLE t (id INT PRIMARY KEY) STATS_PERSISTENT = 0");
+    let source = open(&server.url());
+    let rows = async || {
+        let facts = source.inspect().await.unwrap();
+        facts.tables.into_iter().find(|table| table.name == name("t")).unwrap().rows_estimate
+    };
+    assert!(rows().await < 500);
+    server.sql(&format!("INSERT INTO t SELECT seq FROM {}", numbers(1, 1000)));
+    headwater_testkit::eventually(Duration::from_secs(20), "the rows are counted", async || {
+        match rows().await {
+            0..500 => Err("as before"),
+            _ => Ok(()),
+        }
+    })
+    .await;
 }

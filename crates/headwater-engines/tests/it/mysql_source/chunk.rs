@@ -8,12 +8,14 @@ use mysql_async::prelude::Queryable as _;
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_is_read_in_pages_by_a_key_of_several_columns_and_collations() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::start();
+of_both!(
+    a_table_is_read_in_pages_by_a_key_of_several_columns_and_collations,
+    a_chunk_shows_everything_up_to_its_position,
+    a_commit_that_waits_for_a_replica_is_not_taken_for_shown,
+);
+
+async fn a_table_is_read_in_pages_by_a_key_of_several_columns_and_collations(flavour: Flavour) {
+    let server = flavour.start();
     server.sql("CREATE TABLE t (n INT, a VARCHAR(20) COLLATE utf8mb4_general_ci, b VARBINARY(8), d DATETIME(6), PRIMARY KEY (a, d, b))");
     let mut rows = Vec::new();
     for (n, a) in ["b", "A", "a'\\", "É", "f", "z", ""].iter().enumerate() {
@@ -57,14 +59,10 @@ async fn a_table_is_read_in_pages_by_a_key_of_several_columns_and_collations() {
 
 /// While eight connections commit as fast as they can, each chunk is, row by row, what the log says of its position and of
 /// what came after it: a row is as at that position, or as a later transaction made it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_shows_everything_up_to_its_position() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::start();
+async fn a_chunk_shows_everything_up_to_its_position(flavour: Flavour) {
+    let server = flavour.start();
     server.sql("CREATE TABLE t (id INT PRIMARY KEY, version BIGINT NOT NULL)");
-    server.sql("INSERT INTO t SELECT seq, 0 FROM seq_0_to_39");
+    server.sql(&format!("INSERT INTO t SELECT seq, 0 FROM {}", numbers(0, 39)));
     let mut log = Log::new(&server, &["t"]).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
@@ -127,28 +125,34 @@ async fn a_chunk_shows_everything_up_to_its_position() {
 }
 
 /// A commit that waits for its replica is in the log, and nobody sees it: the position of a read lies before it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_waits_for_a_replica_is_not_taken_for_shown() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::builder()
-        .arg("rpl-semi-sync-master-wait-point", "AFTER_SYNC")
-        .arg("rpl-semi-sync-master-timeout", "600000")
+async fn a_commit_that_waits_for_a_replica_is_not_taken_for_shown(flavour: Flavour) {
+    // MySQL has it in two plugins, and other words for it.
+    let (primary, standby, word, plugins) = match flavour {
+        Flavour::MariaDb => ("master", "slave", "SLAVE", None),
+        Flavour::MySql => ("source", "replica", "REPLICA", Some(["source", "replica"])),
+    };
+    let builder = |place: usize| match plugins {
+        None => flavour.builder(),
+        Some(plugins) => flavour.builder().arg("plugin-load-add", &format!("semisync_{}.so", plugins[place])),
+    };
+    let server = builder(0)
+        .arg(&format!("rpl-semi-sync-{primary}-wait-point"), "AFTER_SYNC")
+        .arg(&format!("rpl-semi-sync-{primary}-timeout"), "600000")
         .start();
     server.sql("CREATE TABLE t (id INT PRIMARY KEY)");
-    let replica = MariaDb::builder().server_id(2).arg("rpl-semi-sync-slave-enabled", "ON").start();
+    let replica = builder(1).server_id(2).arg(&format!("rpl-semi-sync-{standby}-enabled"), "ON").start();
     replica.replicate(&server);
     replica.catch_up(&server);
     let mut log = Log::new(&server, &["t"]).await;
     server.sql("INSERT INTO t VALUES (1)");
     log.drain().await;
     let shown = log.last.clone().unwrap();
-    server.sql("SET GLOBAL rpl_semi_sync_master_enabled = ON");
+    server.sql(&format!("SET GLOBAL rpl_semi_sync_{primary}_enabled = ON"));
     // Nobody acknowledges any more, and commits wait.
-    replica.sql_in("", "STOP SLAVE; SET GLOBAL rpl_semi_sync_slave_enabled = OFF; START SLAVE");
-    replica.sql_in("", "STOP SLAVE");
-    server.sql("SET GLOBAL rpl_semi_sync_master_wait_no_slave = ON");
+    let forget = format!("STOP {word}; SET GLOBAL rpl_semi_sync_{standby}_enabled = OFF; START {word}");
+    replica.sql_in("", &forget);
+    replica.stop_replica();
+    server.sql(&format!("SET GLOBAL rpl_semi_sync_{primary}_wait_no_{standby} = ON"));
     let mut connection = server.connect("app").await;
     let waiting = tokio::spawn(async move { connection.query_drop("INSERT INTO t VALUES (2)").await });
     // It is decoded...
@@ -164,7 +168,7 @@ async fn a_commit_that_waits_for_a_replica_is_not_taken_for_shown() {
     let Moment::At(at) = chunk.moment else { panic!("{:?}", chunk.moment) };
     assert!(at < position, "{at:?} does not show {position:?}");
     assert_eq!(at.sequence, shown.sequence);
-    server.sql("SET GLOBAL rpl_semi_sync_master_enabled = OFF");
+    server.sql(&format!("SET GLOBAL rpl_semi_sync_{primary}_enabled = OFF"));
     waiting.await.unwrap().unwrap();
     let chunk = log.source.read_chunk(&range("t")).await.unwrap();
     assert_eq!(chunk.rows.len(), 2);

@@ -1,4 +1,4 @@
-//! MariaDB as a source, on real servers.
+//! MariaDB and MySQL as a source, on real servers.
 
 mod access;
 mod chunk;
@@ -14,7 +14,7 @@ use headwater_model::file::{Setting, SourceSection};
 use headwater_model::{
     Change, ChunkRange, Event, Follow, Key, Position, Row, Secret, Source, TableName, Value,
 };
-use headwater_testkit::MariaDb;
+use headwater_testkit::{Flavour, MariaDb, numbers};
 
 fn open(url: &str) -> Arc<dyn Source> {
     open_with(url, &[])

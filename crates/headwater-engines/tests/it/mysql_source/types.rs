@@ -4,6 +4,11 @@ use headwater_model::ColumnType;
 
 use super::*;
 
+of_both!(
+    every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer,
+    dates_that_are_none_become_what_the_file_says,
+);
+
 /// Column type, and literals of values.
 const TYPES: &[(&str, &[&str])] = &[
     ("TINYINT", &["-128", "127", "0"]),
@@ -69,27 +74,48 @@ const TYPES: &[(&str, &[&str])] = &[
     ("TIME(6)", &["'-01:02:03.000004'"]),
 ];
 
-fn table() -> (String, Vec<String>) {
+/// What MySQL has beyond these, and JSON as it writes it into its log: by the size of the document, and by what SQL put into it.
+const OF_MYSQL: &[(&str, &[&str])] = &[
+    (
+        "JSON",
+        &[
+            "'{\"b\": -1, \"aa\": 18446744073709551615, \"c\": 1e30, \"d\": -0.5, \"e\": 70000, \"f\": -3000000000}'",
+            "'[[], {}, \"\", true, false, null, [[1]], 1.0, 100000000000000000000, 1e15, -2.5e15, 1.5e-16]'",
+            "JSON_OBJECT('d', DATE '2024-02-29', 't', TIME '-12:34:56.5', 'm', TIMESTAMP '2024-02-29 12:34:56.125')",
+            "JSON_ARRAY(CAST(1.50 AS DECIMAL(10, 2)), CAST('x' AS BINARY), b'101', POINT(1, 2), 1 = 1)",
+            "JSON_OBJECT('long', REPEAT('é', 40000), 'short', 'é\\u0001\\n\"\\\\')",
+        ],
+    ),
+    ("VECTOR(3)", &["STRING_TO_VECTOR('[1, -2.5, 3e10]')"]),
+    ("VARCHAR(20) COLLATE utf8mb4_0900_as_cs", &["'aé'", "'AE'"]),
+    ("CHAR(5) COLLATE utf8mb4_0900_ai_ci", &["'a'", "'A'", "''"]),
+];
+
+type Types = Vec<(&'static str, &'static [&'static str])>;
+
+fn types(flavour: Flavour) -> Types {
+    let own = if flavour == Flavour::MySql { OF_MYSQL } else { &[] };
+    TYPES.iter().chain(own).copied().collect()
+}
+
+fn table(types: &Types) -> (String, Vec<String>) {
     let columns: Vec<String> =
-        TYPES.iter().enumerate().map(|(i, (kind, _))| format!("c{i} {kind}")).collect();
-    let most = TYPES.iter().map(|(_, values)| values.len()).max().unwrap();
+        types.iter().enumerate().map(|(i, (kind, _))| format!("c{i} {kind}")).collect();
+    let most = types.iter().map(|(_, values)| values.len()).max().unwrap();
     let mut inserts = Vec::new();
     for row in 0..=most {
         let value = |values: &&[&str]| values.get(row).map_or("NULL".to_owned(), |value| (*value).to_owned());
-        let values: Vec<String> = TYPES.iter().map(|(_, values)| value(values)).collect();
+        let values: Vec<String> = types.iter().map(|(_, values)| value(values)).collect();
         inserts.push(format!("INSERT INTO types VALUES ({row}, {})", values.join(", ")));
     }
     (format!("CREATE TABLE types (id INT PRIMARY KEY, {})", columns.join(", ")), inserts)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer() {
-    if MariaDb::is_left_out() {
-        return;
-    }
+async fn every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer(flavour: Flavour) {
     // Dates that are none are let in by default.
-    let server = MariaDb::builder().arg("sql-mode", "").start();
-    let (table, inserts) = table();
+    let server = flavour.builder().arg("sql-mode", "").start();
+    let types = types(flavour);
+    let (table, inserts) = table(&types);
     server.sql(&format!("SET time_zone = '+00:00'; {table}"));
     let mut log = Log::new(&server, &["types"]).await;
     server.sql(&format!("SET time_zone = '+00:00'; {}", inserts.join("; ")));
@@ -98,7 +124,7 @@ async fn every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer() 
     assert!(chunk.last && logged.len() == inserts.len());
     for (logged, read) in logged.iter().zip(&chunk.rows) {
         for (place, (a, b)) in logged.0.iter().zip(&read.0).enumerate() {
-            assert_eq!(a, b, "{:?} {:?}", place.checked_sub(1).map(|i| TYPES[i]), logged.0[0]);
+            assert_eq!(a, b, "{:?} {:?}", place.checked_sub(1).map(|i| types[i]), logged.0[0]);
         }
     }
     // Spot checks: what the server prints, read by hand.
@@ -130,12 +156,8 @@ async fn every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer() 
     super::access::assert_answers(&*log.source, &chunk).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dates_that_are_none_become_what_the_file_says() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let server = MariaDb::builder().arg("sql-mode", "").start();
+async fn dates_that_are_none_become_what_the_file_says(flavour: Flavour) {
+    let server = flavour.builder().arg("sql-mode", "").start();
     server.sql("CREATE TABLE t (id INT PRIMARY KEY, d DATE)");
     for (policy, expected) in [("text", "0000-00-00"), ("null", "NULL")] {
         let mut log = Log::of(open_with(&server.url(), &[("zero_dates", policy)]), &["t"], None).await;

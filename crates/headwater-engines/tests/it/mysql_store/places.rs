@@ -5,21 +5,19 @@ use std::sync::Arc;
 use headwater_model::{
     Bound, Epoch, Found, Index, Key, Offset, Order, RangeRead, Read, Store as _, Value, View, ViewChange,
 };
-use headwater_testkit::MariaDb;
+use headwater_testkit::Flavour;
 
 use super::{database, flat, store};
 use crate::store_promises::{held, key, put, record, step};
+
+of_both!(a_key_that_is_too_long_is_refused_and_the_rest_goes_on, long_values_have_their_places_too,);
 
 fn row(view: &Arc<View>, key: Key, fields: &[(&str, Value)]) -> ViewChange {
     ViewChange::Put { view: view.clone(), key, moved_from: None, document: record(fields) }
 }
 
-#[tokio::test]
-async fn a_key_that_is_too_long_is_refused_and_the_rest_goes_on() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let store = store(&database());
+async fn a_key_that_is_too_long_is_refused_and_the_rest_goes_on(flavour: Flavour) {
+    let store = store(flavour, &database(flavour));
     let books = flat("books");
     store.claim(Epoch(1)).await.unwrap();
     store.prepare(&books).await.unwrap();
@@ -42,12 +40,8 @@ async fn a_key_that_is_too_long_is_refused_and_the_rest_goes_on() {
 }
 
 /// Texts that no index takes whole, and that differ only at their ends.
-#[tokio::test]
-async fn long_values_have_their_places_too() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let store = store(&database());
+async fn long_values_have_their_places_too(flavour: Flavour) {
+    let store = store(flavour, &database(flavour));
     let order = |column: &str| Order { column: column.into(), descending: false };
     let by_title = Index { by: vec!["shelf".into()], order: vec![order("title")] };
     let books = Arc::new(View { indexes: vec![by_title], ..(*flat("books")).clone() });

@@ -1,18 +1,20 @@
 //! Whoever takes the store over is kept out by nobody, and lets nobody write.
 
 use headwater_model::{Epoch, ErrorKind, Offset, Store as _, Value};
-use headwater_testkit::MariaDb;
+use headwater_testkit::Flavour;
 
 use super::{database, server, store};
 use crate::store_promises::{held, put, step, view};
 
-#[tokio::test]
-async fn a_former_owner_that_stands_still_keeps_its_successor_out_of_nothing() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let database = database();
-    let (old, new) = (store(&database), store(&database));
+of_both!(
+    a_former_owner_that_stands_still_keeps_its_successor_out_of_nothing,
+    a_server_that_is_killed_has_whole_steps_and_says_which,
+    sessions_of_the_owner_that_end_cost_a_step_and_nothing_else,
+);
+
+async fn a_former_owner_that_stands_still_keeps_its_successor_out_of_nothing(flavour: Flavour) {
+    let database = database(flavour);
+    let (old, new) = (store(flavour, &database), store(flavour, &database));
     let books = view("books");
     old.claim(Epoch(1)).await.unwrap();
     old.prepare(&books).await.unwrap();
@@ -26,20 +28,16 @@ async fn a_former_owner_that_stands_still_keeps_its_successor_out_of_nothing() {
     let error = open.write(vec![put(&books, 3, &n(9))]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     assert_eq!(old.claim(Epoch(1)).await.unwrap_err().kind(), ErrorKind::Fenced);
-    let seen = server().sql_in(
+    let seen = server(flavour).sql_in(
         &database,
         "SELECT GROUP_CONCAT(JSON_VALUE(document, '$.n') ORDER BY headwater_key) FROM books",
     );
     assert_eq!(seen, "2,2");
 }
 
-#[tokio::test]
-async fn a_server_that_is_killed_has_whole_steps_and_says_which() {
-    if MariaDb::is_left_out() {
-        return;
-    }
+async fn a_server_that_is_killed_has_whole_steps_and_says_which(flavour: Flavour) {
     // Of its own, and durable: others must not see it go.
-    let server = MariaDb::builder().durable().start();
+    let server = flavour.builder().durable().start();
     let section = headwater_model::file::StoreSection {
         name: "reports".into(),
         url: headwater_model::Secret::new(server.url()),
@@ -90,25 +88,37 @@ async fn a_server_that_is_killed_has_whole_steps_and_says_which() {
         let seen = server.sql("SELECT DISTINCT JSON_VALUE(document, '$.n') FROM books");
         assert_eq!(seen, expected.to_string(), "round {round}: the rows are of the step that the store says");
     }
+    // Nor is anything wrong but the moment where the server ends a session in which nothing came for long.
+    server.sql("SET GLOBAL wait_timeout = 1");
+    drop(store);
+    let store = headwater_engines::store(&section).unwrap();
+    let offset = store.held().await.unwrap().unwrap().offset;
+    let mut open = store.begin(Epoch(1), offset).await.unwrap();
+    let sessions = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'app'";
+    headwater_testkit::eventually(std::time::Duration::from_secs(30), "the session is ended", async || {
+        match server.sql_in("", sessions) {
+            none if none == "0" => Ok(()),
+            some => Err(some),
+        }
+    })
+    .await;
+    let error = open.write(rows(7)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
 }
 
-#[tokio::test]
-async fn sessions_of_the_owner_that_end_cost_a_step_and_nothing_else() {
-    if MariaDb::is_left_out() {
-        return;
-    }
-    let database = database();
-    let store = store(&database);
+async fn sessions_of_the_owner_that_end_cost_a_step_and_nothing_else(flavour: Flavour) {
+    let database = database(flavour);
+    let store = store(flavour, &database);
     let books = view("books");
     store.claim(Epoch(1)).await.unwrap();
     store.prepare(&books).await.unwrap();
     let n = |n: i64| vec![("n", Value::Int(n))];
     let mut open = store.begin(Epoch(1), Offset(0)).await.unwrap();
     open.write(vec![put(&books, 1, &n(1))]).await.unwrap();
-    let sessions =
-        server().sql(&format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'"));
+    let sessions = server(flavour)
+        .sql(&format!("SELECT id FROM information_schema.processlist WHERE db = '{database}'"));
     // One that has just ended is none.
-    sessions.lines().for_each(|id| drop(server().try_sql("", &format!("KILL {id}"))));
+    sessions.lines().for_each(|id| drop(server(flavour).try_sql("", &format!("KILL {id}"))));
     let error = open.commit(&held(1, 1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     assert_eq!(store.held().await.unwrap().unwrap().offset, Offset(0));
