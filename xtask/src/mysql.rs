@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use crate::engines::Skips;
 
 const PACKAGES: [&str; 2] = ["mysql-server-core", "mysql-client-core"];
-const SUITE: &str = "http://deb.debian.org/debian sid main";
+const SUITE: &str = "sid main";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Where the packages put their libraries, and the loader among them.
@@ -70,8 +70,8 @@ fn fetch(folder: &Path) -> anyhow::Result<()> {
     }
     let folder = folder.canonicalize().context("resolve the folder")?;
     let books = folder.join("apt");
-    std::fs::write(books.join("sources.list"), format!("deb [arch=amd64 signed-by={KEYS}] {SUITE}\n"))
-        .context("name the suite")?;
+    let source = format!("deb [arch=amd64 signed-by={KEYS}] {} {SUITE}\n", mirror()?);
+    std::fs::write(books.join("sources.list"), source).context("name the suite")?;
     // Nothing is installed, as far as these books say: so all that MySQL needs is fetched.
     std::fs::write(books.join("status"), "").context("begin the books")?;
     run(apt(&books).arg("update"))?;
@@ -93,6 +93,17 @@ fn fetch(folder: &Path) -> anyhow::Result<()> {
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
     let version = version.split_once("Ver ").map_or(version.as_str(), |(_, version)| version);
     std::fs::write(folder.join("installed"), version).context("write down what is installed")
+}
+
+/// Where this machine has Debian's packages from.
+fn mirror() -> anyhow::Result<String> {
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages"])
+        .output()
+        .context("cannot start apt-get")?;
+    let targets = String::from_utf8_lossy(&output.stdout);
+    let site = targets.lines().find_map(|target| target.strip_prefix("Debian "));
+    site.map(str::to_owned).context("apt-get knows no source of Debian's packages: run `apt-get update`")
 }
 
 /// `apt-get` with books of its own. It need not be root's.
