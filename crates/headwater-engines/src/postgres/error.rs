@@ -46,6 +46,8 @@ impl ServerError {
             code if code.starts_with("53") => Transient,
             // The node is a standby, or became one: the next connection may reach the primary.
             "25006" => Transient,
+            // The same where the log is asked for: "logical decoding cannot be used while in recovery", "recovery is in progress".
+            "0A000" | "55000" if self.message.contains("recovery") => Transient,
             // In use by another session, lock not available.
             "55006" | "55P03" => Transient,
             "55000" => Misconfigured,
@@ -101,6 +103,21 @@ mod tests {
         ] {
             assert_eq!(ServerError { code: code.into(), ..ServerError::default() }.kind(), kind, "{code}");
         }
+    }
+
+    /// Behind one address for several servers each connection may lead to another one.
+    #[test]
+    fn a_standby_is_not_the_last_word() {
+        for (code, message) in [
+            ("25006", "cannot execute INSERT in a read-only transaction"),
+            ("0A000", "logical decoding cannot be used while in recovery"),
+            ("55000", "recovery is in progress"),
+        ] {
+            let error = ServerError { code: code.into(), message: message.into(), ..ServerError::default() };
+            assert_eq!(error.kind(), ErrorKind::Transient, "{message}");
+        }
+        let error = ServerError { code: "0A000".into(), ..ServerError::default() };
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 
     #[test]

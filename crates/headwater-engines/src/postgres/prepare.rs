@@ -93,7 +93,7 @@ async fn check_server(connection: &mut Connection) -> Result<()> {
     let rows = connection.query("SELECT current_setting('wal_level'), pg_is_in_recovery()").await?;
     let cell = |i: usize| rows.first().and_then(|row| row.get(i).cloned().flatten()).unwrap_or_default();
     if cell(1) == "t" {
-        return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
+        return Err(standby());
     }
     if cell(0) != "logical" {
         return Err(Error::misconfigured(format!(
@@ -103,6 +103,11 @@ async fn check_server(connection: &mut Connection) -> Result<()> {
         .with_remedy("ALTER SYSTEM SET wal_level = logical; then restart the server"));
     }
     Ok(())
+}
+
+/// In the middle of a failover a name may lead to a standby for a moment.
+pub(super) fn standby() -> Error {
+    Error::transient("the server is a standby").with_remedy("connect to the primary")
 }
 
 struct Publication {

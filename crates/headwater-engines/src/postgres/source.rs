@@ -135,8 +135,8 @@ impl headwater_model::Source for Source {
             connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot()), pg_is_in_recovery()").await?;
         let cell = |i: usize| rows.first().and_then(|row| row.get(i).cloned().flatten());
         if cell(1).as_deref() == Some("t") {
-            // In the middle of a failover a name may lead here for a moment: that the slot is missing says nothing.
-            return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
+            // That the slot is missing says nothing then.
+            return Err(prepare::standby());
         }
         let xid = cell(0).and_then(|xid| xid.parse().ok());
         let xid = xid.ok_or_else(|| Error::bug("the server has no transaction number"))?;
@@ -153,6 +153,11 @@ impl headwater_model::Source for Source {
             .with_remedy("raise max_slot_wal_keep_size if following must survive longer pauses"));
         }
         let mut replication = self.replication().await?;
+        // Behind one address for several servers this connection may lead to another one.
+        let rows = replication.query("SELECT pg_is_in_recovery()").await?;
+        if rows.first().is_some_and(|row| row.first().is_some_and(|cell| cell.as_deref() == Some("t"))) {
+            return Err(prepare::standby());
+        }
         let (course, end) = line::identify(&mut replication).await?;
         let system = self.remember(&course);
         if let Some(after) = after {
