@@ -16,7 +16,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         }
         false => cargo(),
     };
-    command.args(["test", "-p", "headwater", "--test", "faults", "--"]);
+    // With the features that all of it is tested with: nothing is built twice.
+    command.args(["test", "--workspace", "--test", "faults", "--"]);
     command.args(["--ignored", "--exact", "matrix", "--nocapture"]);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
