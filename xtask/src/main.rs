@@ -46,6 +46,11 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Where cargo builds, and engines that no package of the system has are kept.
+fn target() -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), Into::into)
+}
+
 /// The cargo that runs us.
 fn cargo() -> std::process::Command {
     std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -23,8 +23,7 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const WITHOUT: Skips = Skips { what: "MySQL as a source and a store", variable: "HEADWATER_WITHOUT_MYSQL" };
 
 fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("mysql")
+    crate::target().join("mysql")
 }
 
 /// What the server calls itself, which is written down last: half an installation is made again.

@@ -9,8 +9,7 @@ use anyhow::{Context, bail};
 const PACKAGES: &[&str] = &["ioredis@^6.0.0", "puppeteer-core@^24.9.0", "axe-core@^4.11.0"];
 
 fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("node")
+    crate::target().join("node")
 }
 
 /// What is installed is written down last: half an installation is made again.

@@ -38,8 +38,7 @@ const LINTERS: Environment = Environment {
 const ENVIRONMENTS: [&Environment; 2] = [&CLIENTS, &LINTERS];
 
 fn folder(environment: &Environment) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join(environment.folder)
+    crate::target().join(environment.folder)
 }
 
 /// The Python with the clients, wherever it is started.

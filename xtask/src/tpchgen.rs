@@ -1,7 +1,7 @@
 //! The generator of TPC-H's tables, out of its Python package, for `bench doctor`: in a folder of its own, `target/tpchgen`. The package is
 //! for x86-64 only.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -13,8 +13,7 @@ const INSIDE: &str = "tpchgen_cli-4.0.0.data/scripts/tpchgen-cli";
 
 /// Installs it if it is missing.
 pub fn install() -> anyhow::Result<()> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let folder = target.join("tpchgen");
+    let folder = crate::target().join("tpchgen");
     if folder.join("tpchgen-cli").is_file() {
         return Ok(());
     }

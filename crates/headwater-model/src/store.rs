@@ -76,6 +76,12 @@ impl Held {
         }
         Ok(())
     }
+
+    /// Why a step of `epoch` that was open can no longer be written to a store that holds this: it is another's, or was claimed again.
+    pub fn lost_to(&self, epoch: Epoch) -> Error {
+        let again = || Error::out_of_step("the store was claimed again meanwhile");
+        self.admit(epoch, self.offset).err().unwrap_or_else(again)
+    }
 }
 
 /// One change of a view. Changes take effect in the order given. A transaction that fits in memory has each key at most

@@ -78,17 +78,9 @@ impl StateItem {
     pub(super) async fn ensure_owned(&self, client: &Client, session: &Session) -> Result<()> {
         match self.read(client).await? {
             Some(state) if state.held.epoch == session.epoch && state.session == session.number => Ok(()),
-            Some(state) => Err(not_ours(&state, session.epoch)),
+            Some(state) => Err(state.held.lost_to(session.epoch)),
             None => Err(Error::out_of_step("the store was emptied")),
         }
-    }
-}
-
-/// Why a step of `epoch` cannot be written to a store in this state.
-pub(super) fn not_ours(state: &State, epoch: Epoch) -> Error {
-    match state.held.admit(epoch, state.held.offset) {
-        Err(error) => error,
-        Ok(()) => Error::out_of_step("the store was claimed again meanwhile"),
     }
 }
 

@@ -17,7 +17,7 @@ use super::codec::{self, KEY_BYTES_MAX, SORT_BYTES_MAX};
 use super::fetch::{self, What};
 use super::flush::Writer;
 use super::item::{self, Item, Stored, part_of};
-use super::state::{State, not_ours};
+use super::state::State;
 use super::store::Shared;
 use super::version::{As, Session};
 use crate::entries::{self, Entry};
@@ -273,7 +273,7 @@ impl headwater_model::Apply for Step {
             return Ok(());
         }
         match state.read(&self.client).await? {
-            Some(found) => Err(not_ours(&found, held.epoch)),
+            Some(found) => Err(found.held.lost_to(held.epoch)),
             None => Err(Error::out_of_step("the store was emptied")),
         }
     }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Epoch, Error, ErrorKind, Held, Result};
+use headwater_model::{Error, ErrorKind, Held, Result};
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Rows};
@@ -109,19 +109,11 @@ pub(super) async fn owned(client: &Client, before: &State) -> Result<State> {
         {
             Ok(now)
         }
-        Some(now) => Err(not_ours(&now, before.held.epoch)),
+        Some(now) => Err(now.held.lost_to(before.held.epoch)),
         None => Err(empty()),
     }
 }
 
 pub(super) fn empty() -> Error {
     Error::out_of_step("the store is empty: it has no position, or no database")
-}
-
-/// Why a step of `epoch` cannot be written to a store in this state.
-pub(super) fn not_ours(state: &State, epoch: Epoch) -> Error {
-    match state.held.admit(epoch, state.held.offset) {
-        Err(error) => error,
-        Ok(()) => Error::out_of_step("the store was claimed again meanwhile"),
-    }
 }

@@ -11,7 +11,7 @@ use headwater_model::{
 
 use super::client::Client;
 use super::config::Config;
-use super::state::{self, State, not_ours};
+use super::state::{self, State};
 use super::step::{DOCUMENT_BYTES_MAX, KEY_BYTES_MAX, Memory, Step};
 use super::{answer, flush, line, place, scan};
 
@@ -92,7 +92,7 @@ impl Store {
         state::write(client, &now).await?;
         match state::read(client).await? {
             Some(found) if found == now => {}
-            Some(found) => return Err(not_ours(&found, epoch)),
+            Some(found) => return Err(found.held.lost_to(epoch)),
             None => return Err(state::empty()),
         }
         self.shared.remember(now.session, Memory::default());

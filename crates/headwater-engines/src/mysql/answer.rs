@@ -13,7 +13,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::catalog::{self, Described};
 use super::codec::Kind;
-use super::connection::{Connection, Pool, Servers};
+use super::connection::{Connection, Pool, Servers, ended_after};
 use super::dialect::{MySql, Type, bound};
 use super::error::{TIMED_OUT, code, failed};
 use super::moment;
@@ -32,7 +32,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub fn new(servers: Arc<Servers>) -> Answers {
-        let within = bounded(servers.config.answer_within);
+        let within = ended_after(servers.config.answer_within);
         Answers { pool: Pool::new(servers.clone(), ANSWERS_MAX, vec![within]), servers }
     }
 
@@ -91,16 +91,6 @@ fn table(described: &Described) -> Result<Table<Type>> {
         columns: described.columns.iter().map(column).collect(),
         key: described.key.clone(),
     })
-}
-
-/// The server ends what takes longer, in whichever of the two it is.
-fn bounded(within: Duration) -> String {
-    format!(
-        "SET SESSION max_sort_length = 32768 /*M!100100 , max_statement_time = {:.3} */ \
-         /*!50708 , max_execution_time = {} */",
-        within.as_secs_f64(),
-        within.as_millis()
-    )
 }
 
 async fn run(

@@ -25,6 +25,15 @@ const SESSION: &str = "SET SESSION sql_mode = 'ANSI_QUOTES', time_zone = '+00:00
                        group_concat_max_len = 67108864, max_sort_length = 32768, net_write_timeout = 3600 \
                        /*!80003 , information_schema_stats_expiry = 0 */";
 
+/// Has the server end what a session's statements take longer for, in whichever of the two it is.
+pub(super) fn ended_after(within: Duration) -> String {
+    format!(
+        "SET SESSION /*M!100100 max_statement_time = {:.3} */ /*!50708 max_execution_time = {} */",
+        within.as_secs_f64(),
+        within.as_millis()
+    )
+}
+
 pub(super) struct Servers {
     pub config: Arc<Config>,
     /// The host that answered last, by its place in the URL.

@@ -61,6 +61,15 @@ impl Source {
         Connection::open(&self.config, Purpose::Replication).await.map_err(no_sender)
     }
 
+    /// The same to the primary: behind one address for several servers every connection may lead to another one.
+    async fn primary(&self) -> Result<Connection> {
+        let replication = self.replication().await?;
+        if replication.is_standby() {
+            return Err(prepare::standby());
+        }
+        Ok(replication)
+    }
+
     fn known_system(&self) -> Option<Arc<str>> {
         self.system.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -109,10 +118,7 @@ impl headwater_model::Source for Source {
 
     async fn lineage(&self, known: Option<&Position>) -> Result<Lineage> {
         self.config.line.expect(known);
-        let mut replication = self.replication().await?;
-        if replication.is_standby() {
-            return Err(Error::transient("the server is a standby").with_remedy("connect to the primary"));
-        }
+        let mut replication = self.primary().await?;
         let (course, _) = line::identify(&mut replication).await?;
         let ancestors = line::ancestors(&mut replication, &course).await?;
         replication.close().await;
@@ -152,12 +158,7 @@ impl headwater_model::Source for Source {
             ))
             .with_remedy("raise max_slot_wal_keep_size if following must survive longer pauses"));
         }
-        let mut replication = self.replication().await?;
-        // Behind one address for several servers this connection may lead to another one.
-        let rows = replication.query("SELECT pg_is_in_recovery()").await?;
-        if rows.first().is_some_and(|row| row.first().is_some_and(|cell| cell.as_deref() == Some("t"))) {
-            return Err(prepare::standby());
-        }
+        let mut replication = self.primary().await?;
         let (course, end) = line::identify(&mut replication).await?;
         let system = self.remember(&course);
         if let Some(after) = after {

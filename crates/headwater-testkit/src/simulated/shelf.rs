@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use headwater_model::{
-    Answer, AnswerMoment, Apply, Astray, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise, Read,
-    Refusal, Result, Standing, Store, StoreFacts, Stored, StoredBody, Value, View, ViewChange,
+    Answer, AnswerMoment, Apply, Astray, Epoch, Error, Held, Listed, Offset, Promise, Read, Refusal, Result,
+    Standing, Store, StoreFacts, Stored, StoredBody, Value, View, ViewChange,
 };
 
 use super::{Line, Mischief, World};
@@ -101,12 +101,7 @@ impl Shelf {
         }
         match &inner.held {
             None => Err(Error::out_of_step("the simulated store is empty")),
-            Some(held) if held.epoch > epoch => Err(fenced(held.epoch, epoch)),
-            Some(held) if held.epoch < epoch => Err(Error::out_of_step("the epoch is not claimed")),
-            Some(held) if held.offset != after => {
-                Err(Error::out_of_step(format!("the store holds offset {}, not {after}", held.offset)))
-            }
-            Some(_) => Ok(()),
+            Some(held) => held.admit(epoch, after),
         }
     }
 
@@ -162,10 +157,6 @@ fn json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn fenced(owner: Epoch, epoch: Epoch) -> Error {
-    Error::new(ErrorKind::Fenced, format!("the store belongs to epoch {owner}, not to {epoch}"))
-}
-
 /// The store as one instance reaches it.
 #[derive(Clone)]
 pub struct SimulatedStore {
@@ -194,10 +185,12 @@ impl Store for SimulatedStore {
                 let mut inner = self.shelf.lock();
                 let before = inner.held.clone();
                 match &mut inner.held {
-                    Some(held) if held.epoch > epoch && !self.shelf.world.is(Mischief::NoFence) => {
-                        return Err(fenced(held.epoch, epoch));
+                    Some(held) => {
+                        if !self.shelf.world.is(Mischief::NoFence) {
+                            held.fence(epoch)?;
+                        }
+                        held.epoch = epoch;
                     }
-                    Some(held) => held.epoch = epoch,
                     None => {
                         let nothing = Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 };
                         inner.held = Some(nothing);

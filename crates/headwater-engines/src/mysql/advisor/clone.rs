@@ -210,14 +210,6 @@ impl Clone {
         self.tables = parsed.uses.iter().map(|used| (used.alias.clone(), used.table)).collect();
         self.limit = parsed.limit;
     }
-
-    async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
-        for alter in ignoring(&self.schema, &self.hidden, hidden) {
-            self.connection.run(&alter).await?;
-        }
-        self.hidden.clone_from(hidden);
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -225,7 +217,7 @@ impl Planner for Clone {
     type Refused = ServerError;
 
     async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, ServerError>> {
-        self.hide(hidden).await?;
+        hide(&mut self.connection, &self.schema, &mut self.hidden, hidden).await?;
         let text = match explain(&mut self.connection, &ask.sql).await? {
             Ok(text) => text,
             Err(refused) => return Ok(Err(refused)),
@@ -257,8 +249,22 @@ pub(super) fn can_ignore(version: &str) -> Result<()> {
     Ok(())
 }
 
+/// Lets the planner see all indexes but these, instead of all but those that it did not see `before`.
+pub(super) async fn hide(
+    connection: &mut Connection,
+    schema: &Schema,
+    before: &mut BTreeSet<String>,
+    hidden: &BTreeSet<String>,
+) -> Result<()> {
+    for alter in ignoring(schema, before, hidden) {
+        connection.run(&alter).await?;
+    }
+    before.clone_from(hidden);
+    Ok(())
+}
+
 /// Statements after which these indexes are ignored instead of those.
-pub(super) fn ignoring(schema: &Schema, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
+fn ignoring(schema: &Schema, before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
     let mut changes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let (less, more) = (before.difference(after), after.difference(before));
     for (id, word) in more.map(|id| (id, "IGNORED")).chain(less.map(|id| (id, "NOT IGNORED"))) {

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_model::advice::{Statement, Workload};
 use headwater_model::{Error, Result, TableName};
 
 use super::schema::{Column, Existing, ForeignKey, Schema, Table};
 use crate::mysql::config::Config;
-use crate::mysql::connection::{Cells, Connection, Servers, text};
+use crate::mysql::connection::{Cells, Connection, Servers, ended_after, text};
 use crate::mysql::error::TIMED_OUT;
 
 /// For each thing that is asked.
-const ASK_WITHIN_S: u32 = 10;
+const ASK_WITHIN: Duration = Duration::from_secs(10);
 
 /// So many statements of those that the server counted, the most expensive first.
 const STATEMENTS_MAX: usize = 300;
@@ -28,17 +29,12 @@ pub(super) struct Origin {
 impl Origin {
     pub async fn open(config: &Arc<Config>) -> Result<Origin> {
         let mut connection = Servers::new(Arc::clone(config)).open(&[]).await?;
-        let mariadb = connection.about.mariadb;
-        let within = match mariadb {
-            true => format!("SET SESSION max_statement_time = {ASK_WITHIN_S}"),
-            false => format!("SET SESSION max_execution_time = {}", ASK_WITHIN_S * 1000),
-        };
-        connection.run(&within).await?;
+        connection.run(&ended_after(ASK_WITHIN)).await?;
         // Definitions quote names as this server does, wherever they are run again.
         let modest = "SET SESSION sql_mode = '', lock_wait_timeout = 1, innodb_lock_wait_timeout = 1";
         connection.run(modest).await?;
         connection.run("SET SESSION TRANSACTION READ ONLY").await?;
-        let product = if mariadb { "MariaDB" } else { "MySQL" };
+        let product = if connection.about.mariadb { "MariaDB" } else { "MySQL" };
         let version = connection.about.version.split('-').next().unwrap_or_default().to_owned();
         Ok(Origin { connection, server: format!("{product} {version}") })
     }

@@ -12,7 +12,7 @@ use headwater_model::file::SourceSection;
 use headwater_model::{Error, Result};
 use mysql_async::prelude::Queryable as _;
 
-use super::clone::{can_ignore, explain, ignoring, plan_as};
+use super::clone::{can_ignore, explain, hide, plan_as};
 use super::origin::{Origin, number, quoted};
 use super::plan::{self, Eyes, id};
 use super::schema::Schema;
@@ -83,14 +83,6 @@ impl Copy {
         self.schema.tables.iter().position(is_it)
     }
 
-    async fn hide(&mut self, hidden: &BTreeSet<String>) -> Result<()> {
-        for alter in ignoring(&self.schema, &self.hidden, hidden) {
-            self.origin.connection.run(&alter).await?;
-        }
-        self.hidden.clone_from(hidden);
-        Ok(())
-    }
-
     /// What the catalog says now. Nothing here is a sample.
     async fn look(&mut self) -> Result<()> {
         let database = self.schema.database.clone();
@@ -107,7 +99,7 @@ impl Planner for Copy {
     type Refused = Refused;
 
     async fn plan(&mut self, ask: &Ask, hidden: &BTreeSet<String>) -> Result<Result<Planned, Refused>> {
-        self.hide(hidden).await?;
+        hide(&mut self.origin.connection, &self.schema, &mut self.hidden, hidden).await?;
         let text = match explain(&mut self.origin.connection, &ask.sql).await? {
             Ok(text) => text,
             Err(refused) => return Ok(Err(Refused(refused))),
@@ -185,7 +177,7 @@ impl Copied for Copy {
     }
 
     async fn restore(&mut self, built: &[Index]) -> Result<()> {
-        self.hide(&BTreeSet::new()).await?;
+        hide(&mut self.origin.connection, &self.schema, &mut self.hidden, &BTreeSet::new()).await?;
         for index in built {
             let drop = here(&index.undo, &self.advised, &self.schema.database);
             self.origin.connection.run(&drop).await?;

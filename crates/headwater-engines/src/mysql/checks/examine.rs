@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable as _;
 use super::{Ask, Of, all};
 use crate::checks::diagnosis;
 use crate::mysql::config::Config;
-use crate::mysql::connection::{Connection, Servers, cells};
+use crate::mysql::connection::{Connection, Servers, cells, ended_after};
 use crate::mysql::error::failed;
 
 /// Examines one server, with the user of its URL.
@@ -31,7 +31,7 @@ impl Examine for Examiner {
     async fn examine(&self, budget: &ExamBudget) -> Result<Examination> {
         let servers = Servers::new(Arc::clone(&self.config));
         let mut connection = servers.open(&[]).await?;
-        for statement in bounds(connection.about.mariadb, budget) {
+        for statement in bounds(budget) {
             connection.run(&statement).await?;
         }
         let product = if connection.about.mariadb { "MariaDB" } else { "MySQL" };
@@ -61,14 +61,10 @@ impl Examine for Examiner {
 }
 
 /// What the server may spend on one check. The shortest time that it waits for a lock on a table's definition is a second.
-fn bounds(mariadb: bool, budget: &ExamBudget) -> [String; 2] {
+fn bounds(budget: &ExamBudget) -> [String; 2] {
     let lock = budget.lock.as_secs().max(1);
     let locks = format!("SET SESSION lock_wait_timeout = {lock}, innodb_lock_wait_timeout = {lock}");
-    let time = match mariadb {
-        true => format!("SET SESSION max_statement_time = {}", budget.each.as_secs_f64()),
-        false => format!("SET SESSION max_execution_time = {}", budget.each.as_millis()),
-    };
-    [locks, time]
+    [locks, ended_after(budget.each)]
 }
 
 async fn look(connection: &mut Connection, ask: &Ask, budget: &ExamBudget) -> Result<Vec<Diagnosis>> {

@@ -20,6 +20,7 @@ mod sql;
 mod step;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::file::StoreSection;
@@ -32,7 +33,7 @@ use self::answer::Readers;
 use self::schema::Schema;
 use self::step::Step;
 use super::config::Config;
-use super::connection::{Connection, Lease, Pool, Servers, text};
+use super::connection::{Connection, Lease, Pool, Servers, ended_after, text};
 use crate::reach::Reach;
 use crate::sql::store::absent::Memory;
 use crate::sql::store::held;
@@ -57,7 +58,8 @@ const SETUP: &str = "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_EN
                      /*M!100319 , in_predicate_conversion_threshold = 0 */";
 /// A step never reads an older state than that of its moment: it reads what it has locked.
 const WRITER: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-const READER: &str = "SET SESSION max_sort_length = 32768 /*M!100100 , max_statement_time = 60 */ /*!50708 , max_execution_time = 60000 */";
+/// How long the server works on an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A store in a database of a MySQL or MariaDB server. Nothing is opened or made before it is asked for.
 pub struct Store {
@@ -77,7 +79,7 @@ impl Store {
         let schema = Arc::new(Schema::new(&config, section));
         let servers = Arc::new(Servers::new(config));
         let pool = |most, own: &str| Pool::new(servers.clone(), most, vec![SETUP.into(), own.into()]);
-        let (readers, writers) = (pool(READERS_MAX, READER), pool(WRITERS_MAX, WRITER));
+        let (readers, writers) = (pool(READERS_MAX, &ended_after(ANSWER_WITHIN)), pool(WRITERS_MAX, WRITER));
         let readers = Readers::new(readers, schema.clone());
         let memory = Arc::default();
         Ok(Store { shared: Arc::new(Shared { writers, readers, schema, memory }) })
