@@ -177,7 +177,8 @@ pub fn list() -> anyhow::Result<ExitCode> {
     crate::dynamodb::list();
     crate::falkordb::list();
     crate::hypopg::list();
-    crate::mysql::list();
+    crate::mysql::SERVER.list();
+    crate::mongodb::SERVER.list();
     let missing = missing();
     if !missing.is_empty() {
         println!("\n`cargo xtask test` would run: {}", apt(&missing));
@@ -194,7 +195,7 @@ pub fn skipped() -> Vec<(&'static str, Skips)> {
     let missing = ENGINES.iter().filter(|engine| engine.program().is_none());
     let missing = missing.filter_map(|engine| Some((engine.package, engine.skips?)));
     let missing = missing.chain(crate::falkordb::skipped()).chain(crate::hypopg::skipped());
-    missing.chain(crate::mysql::skipped()).collect()
+    missing.chain(crate::mysql::SERVER.skipped()).chain(crate::mongodb::SERVER.skipped()).collect()
 }
 
 fn apt(packages: &[&str]) -> String {

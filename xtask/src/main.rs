@@ -6,11 +6,13 @@ mod engines;
 mod falkordb;
 mod faults;
 mod hypopg;
+mod mongodb;
 mod mysql;
 mod node;
 mod python;
 mod schema;
 mod simulate;
+mod suite;
 mod test;
 mod tpchgen;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::{cargo, dynamodb, engines, falkordb, hypopg, mysql, node, python};
+use crate::{cargo, dynamodb, engines, falkordb, hypopg, mongodb, mysql, node, python};
 
 #[derive(Default)]
 struct Tally {
@@ -42,7 +42,8 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     dynamodb::install()?;
     falkordb::install();
     hypopg::install();
-    mysql::install();
+    mysql::SERVER.install();
+    mongodb::SERVER.install();
     let built = cargo().args(["test", "--workspace", "--no-run"]).status().context("start cargo")?;
     if !built.success() {
         println!("build failed: no test ran");
