@@ -19,7 +19,9 @@ mod tpchgen;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-cargo xtask test [filter…]   install missing engines, build, run every test (or those whose name holds a filter)
+cargo xtask test [--mysql VERSION] [filter…]
+                             install missing engines, build, run every test (or those whose name holds a filter);
+                             --mysql 8.0 or 8.4 takes that version in place of the newest MySQL
 cargo xtask simulate [--seeds N] [--seed S]
                              the data plane over a simulated source, store, disk and clock; --seed alone tells its story
 cargo xtask faults [--only NAME] [--pairs N] [--seed S]

@@ -60,16 +60,17 @@ impl Server {
         self.installed().is_none().then_some((self.packages[0], self.skips))
     }
 
-    /// Installs what is missing. Tests can do without: see [`Server::skipped`].
+    /// [`Server::fetch`], where tests can do without: see [`Server::skipped`].
     pub fn install(&self) {
         if let Err(error) = self.fetch() {
             eprintln!("going on without {}: {error:#}", self.name);
         }
     }
 
-    fn fetch(&self) -> anyhow::Result<()> {
+    /// Installs what is missing, and says where it is.
+    pub fn fetch(&self) -> anyhow::Result<PathBuf> {
         if self.installed().is_some() {
-            return Ok(());
+            return self.path().canonicalize().context("resolve the folder");
         }
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
             bail!("its packages are taken for Linux on x86-64 only");
@@ -86,7 +87,8 @@ impl Server {
         gather_libraries(&folder)?;
         let version = self.version(&folder)?;
         books.close()?;
-        std::fs::write(folder.join("installed"), version).context("write down what is installed")
+        std::fs::write(folder.join("installed"), version).context("write down what is installed")?;
+        Ok(folder)
     }
 
     fn version(&self, folder: &Path) -> anyhow::Result<String> {

@@ -35,7 +35,11 @@ impl Tally {
     }
 }
 
-pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
+pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
+    let (older_mysql, filters) = match args {
+        [flag, version, filters @ ..] if flag == "--mysql" => (Some(mysql::install_older(version)?), filters),
+        filters => (None, filters),
+    };
     engines::install()?;
     python::install()?;
     node::install()?;
@@ -57,6 +61,7 @@ pub fn run(filters: &[String]) -> anyhow::Result<ExitCode> {
     skipped.extend(python::skipped());
     let mut tests = cargo()
         .envs(skipped.iter().map(|(_, skips)| (skips.variable, "1")))
+        .envs(older_mysql.map(|folder| ("HEADWATER_MYSQL", folder)))
         .args(["test", "--workspace", "--no-fail-fast", "--", "--test-threads", &threads.to_string()])
         .args(filters)
         .stdout(Stdio::piped())

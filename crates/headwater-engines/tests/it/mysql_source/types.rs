@@ -86,16 +86,22 @@ const OF_MYSQL: &[(&str, &[&str])] = &[
             "JSON_OBJECT('long', REPEAT('é', 40000), 'short', 'é\\u0001\\n\"\\\\')",
         ],
     ),
-    ("VECTOR(3)", &["STRING_TO_VECTOR('[1, -2.5, 3e10]')"]),
     ("VARCHAR(20) COLLATE utf8mb4_0900_as_cs", &["'aé'", "'AE'"]),
     ("CHAR(5) COLLATE utf8mb4_0900_ai_ci", &["'a'", "'A'", "''"]),
 ];
 
+/// What MySQL has from 9.0 on.
+const OF_MYSQL_9: &[(&str, &[&str])] = &[("VECTOR(3)", &["STRING_TO_VECTOR('[1, -2.5, 3e10]')"])];
+
 type Types = Vec<(&'static str, &'static [&'static str])>;
 
-fn types(flavour: Flavour) -> Types {
-    let own = if flavour == Flavour::MySql { OF_MYSQL } else { &[] };
-    TYPES.iter().chain(own).copied().collect()
+fn types(server: &MariaDb) -> Types {
+    let (own, newer) = match server.flavour() {
+        Flavour::MariaDb => (&[][..], &[][..]),
+        Flavour::MySql if server.version() < (9, 0) => (OF_MYSQL, &[][..]),
+        Flavour::MySql => (OF_MYSQL, OF_MYSQL_9),
+    };
+    TYPES.iter().chain(own).chain(newer).copied().collect()
 }
 
 fn table(types: &Types) -> (String, Vec<String>) {
@@ -114,7 +120,7 @@ fn table(types: &Types) -> (String, Vec<String>) {
 async fn every_type_reads_the_same_from_the_log_from_a_chunk_and_as_an_answer(flavour: Flavour) {
     // Dates that are none are let in by default.
     let server = flavour.builder().arg("sql-mode", "").start();
-    let types = types(flavour);
+    let types = types(&server);
     let (table, inserts) = table(&types);
     server.sql(&format!("SET time_zone = '+00:00'; {table}"));
     let mut log = Log::new(&server, &["types"]).await;

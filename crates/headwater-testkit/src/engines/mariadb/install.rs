@@ -143,12 +143,14 @@ impl Install {
         Install { flavour: Flavour::MariaDb, home: None, server, user }
     }
 
-    /// Beside the program that runs: in the target folder.
+    /// Beside the program that runs: in the target folder. `HEADWATER_MYSQL` is the folder of another version.
     #[track_caller]
     fn mysql() -> Install {
-        let program = std::env::current_exe().expect("the path of the running test");
-        let homes = program.ancestors().map(|folder| folder.join("mysql"));
-        let home = homes.into_iter().find(|home| home.join("installed").is_file());
+        let home = std::env::var_os("HEADWATER_MYSQL").map(PathBuf::from).or_else(|| {
+            let program = std::env::current_exe().expect("the path of the running test");
+            let mut homes = program.ancestors().map(|folder| folder.join("mysql"));
+            homes.find(|home| home.join("installed").is_file())
+        });
         let home = home.expect("MySQL is not installed: run `cargo xtask test`");
         let server = home.join("usr/sbin/mysqld");
         Install { flavour: Flavour::MySql, home: Some(home), server, user: None }

@@ -115,6 +115,14 @@ impl MariaDb {
         self.port
     }
 
+    /// Its release series: 10 and 11 of 10.11.14.
+    #[track_caller]
+    pub fn version(&self) -> (u32, u32) {
+        let version = self.sql_in("", "SELECT VERSION()");
+        let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+        numbers.next().zip(numbers.next()).expect("a version has two numbers")
+    }
+
     /// The database `app`, as `root`.
     pub fn url(&self) -> String {
         self.url_of("app")
@@ -215,14 +223,15 @@ impl MariaDb {
     #[track_caller]
     pub fn replicate(&self, primary: &MariaDb) {
         let port = primary.port;
+        let reset = self.reset();
         let sql = match self.flavour() {
             Flavour::MariaDb => format!(
-                "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = ''; DROP DATABASE IF EXISTS app; RESET MASTER; \
+                "STOP SLAVE; {reset}; SET GLOBAL gtid_slave_pos = ''; DROP DATABASE IF EXISTS app; {reset}; \
                  CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
                  MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; SET GLOBAL read_only = ON; START SLAVE"
             ),
             Flavour::MySql => format!(
-                "DROP DATABASE IF EXISTS app; RESET BINARY LOGS AND GTIDS; \
+                "DROP DATABASE IF EXISTS app; {reset}; \
                  CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
                  SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1; \
                  SET GLOBAL read_only = ON; START REPLICA"
@@ -282,13 +291,13 @@ impl MariaDb {
     /// Forgets its binary log and begins another history, as a server that was restored does.
     #[track_caller]
     pub fn reset_log(&self) {
-        self.sql_in(
-            "",
-            match self.flavour() {
-                Flavour::MariaDb => "RESET MASTER",
-                Flavour::MySql => "RESET BINARY LOGS AND GTIDS",
-            },
-        );
+        self.sql_in("", self.reset());
+    }
+
+    /// The statement for that, which newer versions of MySQL call otherwise.
+    fn reset(&self) -> &'static str {
+        let renamed = self.flavour() == Flavour::MySql && self.version() >= (8, 4);
+        if renamed { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" }
     }
 
     /// The last lines of the server's log.
