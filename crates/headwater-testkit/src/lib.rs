@@ -20,6 +20,7 @@ pub mod simulated;
 pub mod workload;
 
 pub use chance::Chance;
+pub use engines::certificate::Certificate;
 pub use engines::dynamodb::DynamoDb;
 pub use engines::falkordb::FalkorDb;
 pub use engines::folder::Folder;

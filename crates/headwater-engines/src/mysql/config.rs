@@ -46,7 +46,6 @@ impl std::fmt::Display for Host {
 pub(super) enum TlsMode {
     Disable,
     Require,
-    VerifyCa,
     VerifyFull,
 }
 
@@ -172,8 +171,8 @@ fn tls_mode(text: &str) -> Result<TlsMode> {
     Ok(match text {
         "disable" => TlsMode::Disable,
         "require" => TlsMode::Require,
-        "verify-ca" => TlsMode::VerifyCa,
-        "verify-full" => TlsMode::VerifyFull,
+        // The driver verifies no certificate without its name.
+        "verify-ca" | "verify-full" => TlsMode::VerifyFull,
         _ => return Err(malformed("sslmode is one of disable, require, verify-ca, verify-full")),
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Every session speaks UTF-8 and UTC, quotes names as the SQL standard does, and leaves values as they are.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 
 use super::config::{Config, Host, TlsMode};
 use super::course::History;
-use super::error::failed;
+use super::error::{failed, unconnected};
 use super::gtid::{Gtid, GtidSet, uuid};
 
 /// One row of an answer: cells as the server prints them.
@@ -96,7 +97,7 @@ impl Servers {
     async fn open_at(&self, host: &Host, setup: &[String]) -> Result<Connection> {
         let within = self.config.connect_within;
         let opening = async {
-            let conn = Conn::new(self.options(host)).await.map_err(failed)?;
+            let conn = Conn::new(self.options(host)?).await.map_err(unconnected)?;
             let mut connection = Connection {
                 conn,
                 about: About { version: String::new(), mariadb: false, member: "".into() },
@@ -134,23 +135,17 @@ impl Servers {
             .unwrap_or_else(|_| Err(Error::transient(format!("no answer within {within:?}"))))
     }
 
-    fn options(&self, host: &Host) -> OptsBuilder {
+    fn options(&self, host: &Host) -> Result<OptsBuilder> {
         let config = &self.config;
         let ssl = match config.tls.mode_for(host) {
             TlsMode::Disable => None,
-            mode => {
-                let roots = config.tls.root_cert.iter().map(|path| path.clone().into()).collect();
-                let ssl = SslOpts::default().with_root_certs(roots);
-                Some(match mode {
-                    TlsMode::Require => {
-                        ssl.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true)
-                    }
-                    TlsMode::VerifyCa => ssl.with_danger_skip_domain_validation(true),
-                    _ => ssl,
-                })
+            TlsMode::Require => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
+            TlsMode::VerifyFull => {
+                let roots = self.root_certs()?.into_iter().map(Into::into).collect();
+                Some(SslOpts::default().with_root_certs(roots))
             }
         };
-        OptsBuilder::default()
+        let options = OptsBuilder::default()
             .ip_or_hostname(&host.name)
             .tcp_port(host.port)
             .user(Some(&config.user))
@@ -158,7 +153,18 @@ impl Servers {
             .db_name(Some(&config.database))
             .prefer_socket(false)
             .tcp_keepalive(Some(Duration::from_secs(30)))
-            .ssl_opts(ssl)
+            .ssl_opts(ssl);
+        Ok(options)
+    }
+
+    /// What holds beside the usual authorities: PEM.
+    fn root_certs(&self) -> Result<Vec<Vec<u8>>> {
+        let read = |path: &PathBuf| {
+            let unreadable =
+                |cause| Error::misconfigured(format!("cannot read {}", path.display())).with_cause(cause);
+            std::fs::read(path).map_err(unreadable)
+        };
+        self.config.tls.root_cert.iter().map(read).collect()
     }
 }
 

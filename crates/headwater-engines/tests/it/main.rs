@@ -46,3 +46,5 @@ mod sqlite_source;
 mod sqlite_store;
 #[cfg(any(feature = "memory", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod store_promises;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod store_tls;

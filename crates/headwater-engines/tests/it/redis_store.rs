@@ -1,6 +1,5 @@
 //! Redis as a store, on a real server: the contract, and what the server itself can do to it.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use headwater_model::{
     Severity, Store, StoredBody, Value, View, ViewChange,
 };
 use headwater_testkit::contract::store::{document, held, key, record, view};
-use headwater_testkit::{Folder, Redis, contract, eventually};
+use headwater_testkit::{Certificate, Folder, Redis, contract, eventually};
 
 fn open_with(url: &str, settings: &[(&str, &str)]) -> Arc<dyn Store> {
     open_as(url, settings, None)
@@ -552,55 +551,17 @@ async fn other_servers_are_recognised_as_such() {
 #[tokio::test]
 async fn tls_is_verified() {
     let folder = Folder::new("redis-tls");
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let openssl = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).current_dir(folder.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let with_key = |args: &[&'static str]| [args, &new_key[..]].concat();
-    openssl(&with_key(&[
-        "req",
-        "-x509",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=authority",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-    ]));
-    openssl(&with_key(&["req", "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]));
-    std::fs::write(folder.path().join("ext"), "subjectAltName=DNS:localhost\n").unwrap();
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        "server.csr",
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        "ext",
-        "-out",
-        "server.crt",
-    ]);
+    let made = Certificate::make(folder.path());
+    let path = |file: &std::path::Path| file.to_str().unwrap().to_owned();
+    let (ca, cert, key) = (path(&made.authority), path(&made.certificate), path(&made.key));
     let port = headwater_testkit::free_port();
     let _redis = Redis::builder()
         .arg("tls-port", &port.to_string())
-        .arg("tls-cert-file", &path("server.crt"))
-        .arg("tls-key-file", &path("server.key"))
-        .arg("tls-ca-cert-file", &path("ca.crt"))
+        .arg("tls-cert-file", &cert)
+        .arg("tls-key-file", &key)
+        .arg("tls-ca-cert-file", &ca)
         .start();
-    let with_client_certificate =
-        [("tls_ca", path("ca.crt")), ("tls_cert", path("server.crt")), ("tls_key", path("server.key"))];
-    let settings: Vec<(&str, &str)> =
-        with_client_certificate.iter().map(|(name, value)| (*name, &**value)).collect();
+    let settings = [("tls_ca", &*ca), ("tls_cert", &*cert), ("tls_key", &*key)];
     let url = format!("rediss://localhost:{port}");
     let store = open_with(&url, &settings);
     let view = view("book", Layout::Hash);

@@ -1,6 +1,7 @@
 //! Real engines as child processes. One file per engine; what they share is the folder (removed whatever happens),
 //! the port and the process.
 
+pub mod certificate;
 pub mod dynamodb;
 pub mod falkordb;
 pub mod folder;

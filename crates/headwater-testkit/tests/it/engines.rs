@@ -31,7 +31,7 @@ async fn postgres_takes_settings_rules_and_certificates() {
         .tool("psql")
         .arg(format!(
             "{}?sslmode=verify-full&sslrootcert={}",
-            postgres.url_as("r", "p"),
+            postgres.url_as("r", "p").replace("127.0.0.1", "localhost"),
             postgres.ca().unwrap().display()
         ))
         .args(["-Atc", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"])

@@ -126,7 +126,9 @@ impl Schema {
                 self.grant()
             ));
         }
-        if error.kind() == ErrorKind::Denied { error.with_remedy(self.grant()) } else { error }
+        // Whoever could not come in has been told why.
+        let lacks_grant = error.kind() == ErrorKind::Denied && error.remedy().is_none();
+        if lacks_grant { error.with_remedy(self.grant()) } else { error }
     }
 }
 

@@ -1,6 +1,7 @@
 //! MariaDB and MySQL as a store, with a user that may do what it needs in its database and nothing else: the contract first, then what only
 //! this engine can do wrong.
 
+mod access;
 mod contract;
 mod places;
 mod tables;

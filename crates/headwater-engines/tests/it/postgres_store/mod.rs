@@ -1,6 +1,7 @@
 //! PostgreSQL as a store, with a role that owns its schema and may do nothing else: the contract first, then what only
 //! this engine can do wrong.
 
+mod access;
 mod contract;
 mod tables;
 mod takeover;

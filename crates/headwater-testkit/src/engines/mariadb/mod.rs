@@ -4,6 +4,7 @@ mod install;
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use nix::sys::signal::Signal;
 pub use self::install::Flavour;
 
 use self::install::Install;
+use super::certificate::Certificate;
 use super::folder::Folder;
 use super::port::free_port;
 use super::process::{self, Process};
@@ -25,11 +27,12 @@ pub struct MariaDbBuilder {
     args: Vec<String>,
     server_id: u32,
     durable: bool,
+    tls_only: bool,
 }
 
 impl MariaDbBuilder {
     fn of(flavour: Flavour) -> MariaDbBuilder {
-        MariaDbBuilder { flavour, args: Vec::new(), server_id: 1, durable: false }
+        MariaDbBuilder { flavour, args: Vec::new(), server_id: 1, durable: false, tls_only: false }
     }
 
     /// An option of the server, after the kit's own: `.arg("binlog-format", "STATEMENT")`.
@@ -49,6 +52,13 @@ impl MariaDbBuilder {
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// With a certificate for `localhost`, signed by an authority of its own ([`MariaDb::ca`]), and without it no connection by TCP.
+    #[must_use]
+    pub fn tls_only(mut self) -> Self {
+        self.tls_only = true;
         self
     }
 
@@ -72,7 +82,16 @@ impl MariaDbBuilder {
         if !self.durable {
             args.extend(self.flavour.lazy_settings().iter().map(|setting| (*setting).to_owned()));
         }
-        let mariadb = MariaDb { install, port: free_port(), args, process: Process::default(), folder };
+        let certificate = self.tls_only.then(|| Certificate::make(folder.path()));
+        if let Some(certificate) = &certificate {
+            install.own(&certificate.key);
+            let files = [("cert", &certificate.certificate), ("key", &certificate.key)];
+            args.extend(files.map(|(name, file)| format!("--ssl-{name}={}", file.display())));
+            args.push("--require-secure-transport=ON".into());
+        }
+        let ca = certificate.map(|certificate| certificate.authority);
+        let process = Process::default();
+        let mariadb = MariaDb { install, port: free_port(), args, process, ca, folder };
         mariadb.launch();
         mariadb.wait_until_ready();
         mariadb.sql_in("", "CREATE DATABASE app");
@@ -88,6 +107,7 @@ pub struct MariaDb {
     port: u16,
     args: Vec<String>,
     process: Process,
+    ca: Option<PathBuf>,
     // Last: removed after the process has ended.
     folder: Folder,
 }
@@ -135,6 +155,11 @@ impl MariaDb {
     /// As a user made before.
     pub fn url_as(&self, user: &str, password: &str) -> String {
         format!("mysql://{user}:{password}@127.0.0.1:{}/app", self.port)
+    }
+
+    /// A file with the certificate authority that signed the server's certificate, after [`MariaDbBuilder::tls_only`].
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
     }
 
     /// Runs statements in `app` and returns what the command-line client prints without headings. Blocks; panics with the

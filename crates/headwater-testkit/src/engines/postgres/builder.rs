@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::Postgres;
 use super::install::Install;
-use super::{Postgres, tls};
 use crate::faults::Disk;
-use crate::{Folder, free_port};
+use crate::{Certificate, Folder, free_port};
 
 /// Small, and quick where a test does not care: the folder does not outlive the test, so nothing needs to reach the disk.
 const SETTINGS: &str = "
@@ -49,7 +49,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// TLS with a certificate for `localhost` and 127.0.0.1, signed by an authority of its own ([`Postgres::ca`]).
+    /// TLS with a certificate for `localhost`, signed by an authority of its own ([`Postgres::ca`]).
     #[must_use]
     pub fn ssl(mut self) -> Self {
         self.ssl = true;
@@ -131,7 +131,14 @@ impl PostgresBuilder {
             assert!(status.success(), "copy the template cluster");
         }
 
-        let ca = self.ssl.then(|| tls::certify(folder.path(), &data));
+        let certificate = self.ssl.then(|| Certificate::make(folder.path()));
+        if let Some(certificate) = &certificate {
+            // The server insists on being the key's owner.
+            for (from, to) in [(&certificate.certificate, "server.crt"), (&certificate.key, "server.key")] {
+                fs::copy(from, data.join(to)).expect("copy the certificate");
+                install.own(&data.join(to));
+            }
+        }
         let port = free_port();
         fs::write(data.join("pg_hba.conf"), self.pg_hba()).expect("write pg_hba.conf");
         let config = data.join("postgresql.conf");
@@ -155,6 +162,7 @@ impl PostgresBuilder {
         prepare(&data);
         install.own(&data);
 
+        let ca = certificate.map(|certificate| certificate.authority);
         let postgres = Postgres { install, port, process: Default::default(), ca, folder };
         postgres.launch();
         postgres.wait_until_ready();

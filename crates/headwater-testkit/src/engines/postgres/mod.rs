@@ -5,7 +5,6 @@
 mod builder;
 pub(super) mod install;
 mod standby;
-mod tls;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
