@@ -16,7 +16,7 @@ pub(super) fn write(out: &mut String, choices: &[Choice<'_>]) -> std::fmt::Resul
     let mut sections: Vec<String> = Vec::new();
     for (choice, view) in viewed(choices) {
         if choice.table.key.iter().all(|name| is_plain(choice.table, name)) {
-            let name = names::view(view, &mut taken);
+            let name = names::entry(view, &mut taken);
             sections.push(format!("[access.{name}]\nget = {}\n", toml_string(view)));
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn viewed<'c, 'f>(choices: &'c [Choice<'f>]) -> impl Iterator<Item = 
 
 fn range(table: &TableFacts, view: &str, key: &ForeignKey, taken: &mut BTreeSet<String>) -> String {
     let whose = names::pointed_at(&key.columns, &key.to.name);
-    let name = names::view(&format!("{}_of_{whose}", table.name.name), taken);
+    let name = names::entry(&format!("{}_of_{whose}", table.name.name), taken);
     let columns: Vec<String> = key.columns.iter().map(|column| toml_string(column)).collect();
     let by = match &columns[..] {
         [one] => one.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headwater_model::{ColumnFacts, ColumnType, ForeignKey, SourceFacts, TableFacts};
 
-use super::names;
+use super::{Looked, names};
 
 /// Lists are cut to this many where a time column says which rows are the newest.
 pub(super) const NEWEST: u64 = 20;
@@ -16,6 +16,8 @@ const WHOLE_LIST_MAX: u64 = 50;
 
 /// What becomes of one table.
 pub(super) struct Choice<'f> {
+    /// What its source is called, where there are several.
+    pub source: Option<&'f str>,
     pub table: &'f TableFacts,
     pub what: What<'f>,
 }
@@ -51,34 +53,52 @@ pub(super) struct Proposal<'f> {
 }
 
 /// One choice per table, in the order of the facts.
-pub(super) fn views(facts: &SourceFacts) -> Vec<Choice<'_>> {
+pub(super) fn views<'f>(databases: &'f [Looked<'_>]) -> Vec<Choice<'f>> {
     let mut taken = BTreeSet::new();
-    facts
-        .tables
-        .iter()
-        .map(|table| {
-            let what = if let Some(obstacle) = &table.obstacle {
-                What::Left { why: obstacle.what.clone(), remedy: obstacle.remedy.clone() }
-            } else if table.key.is_empty() {
-                What::Left {
-                    why: format!("table `{}` has no primary key", table.name),
-                    remedy: format!("add one: ALTER TABLE {} ADD PRIMARY KEY (…)", table.name),
-                }
-            } else if is_join(table) {
-                What::Joins
-            } else {
-                let mut wanted = names::singular(&table.name.name);
-                let shared = facts.tables.iter().filter(|t| t.name.name == table.name.name).count() > 1;
-                if let (true, Some(schema)) = (shared, table.name.schema.as_deref())
-                    && schema != "public"
-                {
-                    wanted = format!("{schema}_{wanted}");
-                }
-                What::View { name: names::view(&wanted, &mut taken), embeds: embeds(facts, table) }
-            };
-            Choice { table, what }
-        })
-        .collect()
+    let mut choices = Vec::new();
+    for Looked { name: source, facts, .. } in databases {
+        let elsewhere = taken.clone();
+        for table in &facts.tables {
+            let what = what(source.as_deref(), facts, table, &elsewhere, &mut taken);
+            choices.push(Choice { source: source.as_deref(), table, what });
+        }
+    }
+    choices
+}
+
+/// Names of views that are `taken`, and `elsewhere` by other sources, are not given again.
+fn what<'f>(
+    source: Option<&str>,
+    facts: &'f SourceFacts,
+    table: &'f TableFacts,
+    elsewhere: &BTreeSet<String>,
+    taken: &mut BTreeSet<String>,
+) -> What<'f> {
+    if let Some(obstacle) = &table.obstacle {
+        return What::Left { why: obstacle.what.clone(), remedy: obstacle.remedy.clone() };
+    }
+    if table.key.is_empty() {
+        return What::Left {
+            why: format!("table `{}` has no primary key", table.name),
+            remedy: format!("add one: ALTER TABLE {} ADD PRIMARY KEY (…)", table.name),
+        };
+    }
+    if is_join(table) {
+        return What::Joins;
+    }
+    let mut wanted = names::singular(&table.name.name);
+    let shared = facts.tables.iter().filter(|t| t.name.name == table.name.name).count() > 1;
+    if let (true, Some(schema)) = (shared, table.name.schema.as_deref())
+        && schema != "public"
+    {
+        wanted = format!("{schema}_{wanted}");
+    }
+    if let Some(source) = source
+        && elsewhere.contains(&wanted.to_lowercase())
+    {
+        wanted = format!("{source}_{wanted}");
+    }
+    What::View { name: names::entry(&wanted, taken), embeds: embeds(facts, table) }
 }
 
 fn embeds<'f>(facts: &'f SourceFacts, table: &'f TableFacts) -> Vec<Proposal<'f>> {

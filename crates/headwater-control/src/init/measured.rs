@@ -210,7 +210,7 @@ fn write_pattern(
     let rate = rate.unwrap_or_else(|| "# rate = \"100/s\"".to_owned());
     match &pattern.asks {
         Asks::Key { .. } => {
-            let name = names::view(view, taken);
+            let name = names::entry(view, taken);
             writeln!(out, "[access.{name}]\nget = {}\n{rate}", toml_string(view))?;
             Ok(None)
         }
@@ -219,7 +219,7 @@ fn write_pattern(
                 [] => format!("{table}_first"),
                 by => format!("{table}_by_{}", by.join("_")),
             };
-            let name = names::view(&wanted, taken);
+            let name = names::entry(&wanted, taken);
             let rows = (pattern.rows / pattern.calls.max(1.0)).ceil().max(1.0);
             writeln!(out, "[access.{name}]\nrange = {}", toml_string(view))?;
             if !by.is_empty() {
@@ -244,7 +244,7 @@ fn write_pattern(
             Ok(Some((name, rows)))
         }
         Asks::Ranked { by, within, score } => {
-            let view = names::view(&format!("top_{by}_of_{table}"), taken);
+            let view = names::entry(&format!("top_{by}_of_{table}"), taken);
             let within = match within.is_empty() {
                 true => String::new(),
                 false => format!("within = {}, ", write::list(within)),

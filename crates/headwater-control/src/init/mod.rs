@@ -14,18 +14,40 @@ mod write;
 
 use headwater_model::{SourceFacts, SourceUsage};
 
-pub use url::{Reference, without_password};
+pub use url::{Reference, names, without_password};
 
-/// The text of `headwater.toml` for a source that showed `facts`. `url` is what the file says, password by reference.
-pub fn write(url: &str, facts: &SourceFacts) -> String {
-    write::file(url, facts, &choose::views(facts), None)
+/// A database that showed `facts`.
+pub struct Looked<'f> {
+    /// What it is called in the file, where that has several.
+    pub name: Option<String>,
+    /// What the file says, password by reference.
+    pub url: String,
+    pub facts: &'f SourceFacts,
 }
 
-/// The same, with how the source is used as far as that is known: what its statements ask becomes access patterns.
+impl<'f> Looked<'f> {
+    /// The one source of its file.
+    pub fn alone(url: &str, facts: &'f SourceFacts) -> Looked<'f> {
+        Looked { name: None, url: url.into(), facts }
+    }
+}
+
+/// The text of `headwater.toml` for these databases.
+pub fn write(databases: &[Looked<'_>]) -> String {
+    let choices = choose::views(databases);
+    let mut text = write::file("init", databases, &choices);
+    // Writing to a string does not fail.
+    let _ = access::write(&mut text, &choices);
+    text
+}
+
+/// The same of one, with how it is used as far as that is known: what its statements ask becomes access patterns.
 pub fn import(url: &str, facts: &SourceFacts, usage: Option<&SourceUsage>) -> Imported {
-    let choices = choose::views(facts);
+    let databases = [Looked::alone(url, facts)];
+    let choices = choose::views(&databases);
     let measured = measured::read(facts, &choices, usage);
-    let text = write::file(url, facts, &choices, Some(&measured));
+    let mut text = write::file("import", &databases, &choices);
+    let _ = measured::section(&mut text, facts, &choices, &measured);
     Imported { text, patterns: measured.patterns.len(), left: measured.left.len() }
 }
 

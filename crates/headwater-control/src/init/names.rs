@@ -34,8 +34,8 @@ pub(super) fn pointed_at(columns: &[Box<str>], table: &str) -> String {
     singular(table)
 }
 
-/// `wanted` as the name of a view: letters, digits, `_` and `-`, not one that is taken.
-pub(super) fn view(wanted: &str, taken: &mut BTreeSet<String>) -> String {
+/// `wanted` as the name of a view, an access pattern or a source: letters, digits, `_` and `-`, not one that is taken.
+pub(super) fn entry(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     let mut name: String = wanted
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn names_of_views_are_ones_the_file_takes() {
         let mut taken = BTreeSet::new();
-        assert_eq!(view("Tab le", &mut taken), "Tab_le");
-        assert_eq!(view("tab le", &mut taken), "tab_le_2");
-        assert_eq!(view("名前", &mut taken), "t___");
-        assert_eq!(view("1st", &mut taken), "t_1st");
-        assert_eq!(view("Headwater_x", &mut taken), "t_Headwater_x");
+        assert_eq!(entry("Tab le", &mut taken), "Tab_le");
+        assert_eq!(entry("tab le", &mut taken), "tab_le_2");
+        assert_eq!(entry("名前", &mut taken), "t___");
+        assert_eq!(entry("1st", &mut taken), "t_1st");
+        assert_eq!(entry("Headwater_x", &mut taken), "t_Headwater_x");
     }
 }

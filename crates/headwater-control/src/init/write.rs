@@ -5,19 +5,14 @@ use std::fmt::Write as _;
 use headwater_model::file::{show_table_name, toml_key, toml_string};
 use headwater_model::{ColumnFacts, Severity, SourceFacts, TableName};
 
-use super::access;
+use super::Looked;
 use super::choose::{Choice, Proposal, What};
-use super::measured::{self, Measured};
 
-pub(super) fn file(
-    url: &str,
-    facts: &SourceFacts,
-    choices: &[Choice<'_>],
-    measured: Option<&Measured<'_>>,
-) -> String {
+/// All but the access patterns.
+pub(super) fn file(verb: &str, databases: &[Looked<'_>], choices: &[Choice<'_>]) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = write_head(&mut out, url, facts, if measured.is_some() { "import" } else { "init" });
+    let _ = write_head(&mut out, databases, verb);
     for choice in choices {
         match &choice.what {
             What::View { name, embeds } => {
@@ -27,28 +22,25 @@ pub(super) fn file(
                 let _ = writeln!(
                     out,
                     "\n# {}: only joins other tables; its rows are embedded where they belong",
-                    comment(&choice.table.name.to_string())
+                    table(choice)
                 );
             }
             What::Left { why, remedy } => {
                 let _ = writeln!(
                     out,
                     "\n# {}: left out: {}\n#   {}",
-                    comment(&choice.table.name.to_string()),
+                    table(choice),
                     comment(why),
                     comment(remedy)
                 );
             }
         }
     }
-    let _ = match measured {
-        Some(measured) => measured::section(&mut out, facts, choices, measured),
-        None => access::write(&mut out, choices),
-    };
     out
 }
 
-fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> std::fmt::Result {
+fn write_head(out: &mut String, databases: &[Looked<'_>], verb: &str) -> std::fmt::Result {
+    let servers: Vec<String> = databases.iter().map(|database| comment(&database.facts.server)).collect();
     writeln!(
         out,
         "# What Headwater follows, and the shapes it keeps in step with it.\n\
@@ -57,15 +49,14 @@ fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> s
          #   headwater config   prints it with every default filled in\n\
          #   headwater run      backfills, then follows\n\
          #\n\
-         # Written by `headwater {verb}` after a look at {}. It is yours to change.\n",
-        comment(&facts.server)
+         # Written by `headwater {verb}` after a look at {}. It is yours to change.",
+        servers.join(" and ")
     )?;
-    writeln!(out, "[source]\nurl = {}", toml_string(url))?;
-    for risk in facts.risks.iter().filter(|risk| risk.severity >= Severity::Warning) {
-        writeln!(out, "# {}\n#   {}", comment(&risk.what), comment(&risk.remedy))?;
+    for database in databases {
+        write_source(out, database)?;
     }
-    write_columns(out, facts)?;
-    let local = if url.contains("derived.db") { "sqlite:headwater-derived.db" } else { "sqlite:derived.db" };
+    let is_taken = databases.iter().any(|database| database.url.contains("derived.db"));
+    let local = if is_taken { "sqlite:headwater-derived.db" } else { "sqlite:derived.db" };
     writeln!(
         out,
         "\n[stores]\n\
@@ -77,8 +68,20 @@ fn write_head(out: &mut String, url: &str, facts: &SourceFacts, verb: &str) -> s
     )
 }
 
+fn write_source(out: &mut String, database: &Looked<'_>) -> std::fmt::Result {
+    let section = match &database.name {
+        Some(name) => format!("sources.{name}"),
+        None => "source".to_owned(),
+    };
+    writeln!(out, "\n[{section}]\nurl = {}", toml_string(&database.url))?;
+    for risk in database.facts.risks.iter().filter(|risk| risk.severity >= Severity::Warning) {
+        writeln!(out, "# {}\n#   {}", comment(&risk.what), comment(&risk.remedy))?;
+    }
+    write_columns(out, &section, database.facts)
+}
+
 /// Of a source that does not know its tables' columns.
-fn write_columns(out: &mut String, facts: &SourceFacts) -> std::fmt::Result {
+fn write_columns(out: &mut String, section: &str, facts: &SourceFacts) -> std::fmt::Result {
     if facts.undeclared.is_empty() {
         return Ok(());
     }
@@ -86,7 +89,7 @@ fn write_columns(out: &mut String, facts: &SourceFacts) -> std::fmt::Result {
         out,
         "\n# What of each table is followed, and as what: text, number, integer, boolean, bytes, or json for anything else.\n\
          # Written down as some of its rows have it: add what those lack, and leave out what nobody reads.\n\
-         [source.columns]"
+         [{section}.columns]"
     )?;
     for table in facts.tables.iter().filter(|table| facts.undeclared.contains(&table.name)) {
         let column =
@@ -108,8 +111,12 @@ fn write_view(
         0 => String::new(),
         n => format!(", about {} rows", thousands(n)),
     };
-    writeln!(out, "\n# {}: by {}{rows}", comment(&table.name.to_string()), comment(&table.key.join(", ")))?;
-    writeln!(out, "[views.{name}]\nfrom = {}", from(&table.name))?;
+    writeln!(out, "\n# {}: by {}{rows}", self::table(choice), comment(&table.key.join(", ")))?;
+    writeln!(out, "[views.{name}]")?;
+    if let Some(source) = choice.source {
+        writeln!(out, "source = {}", toml_string(source))?;
+    }
+    writeln!(out, "from = {}", from(&table.name))?;
     // The embedded store has every view as long as it is the only one.
     for embed in embeds {
         let line = proposal(embed);
@@ -149,6 +156,12 @@ fn proposal(embed: &Proposal<'_>) -> String {
     }
     line.push_str(" }");
     line
+}
+
+/// A table as a comment names it: with its source, where there are several.
+fn table(choice: &Choice<'_>) -> String {
+    let table = comment(&choice.table.name.to_string());
+    choice.source.map_or(table.clone(), |source| format!("{source}: {table}"))
 }
 
 /// A table as a view names it: without `public`, which goes without saying.

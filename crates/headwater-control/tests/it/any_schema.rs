@@ -1,6 +1,7 @@
 //! Whatever a database looks like, `init` writes a file that `check` accepts.
 
-use headwater_control::{check, init, resolve};
+use headwater_control::init::{self, Looked};
+use headwater_control::{check, resolve};
 use headwater_model::file::File;
 use headwater_model::{
     ColumnFacts, ColumnType, ForeignKey, Indexable, Risk, Severity, SourceFacts, TableFacts, TableName,
@@ -95,7 +96,7 @@ fn facts() -> impl Strategy<Value = SourceFacts> {
 proptest! {
     #[test]
     fn what_init_writes_passes_check(facts in facts()) {
-        let text = init::write("postgres://h/d", &facts);
+        let text = init::write(&[Looked::alone("postgres://h/d", &facts)]);
         let file = match File::load(&text, &Env) {
             Ok(file) => file,
             Err(errors) => return Err(TestCaseError::fail(format!("{errors}\n{text}"))),
@@ -110,7 +111,7 @@ proptest! {
 
     #[test]
     fn what_init_proposes_as_access_passes_check_too(facts in facts()) {
-        let text = with_access(&init::write("postgres://h/d", &facts));
+        let text = with_access(&init::write(&[Looked::alone("postgres://h/d", &facts)]));
         let file = match File::load(&text, &Env) {
             Ok(file) => file,
             Err(errors) => return Err(TestCaseError::fail(format!("{errors}\n{text}"))),
@@ -123,7 +124,7 @@ proptest! {
 
     #[test]
     fn another_databases_file_is_judged_without_panic(a in facts(), b in facts()) {
-        let text = with_access(&init::write("postgres://h/d", &a));
+        let text = with_access(&init::write(&[Looked::alone("postgres://h/d", &a)]));
         let file = File::load(&text, &Env).map_err(|errors| TestCaseError::fail(errors.to_string()))?;
         for finding in check::run(&file, &b) {
             prop_assert!(finding.span.end <= text.len() && finding.line >= 1);

@@ -1,6 +1,7 @@
 //! A first file says what a person would have written, and passes `check`.
 
-use headwater_control::{check, init};
+use headwater_control::check;
+use headwater_control::init::{self, Looked};
 use headwater_model::{ColumnType, Severity, SourceUsage, StatementUsage, TableName, TableUsage};
 
 use crate::support::{bookshop, load, points, render, table, with_access};
@@ -8,8 +9,8 @@ use crate::support::{bookshop, load, points, render, table, with_access};
 #[test]
 fn the_bookshop_gets_a_file_to_start_from() {
     let facts = bookshop();
-    let url = init::without_password("postgres://headwater:hunter2@db.internal/shop").url;
-    let text = init::write(&url, &facts);
+    let url = init::without_password("postgres://headwater:hunter2@db.internal/shop", None).url;
+    let text = init::write(&[Looked::alone(&url, &facts)]);
     let file = load(&text);
     let wrong: Vec<_> =
         check::run(&file, &facts).into_iter().filter(|f| f.severity > Severity::Warning).collect();
@@ -31,7 +32,7 @@ fn odd_names_are_written_so_that_they_read_back() {
     points(&mut child, &["ref"], "x", &["größe \"x\""]);
     child.foreign_keys[0].to = odd.name.clone();
     facts.tables.extend([odd, child]);
-    let text = init::write("postgres://h/d", &facts);
+    let text = init::write(&[Looked::alone("postgres://h/d", &facts)]);
     let file = load(&text);
     let findings = check::run(&file, &facts);
     assert!(findings.iter().all(|f| f.severity < Severity::Error), "{}\n{text}", render(&text, &findings));
@@ -50,7 +51,7 @@ fn a_source_without_schemas_or_kinds_works_as_well() {
         table.columns.iter_mut().for_each(|column| column.kind = ColumnType::Dynamic);
         table.foreign_keys.iter_mut().for_each(|key| key.to.schema = None);
     }
-    let text = init::write("sqlite:derived.db", &facts);
+    let text = init::write(&[Looked::alone("sqlite:derived.db", &facts)]);
     let findings = check::run(&load(&text), &facts);
     assert!(findings.iter().all(|f| f.severity < Severity::Error), "{}", render(&text, &findings));
     assert!(
@@ -62,7 +63,7 @@ fn a_source_without_schemas_or_kinds_works_as_well() {
 #[test]
 fn an_empty_database_gets_a_file_too() {
     let facts = headwater_model::SourceFacts::default();
-    let file = load(&init::write("sqlite:a.db", &facts));
+    let file = load(&init::write(&[Looked::alone("sqlite:a.db", &facts)]));
     assert!(check::run(&file, &facts).iter().all(|finding| finding.severity == Severity::Warning));
 }
 

@@ -42,11 +42,11 @@ pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
         usage = look(&section).await?.map(|now| now.since(before, began.elapsed().as_secs_f64()));
     }
     let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
-    let reference = args.target.reference(&args.url, &out)?;
+    let reference = args.target.reference(&args.url, None, &out)?;
     let imported = init::import(&reference.url, &facts, usage.as_ref());
     if args.target.write(&out, &imported.text)? {
         show::print(&told(&out, &facts, usage.as_ref(), &imported));
-        show::print(&after(&out, reference.variable, "plan"));
+        show::print(&after(&out, &[reference], "plan"));
     }
     for risk in usage.iter().flat_map(|usage| &usage.missing) {
         eprintln!("missing: {}\n         {}", risk.what, risk.remedy);

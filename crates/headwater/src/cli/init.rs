@@ -1,4 +1,4 @@
-//! `headwater init URL`: looks at a database and writes a first file for it.
+//! `headwater init URL…`: looks at databases and writes a first file for them.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use headwater_control::init::{self, Reference};
+use headwater_control::init::{self, Looked, Reference};
 use headwater_model::file::SourceSection;
+use headwater_model::{Result, SourceFacts};
 
 use super::check::within;
 use super::failure::Failure;
@@ -16,8 +17,9 @@ use crate::figures;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The database: postgres://user:password@host/database, mysql://… or sqlite:path. A password does not reach the file.
-    url: String,
+    /// The database, or several: postgres://user:password@host/database, mysql://… or sqlite:path. A password does not reach the file.
+    #[arg(value_name = "URL", required = true)]
+    urls: Vec<String>,
 
     #[command(flatten)]
     target: Target,
@@ -37,16 +39,37 @@ pub struct Target {
 
 pub async fn run(args: Args, file: &Path) -> Result<ExitCode, Failure> {
     let out = args.target.free(file)?;
-    let section = SourceSection::of_url(&args.url);
-    let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await?;
-    let reference = args.target.reference(&args.url, &out)?;
-    let text = init::write(&reference.url, &facts);
-    if args.target.write(&out, &text)? {
-        let tables = figures::counted(facts.tables.len(), "table");
-        show::print(&format!("Looked at {}: {tables}. Wrote {}.\n", facts.server, out.display()));
-        show::print(&after(&out, reference.variable, "check"));
+    let names = init::names(&args.urls);
+    let mut facts = Vec::new();
+    let mut references = Vec::new();
+    for (url, name) in args.urls.iter().zip(&names) {
+        facts.push(look(url, name.as_deref()).await?);
+        references.push(args.target.reference(url, name.as_deref(), &out)?);
+    }
+    let looked = names.into_iter().zip(&references).zip(&facts);
+    let looked: Vec<Looked<'_>> =
+        looked.map(|((name, reference), facts)| Looked { name, url: reference.url.clone(), facts }).collect();
+    if args.target.write(&out, &init::write(&looked))? {
+        let seen: Vec<String> = looked.iter().map(seen).collect();
+        show::print(&format!("Looked at {}. Wrote {}.\n", seen.join("; "), out.display()));
+        show::print(&after(&out, &references, "check"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn look(url: &str, name: Option<&str>) -> Result<SourceFacts> {
+    let section = SourceSection::of_url(url);
+    let facts = within(async { headwater_engines::source(&section)?.inspect().await }).await;
+    facts.map_err(|error| match name {
+        Some(name) => error.while_doing(format!("look at {name}")),
+        None => error,
+    })
+}
+
+fn seen(looked: &Looked<'_>) -> String {
+    let server = &looked.facts.server;
+    let server = looked.name.as_ref().map_or(server.clone(), |name| format!("{name} ({server})"));
+    format!("{server}: {}", figures::counted(looked.facts.tables.len(), "table"))
 }
 
 impl Target {
@@ -60,8 +83,8 @@ impl Target {
     }
 
     /// The URL as the file may have it.
-    pub fn reference(&self, url: &str, out: &Path) -> anyhow::Result<Reference> {
-        Ok(init::without_password(&from_elsewhere(url, out)?))
+    pub fn reference(&self, url: &str, name: Option<&str>, out: &Path) -> anyhow::Result<Reference> {
+        Ok(init::without_password(&from_elsewhere(url, out)?, name))
     }
 
     /// Writes or prints it; whether it was written.
@@ -109,13 +132,15 @@ fn write(out: &Path, text: &str, force: bool) -> anyhow::Result<()> {
 }
 
 /// What to do next with a file that was written.
-pub fn after(out: &Path, variable: Option<&str>, next: &str) -> String {
+pub fn after(out: &Path, references: &[Reference], next: &str) -> String {
     let mut text = String::new();
-    if let Some(variable) = variable
-        && std::env::var_os(variable).is_none()
-    {
+    let variables = references.iter().filter_map(|reference| reference.variable.as_deref());
+    let unset = variables.filter(|variable| std::env::var_os(variable).is_none());
+    let unset: Vec<String> = unset.map(|variable| format!("{variable}='…'")).collect();
+    if !unset.is_empty() {
+        let passwords = if unset.len() == 1 { "The password stays" } else { "Passwords stay" };
         text +=
-            &format!("The password stays out of the file. Before the next command: export {variable}='…'\n");
+            &format!("{passwords} out of the file. Before the next command: export {}\n", unset.join(" "));
     }
     let named = match out == Path::new("headwater.toml") {
         true => String::new(),

@@ -92,6 +92,48 @@ fn a_first_file_for_sqlite_fits_it() {
 }
 
 #[test]
+fn a_first_file_for_several_databases_fits_them() {
+    let postgres = Postgres::builder().setting("max_slot_wal_keep_size", "1GB").start();
+    postgres
+        .psql("CREATE ROLE headwater LOGIN REPLICATION PASSWORD 'p@ss'; GRANT pg_read_all_data TO headwater");
+    postgres.psql("CREATE DATABASE shop OWNER headwater");
+    let tables = postgres.tool("psql").args(["-q", "-d", "shop", "-c", TABLES]).status();
+    assert!(tables.unwrap().success());
+    let site = Site::new("init-several").env("SHOP_PASSWORD", "p@ss");
+    rusqlite::Connection::open(site.path("shop.db"))
+        .and_then(|db| db.execute_batch(&format!("PRAGMA journal_mode = wal; {TABLES}")))
+        .unwrap();
+    let url = postgres.url_as("headwater", "p%40ss").replace("/postgres", "/shop");
+    let ran = site.run(&["init", &url, "sqlite:shop.db"]).expect(0);
+    for part in ["Looked at shop (PostgreSQL ", "; shop_2 (SQLite ", "Next: headwater check"] {
+        assert!(ran.stdout.contains(part), "{}", ran.stdout);
+    }
+    let text = site.read("headwater.toml");
+    for part in [
+        "[sources.shop]\nurl = \"postgres://headwater:${SHOP_PASSWORD}@",
+        "[sources.shop_2]\nurl = \"sqlite:shop.db\"",
+        "# shop: public.books: by id\n[views.book]\nsource = \"shop\"\nfrom = \"books\"\nembed.author",
+        "[views.shop_2_book]\nsource = \"shop_2\"\nfrom = \"books\"\nembed.author",
+        "# [access.shop_2_book]\n# get = \"shop_2_book\"",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("p%40ss") && !text.contains("p@ss"), "{text}");
+    let ran = site.run(&["check"]).expect(0);
+    assert!(
+        ran.stdout.contains("shop (PostgreSQL ") && ran.stdout.contains("shop_2 (SQLite "),
+        "{}",
+        ran.stdout
+    );
+
+    // Which of them cannot be reached is said.
+    let gone = format!("postgres://me@127.0.0.1:{}/ledger", headwater_testkit::free_port());
+    let ran = site.run(&["init", &url, &gone, "--out", "other.toml"]).expect(1);
+    assert!(ran.stderr.contains("look at ledger: "), "{}", ran.stderr);
+    assert!(!site.path("other.toml").exists());
+}
+
+#[test]
 fn a_file_that_is_there_is_not_overwritten() {
     let site = Site::with_file("init", "# mine\n");
     // Nothing is asked of the database before: this one does not exist.
