@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use headwater_model::{Error, ErrorKind, Result};
 use mysql_async::prelude::{AsQuery, Queryable as _};
-use mysql_async::{Conn, OptsBuilder, SslOpts};
+use mysql_async::{Conn, InfileData, LocalInfileError, OptsBuilder, SslOpts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -232,6 +234,20 @@ impl Connection {
         // A statement behind a result that failed says so only now.
         result.drop_result().await.map_err(failed)?;
         Ok(results)
+    }
+
+    /// Runs statements the last of which is LOAD DATA LOCAL, whatever file it names: `file` is what the server gets, and a server
+    /// that asks for one at another time gets none. Returns how many rows were added, if the server had no objection to any.
+    pub async fn load<F>(&mut self, sql: &str, file: F) -> Result<Option<u64>>
+    where
+        F: Iterator<Item = Bytes> + Send + Sync + 'static,
+    {
+        self.conn.set_infile_handler(async { Ok(stream::iter(file.map(Ok)).boxed()) });
+        let loaded = self.conn.query_drop(sql).await;
+        // It may not have been asked for.
+        self.conn.set_infile_handler(async { Err::<InfileData, _>(LocalInfileError::NoHandler.into()) });
+        loaded.map_err(failed)?;
+        Ok((self.conn.get_warnings() == 0).then(|| self.conn.affected_rows()))
     }
 
     /// What the server says of what it has committed.

@@ -10,7 +10,7 @@ use crate::mysql::codec;
 use crate::sql::store::kind::{Kind, digits, is_json};
 use crate::sql::store::shape::{self, ColumnKind, OWN};
 
-use super::sql::{bytes_of, text_of};
+use super::sql::Datum;
 
 pub(super) type Shape = shape::Shape<Column>;
 
@@ -87,8 +87,7 @@ impl Column {
 pub(super) const LONG_TEXT: &str = "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 impl ColumnKind for Column {
-    /// A literal.
-    type Cell = Vec<u8>;
+    type Cell = Datum;
 
     fn written(&self) -> String {
         match self.kind {
@@ -105,16 +104,18 @@ impl ColumnKind for Column {
         Some(Column { kind: Kind::named(word)?, scale })
     }
 
-    fn cell(&self, value: &Value) -> (Option<Vec<u8>>, bool) {
+    fn cell(&self, value: &Value) -> (Option<Datum>, bool) {
         match (self.kind, value) {
             (Kind::Decimal, Value::Int(_) | Value::Decimal(_)) => {
                 let (cell, exact) = self.decimal(&value.to_text());
-                (cell.map(String::into_bytes), exact)
+                (cell.map(Datum::Number), exact)
             }
             // The server's zeros have no sign.
-            (Kind::Float, Value::Float(f)) if *f == 0.0 => (Some(b"0e0".into()), f.is_sign_positive()),
+            (Kind::Float, Value::Float(f)) if *f == 0.0 => {
+                (Some(Datum::Number("0e0".into())), f.is_sign_positive())
+            }
             (kind, value) => {
-                let cell = literal(kind, value).map(String::into_bytes);
+                let cell = datum(kind, value);
                 let exact = cell.is_some();
                 (cell, exact)
             }
@@ -152,29 +153,33 @@ impl Column {
 }
 
 /// The value as the column's type reads it; `None` if it would not hold it exactly. Not for NULL, nor for decimals.
-fn literal(kind: Kind, value: &Value) -> Option<String> {
+fn datum(kind: Kind, value: &Value) -> Option<Datum> {
     let day = |days: i64| (FIRST_DAY..END_DAY).contains(&days);
     Some(match (kind, value) {
-        (Kind::Bool, Value::Bool(true)) => "1".into(),
-        (Kind::Bool, Value::Bool(false)) => "0".into(),
-        (Kind::Int, Value::Int(n)) => n.to_string(),
-        (Kind::Int, Value::Decimal(text)) if digits(text).is_some() => text.parse::<i64>().ok()?.to_string(),
+        (Kind::Bool, Value::Bool(true)) => Datum::Number("1".into()),
+        (Kind::Bool, Value::Bool(false)) => Datum::Number("0".into()),
+        (Kind::Int, Value::Int(n)) => Datum::Number(n.to_string()),
+        (Kind::Int, Value::Decimal(text)) if digits(text).is_some() => {
+            Datum::Number(text.parse::<i64>().ok()?.to_string())
+        }
         // With an exponent: without, it would be read as a decimal of few digits.
-        (Kind::Float, Value::Float(f)) if f.is_finite() => format!("{f:e}"),
+        (Kind::Float, Value::Float(f)) if f.is_finite() => Datum::Number(format!("{f:e}")),
         // As far as a float prints whole numbers without an exponent.
-        (Kind::Float, Value::Int(n)) if n.unsigned_abs() < 1_000_000_000_000_000 => format!("{n}e0"),
-        (Kind::Text, Value::Text(text)) => text_of(text),
-        (Kind::Bytes, Value::Bytes(bytes)) => bytes_of(bytes),
-        (Kind::Date, Value::Date(days)) if day(i64::from(*days)) => text_of(&value.to_text()),
-        (Kind::Time, Value::Time(_)) => text_of(&value.to_text()),
+        (Kind::Float, Value::Int(n)) if n.unsigned_abs() < 1_000_000_000_000_000 => {
+            Datum::Number(format!("{n}e0"))
+        }
+        (Kind::Text, Value::Text(text)) => Datum::Text(text.to_string()),
+        (Kind::Bytes, Value::Bytes(bytes)) => Datum::Bytes(bytes.to_vec()),
+        (Kind::Date, Value::Date(days)) if day(i64::from(*days)) => Datum::Text(value.to_text()),
+        (Kind::Time, Value::Time(_)) => Datum::Text(value.to_text()),
         (Kind::Timestamp, Value::Timestamp(micros)) | (Kind::TimestampTz, Value::TimestampTz(micros))
             if day(micros.div_euclid(DAY_MICROS)) =>
         {
-            text_of(value.to_text().trim_end_matches("+00:00"))
+            Datum::Text(value.to_text().trim_end_matches("+00:00").to_owned())
         }
         (Kind::Json, Value::Json(_) | Value::List(_) | Value::Record(_)) => {
             let text = value.to_text();
-            is_json(&text).then(|| text_of(&text))?
+            is_json(&text).then_some(Datum::Text(text))?
         }
         _ => return None,
     })
@@ -193,6 +198,8 @@ fn micros(printed: &str) -> Option<i64> {
 pub(super) fn aside(word: &str, text: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(text).ok()?;
     Some(match Kind::named(word)? {
+        // The server's years have no era.
+        Kind::Date | Kind::Timestamp | Kind::TimestampTz if text.ends_with(" BC") => return None,
         Kind::Bool => Value::Bool(text == "true"),
         Kind::Int => Value::Int(text.parse().ok()?),
         Kind::Float => Value::Float(text.parse().ok()?),
@@ -254,7 +261,7 @@ mod tests {
         assert_eq!(column(&price.written()), price);
         let cell = |value: Value| {
             let (cell, exact) = price.cell(&value);
-            (cell.map(|cell| String::from_utf8(cell).unwrap()), exact)
+            (cell.map(|cell| cell.literal()), exact)
         };
         let decimal = |text: &str| cell(Value::Decimal(text.into()));
         let number = |text: &str| Some(text.to_owned());
@@ -288,6 +295,13 @@ mod tests {
         for value in values {
             let word = Kind::of(&value).unwrap().word();
             assert_eq!(aside(word, value.to_text().as_bytes()), Some(value));
+        }
+        let before_christ = i64::MIN / 100;
+        for value in
+            [Value::Timestamp(before_christ), Value::TimestampTz(before_christ), Value::Date(-800_000)]
+        {
+            let (word, text) = (Kind::of(&value).unwrap().word(), value.to_text());
+            assert!(text.ends_with(" BC") && aside(word, text.as_bytes()).is_none(), "{text}");
         }
     }
 

@@ -110,7 +110,7 @@ fn moved(stored: &[u8], late: &Added) -> Result<Option<String>> {
             _ => (None, false),
         };
         if let Some(cell) = cell {
-            set.push(format!("{} = {}", quoted(&name), String::from_utf8_lossy(&cell)));
+            set.push(format!("{} = {}", quoted(&name), cell.literal()));
         }
         if !exact {
             rest::keep(&field, &mut kept);

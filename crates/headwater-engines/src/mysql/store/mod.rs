@@ -2,7 +2,7 @@
 //!
 //! - `column`: which columns a view's table may have, and what they hold · `sql`: values as SQL
 //! - `schema`: the tables, and who owns the store · `grow`: columns that are added while documents come
-//! - `step`: changes on their way into rows
+//! - `step`: changes on their way into rows · `written`: a row as SQL, or as a line of a file · `load`: many new ones at once
 //! - `answer`, `place`: reads, and places in indexes
 //!
 //! Data and position are one transaction, so every reader sees whole transactions of the source and the position that
@@ -14,10 +14,12 @@
 mod answer;
 mod column;
 mod grow;
+mod load;
 mod place;
 mod schema;
 mod sql;
 mod step;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,61 @@
-//! Values as literals, and statements put together to packets. The only place where a value becomes SQL.
+//! Values as literals and as fields of a file, and statements put together to packets. The only place where a value becomes SQL.
 //!
 //! Sessions speak UTF-8 and read backslashes in texts ([`super::SETUP`]), so what is escaped here cannot leave its quotes.
+
+/// A value on its way into a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Datum {
+    /// Digits and what belongs to them: the same wherever it is written.
+    Number(String),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Datum {
+    /// Appends the literal.
+    pub fn push(&self, out: &mut Vec<u8>) {
+        match self {
+            Datum::Number(number) => out.extend_from_slice(number.as_bytes()),
+            Datum::Text(value) => text(value, out),
+            Datum::Bytes(value) => bytes(value, out),
+        }
+    }
+
+    /// Of the literal, in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Datum::Number(number) => number.len(),
+            Datum::Text(value) => {
+                2 + value.len() + value.bytes().filter(|byte| matches!(byte, b'\'' | b'\\' | 0)).count()
+            }
+            Datum::Bytes(value) => 3 + 2 * value.len(),
+        }
+    }
+
+    /// Appends what LOAD DATA reads as this value, where fields end with tabs, lines with line feeds, and no character set is
+    /// given.
+    pub fn push_field(&self, out: &mut Vec<u8>) {
+        let mut rest = match self {
+            Datum::Number(value) | Datum::Text(value) => value.as_bytes(),
+            Datum::Bytes(value) => value,
+        };
+        while let Some(place) = rest.iter().position(|byte| matches!(byte, b'\t' | b'\n' | b'\\' | 0)) {
+            out.extend_from_slice(&rest[..place]);
+            out.extend_from_slice(match rest[place] {
+                b'\t' => b"\\t",
+                b'\n' => b"\\n",
+                b'\\' => b"\\\\",
+                _ => b"\\0",
+            });
+            rest = &rest[place + 1..];
+        }
+        out.extend_from_slice(rest);
+    }
+
+    pub fn literal(&self) -> String {
+        string(|out| self.push(out))
+    }
+}
 
 /// Appends a text between quotes.
 pub(super) fn text(text: &str, out: &mut Vec<u8>) {
@@ -111,6 +166,18 @@ mod tests {
         assert_eq!(text_of("\\"), "'\\\\'");
         assert_eq!(bytes_of(&[0, 0xff, b'\'']), "X'00FF27'");
         assert_eq!(list(["a", "'"]), "('a','''')");
+    }
+
+    #[test]
+    fn a_field_cannot_end_early_and_literals_are_as_long_as_they_say() {
+        let field = |datum: &Datum| string(|out| datum.push_field(out));
+        assert_eq!(field(&Datum::Text("a\t\nb\\N\0'é".into())), "a\\t\\nb\\\\N\\0'é");
+        assert_eq!(field(&Datum::Bytes(b"\\\\\n".into())), "\\\\\\\\\\n");
+        let all =
+            [Datum::Number("-1.5e3".into()), Datum::Text("it's \\ \0 é".into()), Datum::Bytes(vec![0, 255])];
+        for datum in all {
+            assert_eq!(datum.len(), datum.literal().len(), "{datum:?}");
+        }
     }
 
     #[test]

@@ -17,9 +17,11 @@ use headwater_model::{
 
 use super::column::{Column, Shape, takes};
 use super::grow::{self, Added};
+use super::load::{self, Load};
 use super::place::{START_BYTES, columns_sql, rest_column, whole};
 use super::schema::{self, ROWS_BYTES_MAX, Schema, held_of};
-use super::sql::{bytes, packets, statements, text_of};
+use super::sql::{Datum, packets, statements, text_of};
+use super::written::Written;
 use crate::mysql::connection::{Cells, Connection, Pool, text as text_at};
 use crate::sql::quoted;
 use crate::sql::store::absent::{Absent, Memory};
@@ -38,6 +40,11 @@ pub(super) const PACKET_BYTES_MIN: usize = 512 << 10;
 /// The server works on a packet as a whole: larger ones are no faster.
 const PACKET_BYTES: usize = 1 << 20;
 
+/// Changes that become rows while those before them are written.
+const PART_CHANGES: usize = 2000;
+/// Changes after which the connection has its turn.
+const TURN_CHANGES: usize = 100;
+
 /// Keys that one statement looks up: for more, servers may read the whole table instead.
 const KEYS_MAX: usize = 500;
 
@@ -51,8 +58,24 @@ pub(super) struct Step {
     schema: Arc<Schema>,
     memory: Arc<Memory>,
     epoch: Epoch,
-    packet_max: usize,
+    takes: Takes,
     views: HashMap<ViewId, Table>,
+}
+
+/// What the server takes.
+#[derive(Clone, Copy)]
+struct Takes {
+    /// Bytes of a packet.
+    packet_max: usize,
+    /// Whether rows may come by LOAD DATA LOCAL.
+    load: bool,
+}
+
+impl Takes {
+    /// Bytes of statements that go together.
+    fn bytes_max(self) -> usize {
+        self.packet_max.min(PACKET_BYTES)
+    }
 }
 
 struct Table {
@@ -77,14 +100,28 @@ enum Ask {
     Before,
 }
 
-/// A row that is written, as literals.
-struct Written {
-    key: Vec<u8>,
-    own: Option<Vec<u8>>,
-    /// Two per index.
-    places: Vec<Option<Vec<u8>>>,
-    /// One per field of the shape.
-    cells: Vec<Cell<Vec<u8>>>,
+/// What writes changes: statements, then new rows that are too many for them.
+#[derive(Default)]
+struct Writes {
+    statements: Vec<Vec<u8>>,
+    load: Option<Load>,
+}
+
+impl Writes {
+    /// Whether it is enough to be sent while more is made.
+    fn is_much(&self, bytes_max: usize) -> bool {
+        self.load.is_some() || self.statements.iter().map(Vec::len).sum::<usize>() >= bytes_max
+    }
+
+    async fn send(self, connection: &mut Connection, bytes_max: usize) -> Result<()> {
+        run(connection, self.statements, bytes_max).await?;
+        match self.load {
+            Some(load) => {
+                load.run(connection, bytes_max).await.map_err(|e| e.while_doing("write to the store"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl Step {
@@ -99,7 +136,7 @@ impl Step {
     ) -> Result<Step> {
         let out_of_step = |what: String| Err(Error::out_of_step(format!("the store {what}")));
         let sql = format!(
-            "SELECT GET_LOCK({}, 0), @@max_allowed_packet; START TRANSACTION; {} FOR UPDATE; {}; {}",
+            "SELECT GET_LOCK({}, 0), @@max_allowed_packet, @@local_infile; START TRANSACTION; {} FOR UPDATE; {}; {}",
             schema.lock,
             schema.held_sql(),
             schema.gone_sql(),
@@ -116,13 +153,18 @@ impl Step {
             Some(_) if !gone.is_empty() => return out_of_step("is empty: a view's table is gone".to_owned()),
             Some(held) => held.admit(epoch, after)?,
         }
-        let packet_max =
-            server.first().and_then(|row| text_at(row, 1).parse().ok()).unwrap_or(PACKET_BYTES_MIN);
+        let takes = Takes {
+            packet_max: server
+                .first()
+                .and_then(|row| text_at(row, 1).parse().ok())
+                .unwrap_or(PACKET_BYTES_MIN),
+            load: server.first().is_some_and(|row| text_at(row, 2) == "1"),
+        };
         let mut absent = memory.take(epoch, after);
         let views = views.iter().map(|row| table(&schema, row, &mut absent)).collect::<Result<_>>()?;
-        let mut step = Step { schema, memory, epoch, packet_max, views };
+        let mut step = Step { schema, memory, epoch, takes, views };
         for table in step.views.values_mut().filter(|table| !table.late.is_empty()) {
-            table.settle(connection, side, packet_max.min(PACKET_BYTES)).await?;
+            table.settle(connection, side, takes.bytes_max()).await?;
         }
         Ok(step)
     }
@@ -134,7 +176,7 @@ impl Step {
         changes: Vec<ViewChange>,
     ) -> Result<Vec<Refusal>> {
         let mut refusals = Vec::new();
-        let packet_max = self.packet_max;
+        let takes = self.takes;
         for change in changes {
             let view = change.view().clone();
             let table = self.views.get_mut(&view.name).ok_or_else(|| {
@@ -144,7 +186,7 @@ impl Step {
                 ))
             })?;
             if table.view.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &view) && **known != *view) {
-                flush([&mut *table], connection, side, packet_max, &mut refusals).await?;
+                flush([&mut *table], connection, side, takes, &mut refusals).await?;
                 table.view = Some(view);
             }
             match change {
@@ -159,7 +201,7 @@ impl Step {
                     let old = moved_from.map(|old| (old.to_text(), old)).filter(|(old, _)| *old != text);
                     match old {
                         Some((old, _)) if document.is_partial() => {
-                            flush([&mut *table], connection, side, packet_max, &mut refusals).await?;
+                            flush([&mut *table], connection, side, takes, &mut refusals).await?;
                             table.rename(connection, &old, &text).await?;
                         }
                         Some((old, key)) => table.fold.delete(old, key),
@@ -171,7 +213,7 @@ impl Step {
                 ViewChange::Clear { .. } => table.clear(connection).await?,
             }
         }
-        flush(self.views.values_mut(), connection, side, packet_max, &mut refusals).await?;
+        flush(self.views.values_mut(), connection, side, takes, &mut refusals).await?;
         Ok(refusals)
     }
 
@@ -190,7 +232,9 @@ impl Step {
         all.push(self.schema.set_held_sql(held).into_bytes());
         all.push(b"COMMIT".into());
         all.push(format!("DO RELEASE_LOCK({})", self.schema.lock).into_bytes());
-        run(connection, all, self.packet_max).await.map_err(|e| e.while_doing("commit to the store"))?;
+        run(connection, all, self.takes.packet_max)
+            .await
+            .map_err(|e| e.while_doing("commit to the store"))?;
         self.memory.keep(held, self.views.iter_mut().map(|(view, table)| (view, take(&mut table.absent))));
         Ok(self.views.values().any(|table| !table.late.is_empty()))
     }
@@ -313,20 +357,23 @@ impl Table {
             .collect()
     }
 
-    /// The statements that write changes.
-    fn writes(
+    /// Makes rows of changes.
+    async fn writes(
         &mut self,
         view: &View,
         changes: Vec<Folded>,
         there: &HashSet<String>,
         before: &HashMap<String, Before>,
-        packet_max: usize,
+        takes: Takes,
         refusals: &mut Vec<Refusal>,
-    ) -> Result<Vec<Vec<u8>>> {
+    ) -> Result<Writes> {
         let (mut deleted, mut inserted) = (Vec::new(), Vec::new());
         let mut updated: HashMap<Vec<bool>, Vec<Vec<u8>>> = HashMap::new();
         let mut fields = Fields::default();
-        for Folded { text, key, document } in changes {
+        for (n, Folded { text, key, document }) in changes.into_iter().enumerate() {
+            if n % TURN_CHANGES == TURN_CHANGES - 1 {
+                tokio::task::yield_now().await;
+            }
             let is_there = there.contains(&text);
             let Some(document) = document else {
                 if is_there {
@@ -334,7 +381,7 @@ impl Table {
                 }
                 continue;
             };
-            let row = match self.row(view, &text, &key, &document, before, packet_max, &mut fields)? {
+            let row = match self.row(view, &text, &key, &document, before, takes.packet_max, &mut fields)? {
                 Ok(row) => row,
                 Err(refusal) => {
                     refusals.push(refusal);
@@ -342,33 +389,34 @@ impl Table {
                 }
             };
             self.absent.not(&text);
-            let kept =
-                row.cells.iter().map(|cell| is_there && matches!(cell, Cell::Kept)).collect::<Vec<_>>();
-            let line = row.line(&kept);
-            match is_there {
-                true => updated.entry(kept).or_default().push(line),
-                false => inserted.push(line),
+            if is_there {
+                let kept = row.kept();
+                let values = row.values(&kept);
+                updated.entry(kept).or_default().push(values);
+            } else {
+                inserted.push(row);
             }
         }
         self.changed = true;
         self.rows = (self.rows + inserted.len() as u64).saturating_sub(deleted.len() as u64);
-        let bytes_max = packet_max.min(PACKET_BYTES);
+        let bytes_max = takes.bytes_max();
         let head = format!("DELETE FROM {} WHERE {KEY} IN (", self.sql);
         let mut out = statements(&head, &deleted, ")", bytes_max, KEYS_MAX);
         for (kept, lines) in updated {
             let columns = self.columns(view, &kept);
             let set: Vec<String> =
                 columns[1..].iter().map(|column| format!("{column} = VALUES({column})")).collect();
+            let head = format!("INSERT INTO {} ({}) VALUES ", self.sql, columns.join(", "));
             let tail = format!(" ON DUPLICATE KEY UPDATE {}", set.join(", "));
-            out.extend(statements(&self.insert(&columns), &lines, &tail, bytes_max, usize::MAX));
+            out.extend(statements(&head, &lines, &tail, bytes_max, usize::MAX));
         }
-        let columns = self.columns(view, &[]);
-        out.extend(statements(&self.insert(&columns), &inserted, "", bytes_max, usize::MAX));
-        Ok(out)
-    }
-
-    fn insert(&self, columns: &[String]) -> String {
-        format!("INSERT INTO {} ({}) VALUES ", self.sql, columns.join(", "))
+        let (table, columns) = (self.sql.clone(), self.columns(view, &[]).join(", "));
+        let new = Load { table, columns, rows: inserted };
+        if takes.load && new.rows.len() >= load::ROWS_MIN {
+            return Ok(Writes { statements: out, load: Some(new) });
+        }
+        out.extend(new.inserts(bytes_max));
+        Ok(Writes { statements: out, load: None })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -383,15 +431,7 @@ impl Table {
         fields: &mut Fields,
     ) -> Result<std::result::Result<Written, Refusal>> {
         let before = before.get(text);
-        let mut places = Vec::with_capacity(view.indexes.len() * 2);
-        for place in row::places(view, key, document, before)? {
-            let (start, rest) = match &place {
-                Some(place) => place.split_at(place.len().min(START_BYTES)),
-                None => (&[][..], &[][..]),
-            };
-            places.push(place.is_some().then(|| literal(start, bytes)));
-            places.push((!rest.is_empty()).then(|| literal(rest, bytes)));
-        }
+        let mut columns = vec![Cell::Set(Some(Datum::Text(text.to_owned())))];
         let (own, cells) = match self.shape.layout {
             Layout::Json => (Some(row::json(document, before)?), Vec::new()),
             Layout::Hash => row::cells(&self.shape, document, before, fields)?,
@@ -401,8 +441,17 @@ impl Table {
                 self.refusal(text.to_owned(), "the document is no JSON that the store takes".into())
             ));
         }
-        let own = own.map(|own| text_of(&own).into_bytes());
-        let written = Written { key: text_of(text).into_bytes(), own, places, cells };
+        columns.push(Cell::Set(own.map(Datum::Text)));
+        for place in row::places(view, key, document, before)? {
+            let (start, rest) = match &place {
+                Some(place) => place.split_at(place.len().min(START_BYTES)),
+                None => (&[][..], &[][..]),
+            };
+            columns.push(Cell::Set(place.is_some().then(|| Datum::Bytes(start.to_vec()))));
+            columns.push(Cell::Set((!rest.is_empty()).then(|| Datum::Bytes(rest.to_vec()))));
+        }
+        columns.extend(cells);
+        let written = Written(columns);
         let (bytes, bytes_max) = (written.len(), row_bytes_max(packet_max));
         if bytes > bytes_max {
             let reason = format!(
@@ -413,13 +462,13 @@ impl Table {
         Ok(Ok(written))
     }
 
-    /// The columns of a whole row without those that are kept, in the order of [`Written::line`].
+    /// The columns of a whole row without those that are kept, in the order of [`Written`].
     fn columns(&self, view: &View, kept: &[bool]) -> Vec<String> {
         let mut columns = vec![KEY.to_owned(), own_column(self.shape.layout).to_owned()];
         columns.extend((0..view.indexes.len()).flat_map(|n| [place_column(n), rest_column(n)]));
-        let fields = self.shape.fields.iter().enumerate();
-        let written = fields.filter(|(place, _)| kept.get(*place) != Some(&true));
-        columns.extend(written.map(|(_, (name, _))| quoted(name)));
+        columns.extend(self.shape.fields.iter().map(|(name, _)| quoted(name)));
+        let mut is_kept = kept.iter();
+        columns.retain(|_| is_kept.next() != Some(&true));
         columns
     }
 
@@ -432,54 +481,15 @@ impl Table {
     }
 }
 
-fn literal<V: ?Sized>(value: &V, write: impl FnOnce(&V, &mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(value, &mut out);
-    out
-}
-
-impl Written {
-    /// The row in parentheses, without the cells that are kept. What a partial document leaves as it is comes as NULL where
-    /// there was no row.
-    fn line(&self, kept: &[bool]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.len() + 8);
-        out.push(b'(');
-        out.extend_from_slice(&self.key);
-        let cells = self.cells.iter().enumerate().filter(|(place, _)| kept.get(*place) != Some(&true));
-        let cells = cells.map(|(_, cell)| match cell {
-            Cell::Set(cell) => cell.as_ref(),
-            Cell::Kept => None,
-        });
-        for cell in
-            std::iter::once(self.own.as_ref()).chain(self.places.iter().map(Option::as_ref)).chain(cells)
-        {
-            out.push(b',');
-            out.extend_from_slice(cell.map_or(b"NULL", Vec::as_slice));
-        }
-        out.push(b')');
-        out
-    }
-
-    fn len(&self) -> usize {
-        let cells = self.cells.iter().map(|cell| match cell {
-            Cell::Set(cell) => cell.as_ref(),
-            Cell::Kept => None,
-        });
-        let all =
-            std::iter::once(self.own.as_ref()).chain(self.places.iter().map(Option::as_ref)).chain(cells);
-        self.key.len() + all.map(|cell| 1 + cell.map_or(4, Vec::len)).sum::<usize>()
-    }
-}
-
 /// Writes what was folded in these tables.
 async fn flush(
     tables: impl IntoIterator<Item = &mut Table>,
     connection: &mut Connection,
     side: &Pool,
-    packet_max: usize,
+    takes: Takes,
     refusals: &mut Vec<Refusal>,
 ) -> Result<()> {
-    let bytes_max = packet_max.min(PACKET_BYTES);
+    let bytes_max = takes.bytes_max();
     let mut works = Vec::new();
     let mut asked = Vec::new();
     for table in tables {
@@ -497,8 +507,8 @@ async fn flush(
         works.push((table, view, changes, asks));
     }
     let mut answers = run(connection, asked, bytes_max).await?.into_iter();
-    let mut statements = Vec::new();
-    for (table, view, changes, asks) in works {
+    let mut ready = Writes::default();
+    for (table, view, mut changes, asks) in works {
         let (mut there, mut before) = (HashSet::new(), HashMap::new());
         for ask in asks {
             let rows = answers.next().ok_or_else(schema::left_out)?;
@@ -507,10 +517,22 @@ async fn flush(
                 Ask::Before => before.extend(rows.into_iter().map(before_of)),
             }
         }
-        statements.extend(table.writes(&view, changes, &there, &before, packet_max, refusals)?);
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(PART_CHANGES));
+            let part = std::mem::replace(&mut changes, rest);
+            let making = table.writes(&view, part, &there, &before, takes, refusals);
+            let made = match ready.is_much(bytes_max) {
+                true => {
+                    let (sent, made) = futures::join!(take(&mut ready).send(connection, bytes_max), making);
+                    sent.and(made)
+                }
+                false => making.await,
+            }?;
+            ready.statements.extend(made.statements);
+            ready.load = made.load;
+        }
     }
-    run(connection, statements, bytes_max).await?;
-    Ok(())
+    ready.send(connection, bytes_max).await
 }
 
 /// Sends statements, and returns the rows of each that has some.

@@ -15,6 +15,7 @@ of_both!(
     a_team_queries_typed_columns,
     a_field_that_comes_late_in_a_step_gets_its_column_and_its_values,
     any_value_comes_back_from_any_column,
+    many_new_rows_are_loaded_as_they_would_be_inserted,
     what_others_have_is_left_alone,
     what_somebody_else_puts_where_nothing_is_expected_is_written_over_or_removed,
     a_store_whose_table_was_dropped_is_empty_and_filled_anew,
@@ -174,6 +175,61 @@ async fn any_value_comes_back_from_any_column(flavour: Flavour) {
             assert_eq!(fields(&*store, &books, id as i64).await, expected, "round {round}");
         }
     }
+}
+
+/// They go by LOAD DATA where the server takes it, which says otherwise than INSERT what it does not take.
+async fn many_new_rows_are_loaded_as_they_would_be_inserted(flavour: Flavour) {
+    let mut chance = Chance::from_env(11);
+    let database = database(flavour);
+    let store = store(flavour, &database);
+    let books = flat("books");
+    store.claim(Epoch(1)).await.unwrap();
+    store.prepare(&books).await.unwrap();
+    let sql = |sql: &str| server(flavour).sql_in(&database, sql);
+    let loads = || -> u64 {
+        let said = sql("SHOW GLOBAL STATUS LIKE 'Com_load'");
+        said.rsplit('\t').next().unwrap().parse().unwrap()
+    };
+    let names = ["bool", "int", "float", "decimal", "text", "bytes", "date", "time", "stamp", "tz", "json"];
+    let row = |chance: &mut Chance, shift: usize| -> Vec<(&str, Value)> {
+        names.iter().enumerate().map(|(n, name)| (*name, any((n + shift) % 11, chance))).collect()
+    };
+    for (round, takes) in [(0, 0), (1, 1)] {
+        sql(&format!("SET GLOBAL local_infile = {takes}"));
+        let before = loads();
+        // Large enough for several files, and for more than one packet.
+        let mut rows: Vec<Vec<(&str, Value)>> = (0..3000).map(|n| row(&mut chance, n % 11)).collect();
+        rows[7][4].1 = Value::text("\t\\N\n\0'é🦀".repeat(60_000));
+        let changes = rows.iter().enumerate().map(|(id, row)| put(&books, id as i64, row));
+        let clear = ViewChange::Clear { view: books.clone() };
+        step(&*store, 1, round, [clear].into_iter().chain(changes).collect()).await;
+        assert!(takes == 0 || loads() > before, "no row was loaded");
+        let (found, _) = store.scan(&books, None, 3001).await.unwrap();
+        assert_eq!(found.len(), rows.len());
+        for stored in found {
+            let row = &rows[stored.key.parse::<usize>().unwrap()];
+            let mut expected: Vec<(String, Vec<u8>)> = (record(row).fields())
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name.to_owned(), value.to_text().into_bytes()))
+                .collect();
+            expected.sort();
+            let StoredBody::Fields(found) = stored.body else { panic!("fields") };
+            let differs = expected.iter().zip(&found).find(|(expected, found)| expected != found);
+            assert!(found == expected, "round {round}, row {}: {differs:?}", stored.key);
+        }
+    }
+    // What somebody else put among the new ones.
+    sql("INSERT INTO books (headwater_key, `int`) VALUES ('3500', 9)");
+    let new = || (3000..4000).map(|id| put(&books, id, &[("int", Value::Int(id))])).collect::<Vec<_>>();
+    let mut open = store.begin(Epoch(1), Offset(2)).await.unwrap();
+    let error = open.write(new()).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("somebody else"), "{error}");
+    drop(open);
+    step(&*store, 1, 2, new()).await;
+    assert_eq!(
+        sql("SELECT COUNT(*), SUM(`int` = headwater_key) FROM books WHERE headwater_key >= 3000"),
+        "1000\t1000"
+    );
 }
 
 fn any(kind: usize, chance: &mut Chance) -> Value {
