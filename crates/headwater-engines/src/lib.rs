@@ -78,6 +78,8 @@ pub mod sqlite;
     feature = "sqlite"
 ))]
 mod stored_json;
+#[cfg(feature = "dynamodb")]
+mod versioned;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",

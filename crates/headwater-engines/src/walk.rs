@@ -5,6 +5,8 @@
 //! and at the same time what names the part of the next hop, so no document is read.
 
 use std::collections::HashMap;
+#[cfg(feature = "dynamodb")]
+use std::collections::HashSet;
 
 use headwater_model::sort::{cut_sort, read_sort, write_sort};
 use headwater_model::{Error, Reached, Result, Value, View, WalkRead};
@@ -40,6 +42,52 @@ pub(crate) fn walk(
     }
     from.remove(&start);
     first(from, read.limit)
+}
+
+/// A part of an index of a view.
+#[cfg(feature = "dynamodb")]
+#[derive(Clone, Debug)]
+pub(crate) struct Part<'r> {
+    pub(crate) view: &'r View,
+    pub(crate) index: usize,
+    pub(crate) part: Vec<u8>,
+}
+
+/// Walks where edges are far away, a hop at a time: which parts the next one needs is known when this one's edges are. `fetch`
+/// gives, of each part that it is asked for, by what its edges are sorted; more than the walk may read it need not give.
+#[cfg(feature = "dynamodb")]
+pub(crate) async fn walk_by_hops<'r, F>(
+    read: &'r WalkRead,
+    fetch: impl Fn(Vec<Part<'r>>) -> F,
+) -> Result<Vec<Reached>>
+where
+    F: Future<Output = Result<Vec<Vec<Vec<u8>>>>>,
+{
+    let views: HashMap<&str, &'r View> =
+        read.hops.iter().flat_map(|hop| &hop.views).map(|view| (&*view.name, &**view)).collect();
+    let mut known: HashMap<(String, usize, Vec<u8>), Vec<Vec<u8>>> = HashMap::new();
+    loop {
+        let mut missing = HashSet::new();
+        let reached = walk(read, |view, index, part, edges| {
+            let part = (view.name.to_string(), index, part.to_vec());
+            match known.get(&part) {
+                Some(sorts) => sorts.iter().try_for_each(|sort| edges.take(sort))?,
+                None => {
+                    missing.insert(part);
+                }
+            }
+            Ok(())
+        })?;
+        if missing.is_empty() {
+            return Ok(reached);
+        }
+        let missing: Vec<_> = missing.into_iter().collect();
+        let parts = missing.iter().filter_map(|(view, index, part)| {
+            Some(Part { view: views.get(&**view)?, index: *index, part: part.clone() })
+        });
+        let found = fetch(parts.collect()).await?;
+        known.extend(missing.into_iter().zip(found));
+    }
 }
 
 /// Where the edges of one vertex lead.

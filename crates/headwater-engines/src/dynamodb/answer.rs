@@ -4,25 +4,26 @@
 //! A place in an index is believed only where its document says that it stands there: there may be places of documents
 //! that moved or are yet to be written. A document that moved meanwhile is taken from where it stands now.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{
     Answer, AnswerMoment, Astray, Error, Found, Key, RangeRead, Reached, Read, Result, Standing,
-    Stored as Document, StoredBody, View, ViewId, WalkRead,
+    Stored as Document, StoredBody, View, WalkRead,
 };
 
 use super::codec;
 use super::failure::failure;
-use super::fetch::{self, What};
+use super::fetch;
 use super::item::{Item, KEY, PART, SORT, Stored, binary, part_of, place_key};
 use super::meter::Of;
 use super::store::Shared;
 use crate::entries::{self, Entry};
 use crate::span::Span;
-use crate::walk::walk;
+use crate::versioned::{Engine as _, What};
+use crate::walk::{Part, walk_by_hops};
 
 /// Places in one request: their documents are read next, a hundred per request.
 const PLACES_MAX: usize = 100;
@@ -48,10 +49,7 @@ pub(super) async fn astray(
 ) -> Result<(AnswerMoment, Vec<Astray>)> {
     let at = AnswerMoment::AtLeast(shared.held().await?);
     let keys = asked.iter().map(|standing| standing.key.to_string()).collect();
-    let mut stored = HashMap::new();
-    for (key, item) in fetch::items(shared, &view.name, keys, What::Ours).await? {
-        stored.insert(key, Stored::read(item)?);
-    }
+    let stored = shared.stored(view, keys, What::Ours).await?;
     let wanted = asked.iter().flat_map(|standing| &standing.should).map(Entry::from).collect();
     let placed = fetch::places(shared, &view.name, wanted).await?;
     let told = asked.iter().map(|standing| {
@@ -66,12 +64,11 @@ pub(super) async fn astray(
 
 async fn get(shared: &Shared, view: &View, keys: &[Key]) -> Result<Vec<Option<StoredBody>>> {
     let texts: Vec<String> = keys.iter().map(Key::to_text).collect();
-    let items = fetch::items(shared, &view.name, texts.clone(), What::All).await?;
-    let mut bodies = HashMap::with_capacity(items.len());
-    for (key, item) in items {
-        let stored = Stored::read(item)?;
+    let stored = shared.stored(view, texts.iter().cloned().collect(), What::All).await?;
+    let mut bodies = HashMap::with_capacity(stored.len());
+    for (key, stored) in stored {
         if !stored.is_gone {
-            bodies.insert(key, codec::decode(view.layout(), &stored.attributes)?);
+            bodies.insert(key, codec::decode(view.layout(), &stored.body)?);
         }
     }
     Ok(texts.iter().map(|key| bodies.get(key).cloned()).collect())
@@ -89,7 +86,7 @@ async fn range(shared: &Shared, read: &RangeRead) -> Result<Found> {
         let reached = page.last().map(|(sort, _)| sort.clone());
         for (key, stored) in documents(shared, view, page, What::All).await? {
             if let Some(sort) = place_in(&stored, read.index, &span) {
-                known.insert(sort, Document { key, body: codec::decode(layout, &stored.attributes)? });
+                known.insert(sort, Document { key, body: codec::decode(layout, &stored.body)? });
             }
         }
         let is_passed = |sort: &Vec<u8>| match &reached {
@@ -133,11 +130,8 @@ async fn documents(
     what: What,
 ) -> Result<Vec<(String, Stored)>> {
     let keys = places.into_iter().map(|(_, key)| key).collect();
-    let items = fetch::items(shared, &view.name, keys, what).await?;
-    let stored = items.into_iter().map(|(key, item)| Ok((key, Stored::read(item)?)));
-    stored
-        .filter(|stored| stored.as_ref().is_ok_and(|(_, stored)| !stored.is_gone) || stored.is_err())
-        .collect()
+    let stored = shared.stored(view, keys, what).await?;
+    Ok(stored.into_iter().filter(|(_, stored)| !stored.is_gone).collect())
 }
 
 /// The places of a span, in order.
@@ -233,51 +227,17 @@ fn within(request: QueryFluentBuilder, span: &Span) -> QueryFluentBuilder {
     request
 }
 
-/// Which part of which view's index.
-type PartOf = (ViewId, usize, Vec<u8>);
-
 async fn walked(shared: &Shared, read: &WalkRead) -> Result<Vec<Reached>> {
-    let views: HashMap<&str, &View> =
-        read.hops.iter().flat_map(|hop| &hop.views).map(|view| (&*view.name, &**view)).collect();
-    let mut parts: HashMap<PartOf, Vec<Vec<u8>>> = HashMap::new();
-    // A hop at a time: which parts the next one needs is known when this one's edges are.
-    loop {
-        let mut missing: HashSet<PartOf> = HashSet::new();
-        let reached = walk(read, |view, index, part, edges| {
-            let part = (view.name.clone(), index, part.to_vec());
-            match parts.get(&part) {
-                Some(sorts) => sorts.iter().try_for_each(|sort| edges.take(sort))?,
-                None => {
-                    missing.insert(part);
-                }
-            }
-            Ok(())
-        })?;
-        if missing.is_empty() {
-            return Ok(reached);
-        }
-        parts.extend(edges(shared, &views, missing, read.edges_max).await?);
-    }
+    walk_by_hops(read, |parts| edges(shared, parts, read.edges_max)).await
 }
 
 /// The edges of parts: of each no more than one page beyond what the walk may read.
-async fn edges(
-    shared: &Shared,
-    views: &HashMap<&str, &View>,
-    parts: HashSet<PartOf>,
-    edges_max: usize,
-) -> Result<Vec<(PartOf, Vec<Vec<u8>>)>> {
-    let spans: Vec<(PartOf, Span)> = parts
-        .into_iter()
-        .map(|part| {
-            let span = Span { part: part.2.clone(), lower: Vec::new(), upper: None };
-            (part, span)
-        })
-        .collect();
+async fn edges(shared: &Shared, parts: Vec<Part<'_>>, edges_max: usize) -> Result<Vec<Vec<Vec<u8>>>> {
+    let spans: Vec<Span> =
+        (parts.iter()).map(|part| Span { part: part.part.clone(), lower: Vec::new(), upper: None }).collect();
     let mut open = Vec::with_capacity(spans.len());
-    for ((view, index, _), span) in &spans {
-        let view = *views.get(&**view).ok_or_else(|| Error::bug("a walk asks for an unknown view"))?;
-        open.push(Places::of(shared, view, *index, span, false)?);
+    for (part, span) in parts.iter().zip(&spans) {
+        open.push(Places::of(shared, part.view, part.index, span, false)?);
     }
     // By the key of the edge's document.
     let mut found: Vec<HashMap<String, Vec<u8>>> = vec![HashMap::new(); spans.len()];
@@ -285,26 +245,23 @@ async fn edges(
         let mut asked = Vec::new();
         for (places, found) in open.iter_mut().zip(&found) {
             if !places.is_done() && found.len() <= edges_max {
-                asked.push(
-                    async move { Ok::<_, Error>((&*places.view.name, places.next(PLACES_MAX).await?)) },
-                );
+                asked.push(async move { Ok::<_, Error>((places.view, places.next(PLACES_MAX).await?)) });
             }
         }
-        let pages: Vec<(&str, Vec<Place>)> =
+        let pages: Vec<(&View, Vec<Place>)> =
             stream::iter(asked).buffer_unordered(shared.config.requests).try_collect().await?;
         if pages.is_empty() {
             break;
         }
-        let mut keys: HashMap<&str, Vec<Place>> = HashMap::new();
+        let mut by_view: HashMap<&str, (&View, Vec<Place>)> = HashMap::new();
         for (view, page) in pages {
-            keys.entry(view).or_default().extend(page);
+            by_view.entry(&view.name).or_insert_with(|| (view, Vec::new())).1.extend(page);
         }
-        for (name, places) in keys {
-            let Some(view) = views.get(name) else { continue };
+        for (view, places) in by_view.into_values() {
             for (key, stored) in documents(shared, view, places, What::Ours).await? {
-                for (((of, index, _), span), found) in spans.iter().zip(&mut found) {
-                    if **of == *name
-                        && let Some(sort) = place_in(&stored, *index, span)
+                for ((part, span), found) in parts.iter().zip(&spans).zip(&mut found) {
+                    if part.view.name == view.name
+                        && let Some(sort) = place_in(&stored, part.index, span)
                     {
                         found.insert(key.clone(), sort);
                     }
@@ -312,6 +269,5 @@ async fn edges(
             }
         }
     }
-    let sorts = found.into_iter().map(|found| found.into_values().collect());
-    Ok(spans.into_iter().map(|(part, _)| part).zip(sorts).collect())
+    Ok(found.into_iter().map(|found| found.into_values().collect()).collect())
 }

@@ -15,7 +15,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use headwater_model::{Error, Layout, Record, Result, StoredBody, Value};
 
-use super::item::{Item, binary};
+use super::item::{Item, binary, part_of};
+use crate::entries::Entry;
 
 const DOCUMENT: &str = "document";
 const EXACT: &str = "hw_as_";
@@ -170,6 +171,20 @@ pub(super) const KEY_BYTES_MAX: usize = 2048;
 pub(super) const SORT_BYTES_MAX: usize = 1024;
 /// Names and values of all attributes.
 pub(super) const ITEM_BYTES_MAX: usize = 400 * 1024;
+
+/// What a row is refused for because of where it would stand, if it is.
+pub(super) fn refuse_places(places: &[Entry]) -> Option<String> {
+    places.iter().find_map(|entry| {
+        let (part, sort) = (part_of(entry.index, entry.part()).len(), entry.sort().len());
+        (part > KEY_BYTES_MAX || sort > SORT_BYTES_MAX).then(|| {
+            format!(
+                "its place in index {} of the view takes {part} and {sort} bytes; DynamoDB takes {KEY_BYTES_MAX} for what the \
+                 index is apart by and {SORT_BYTES_MAX} for what it sorts by, the key included",
+                entry.index
+            )
+        })
+    })
+}
 
 pub(super) fn broken(what: &str) -> Error {
     Error::corrupt(format!("an item has no {what}"))

@@ -14,20 +14,13 @@ use super::item::{AT, EXPIRES, Item, KEY, PART, PLACES, SORT, STALE, WRITE, bina
 use super::meter::Of;
 use super::store::Shared;
 use crate::entries::Entry;
+use crate::versioned::What;
 
 /// Items in one request.
 const ITEMS_MAX: usize = 100;
 
 /// Rounds for what the service left over, each twice as long after the one before, from 25 ms on.
 const ROUNDS_MAX: u32 = 10;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum What {
-    /// Whole items.
-    All,
-    /// Only what is ours in them.
-    Ours,
-}
 
 /// Those that are there, by the text of their key.
 pub(super) async fn items(

@@ -12,15 +12,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{Error, ErrorKind, Result, View};
 
 use super::failure::{failure, is_condition};
-use super::fetch::{self, What};
 use super::item::{
     AT, EXPIRES, Item, KEY, PART, PLACES, SORT, STALE, Stored, WRITE, binary, number, part_of,
 };
 use super::meter::Of;
-use super::step::{Changes, Document, Row};
 use super::store::Shared;
-use super::version::{As, Session, Stamp};
 use crate::entries::{self, Entry};
+use crate::versioned::{As, Changes, Document, Engine as _, Row, Session, Stamp, What, ensure_owned};
 
 /// How often an item may change under our hands before we give up.
 const TRIES: usize = 8;
@@ -36,7 +34,7 @@ pub(super) struct Writer<'s> {
 }
 
 impl Writer<'_> {
-    pub(super) async fn write(&self, changes: Changes) -> Result<()> {
+    pub(super) async fn write(&self, changes: Changes<Item>) -> Result<()> {
         let Changes { view, cleared, rows } = changes;
         if cleared {
             self.sweep(&view).await?;
@@ -62,10 +60,10 @@ impl Writer<'_> {
         stream::iter(these).map(Ok).try_for_each_concurrent(self.shared.config.requests, each).await
     }
 
-    async fn row(&self, view: &View, key: &str, row: Row) -> Result<()> {
+    async fn row(&self, view: &View, key: &str, row: Row<Item>) -> Result<()> {
         let Row { document, stored, again, .. } = row;
         let (attributes, places) = match document {
-            Some(Document { attributes, places }) => (Some(attributes), places),
+            Some(Document { body, places }) => (Some(body), places),
             None => (None, Vec::new()),
         };
         // Replayed: what is there is newer.
@@ -127,7 +125,7 @@ impl Writer<'_> {
                 Some(write) if write == stamp => return Ok(()),
                 // Whoever wrote it owns the store, or the store's state was lost since.
                 Some(write) if self.session.is_later(write) => {
-                    self.shared.state.ensure_owned(self.client, self.session).await?;
+                    ensure_owned(self.shared, self.session).await?;
                 }
                 Some(_) if self.at.yields_to(at) => return Ok(()),
                 // Nothing says that it is newer.
@@ -139,8 +137,7 @@ impl Writer<'_> {
     }
 
     pub(super) async fn stored(&self, view: &View, key: &str) -> Result<Option<Stored>> {
-        let mut found = fetch::items(self.shared, &view.name, vec![key.to_owned()], What::Ours).await?;
-        found.remove(key).map(Stored::read).transpose()
+        Ok(self.shared.stored(view, [key.to_owned()].into(), What::Ours).await?.remove(key))
     }
 
     async fn put_place(&self, view: &View, key: &str, entry: &Entry) -> Result<()> {
@@ -171,7 +168,7 @@ impl Writer<'_> {
                 }
                 // Of a later owner, unless the store's state was lost since.
                 Err(error) if fenced && is_condition(&error) => {
-                    self.shared.state.ensure_owned(self.client, self.session).await?;
+                    ensure_owned(self.shared, self.session).await?;
                     fenced = false;
                 }
                 Err(error) => return Err(self.failed(view, key, (Of::Places, &part), error)),

@@ -7,10 +7,11 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use headwater_model::{Error, Offset, Result};
 
-use super::version::Stamp;
 use crate::entries::{self, Entry};
+use crate::versioned::{self, Stamp};
 
 pub(super) type Item = HashMap<String, AttributeValue>;
+pub(super) type Stored = versioned::Stored<Item>;
 
 /// The text of the document's key.
 pub(super) const KEY: &str = "hw_key";
@@ -31,32 +32,16 @@ pub(super) const SORT: &str = "hw_sort";
 /// In the table of the store's own state.
 pub(super) const STATE_KEY: &str = "hw_item";
 
-/// What is known of a stored item.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Stored {
-    /// As it is there, so that it can be compared with, whatever it is.
-    pub(super) seen: Option<String>,
-    /// `None` also for what is no stamp: it is not ours.
-    pub(super) write: Option<Stamp>,
-    pub(super) at: Offset,
-    pub(super) is_gone: bool,
-    pub(super) places: Vec<Entry>,
-    pub(super) stale: Vec<Entry>,
-    /// The document's own attributes.
-    pub(super) attributes: Item,
-}
-
-impl Stored {
-    pub(super) fn read(mut item: Item) -> Result<Stored> {
-        let seen = item.remove(WRITE).and_then(|value| value.as_s().ok().cloned());
-        let write = seen.as_deref().and_then(Stamp::read);
-        let at = item.remove(AT).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or_default();
-        let places = packed(item.remove(PLACES))?;
-        let stale = packed(item.remove(STALE))?;
-        let is_gone = item.remove(EXPIRES).is_some();
-        item.remove(KEY);
-        Ok(Stored { seen, write, at: Offset(at), is_gone, places, stale, attributes: item })
-    }
+/// What is known of a stored item, from its attributes.
+pub(super) fn read(mut item: Item) -> Result<Stored> {
+    let seen = item.remove(WRITE).and_then(|value| value.as_s().ok().cloned());
+    let write = seen.as_deref().and_then(Stamp::read);
+    let at = item.remove(AT).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or_default();
+    let places = packed(item.remove(PLACES))?;
+    let stale = packed(item.remove(STALE))?;
+    let is_gone = item.remove(EXPIRES).is_some();
+    item.remove(KEY);
+    Ok(Stored { seen, write, at: Offset(at), is_gone, places, stale, body: item })
 }
 
 fn packed(value: Option<AttributeValue>) -> Result<Vec<Entry>> {

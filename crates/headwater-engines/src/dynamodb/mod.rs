@@ -8,7 +8,7 @@
 //! Promise: each key goes forward only. There is no write over a whole step that is atomic (a transaction takes 100 items
 //! and costs twice), so every item carries who wrote it and as of which offset, and every write is conditional on that.
 //! The position is written after all rows of its step were acknowledged: a reader sees what the position says, or
-//! something newer. [`version`] has the rules and what follows from them.
+//! something newer. [`crate::versioned`] has the rules and what follows from them.
 //!
 //! Supports: get, ranges, rankings, series, walks, partial puts of flat documents. Cannot: partial puts of JSON documents,
 //! documents beyond 400 KB, keys beyond 2048 bytes.
@@ -16,8 +16,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `store` | ownership, reads |
-//! | `version`, `state` | who wrote an item, as of when; the position |
-//! | `step`, `flush`, `sweep` | what a step gathers; how it reaches the tables; how a view is emptied |
+//! | `state` | the position |
+//! | `flush`, `sweep` | how a step reaches the tables; how a view is emptied |
 //! | `fetch` | items by their keys |
 //! | `codec`, `item` | values to attributes; what an item has beside them |
 //! | `answer`, `scan` | access patterns; all of a view |
@@ -42,11 +42,9 @@ mod meter;
 mod scan;
 mod source;
 mod state;
-mod step;
 mod store;
 mod sweep;
 mod tables;
-mod version;
 
 use headwater_model::Result;
 use headwater_model::file::StoreSection;

@@ -8,7 +8,7 @@ use headwater_model::{Error, Result, Stored as Found, View};
 
 use super::codec;
 use super::failure::failure;
-use super::item::{EXPIRES, Item, KEY, Stored};
+use super::item::{self, EXPIRES, Item, KEY};
 use super::meter::Of;
 use super::store::Shared;
 
@@ -30,9 +30,9 @@ pub(super) async fn page(
         |request| request,
         |item| {
             let key = key_of(&item)?;
-            let stored = Stored::read(item)?;
+            let stored = item::read(item)?;
             if !stored.is_gone {
-                documents.push(Found { key, body: codec::decode(view.layout(), &stored.attributes)? });
+                documents.push(Found { key, body: codec::decode(view.layout(), &stored.body)? });
             }
             Ok(documents.len())
         },

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `hw_item` | `position`, or `position@SOURCE` |
 //! | `format` | `1` |
-//! | `epoch`, `session` | who owns the store: [`super::version`] |
+//! | `epoch`, `session` | who owns the store: [`crate::versioned`] |
 //! | `offset` | up to where the store has everything |
 //! | `system`, `sequence` | the source position of the newest transaction; not there before the first |
 //! | `committed_at` | its commit time, microseconds since 1970 by the source's clock |
@@ -15,17 +15,10 @@ use headwater_model::{Epoch, Error, Held, Offset, Position, Result};
 
 use super::failure::{failure, is_condition, is_missing};
 use super::item::{Item, STATE_KEY, number};
-use super::version::Session;
+use crate::versioned::State;
 
 /// What the item is called: [`headwater_model::file::StoreSection::of_source`] of it.
 pub(super) const ITEM: &str = "position";
-
-/// What the item says.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct State {
-    pub(super) held: Held,
-    pub(super) session: u32,
-}
 
 /// The item, and what may be done with it.
 #[derive(Clone, Debug)]
@@ -71,15 +64,6 @@ impl StateItem {
             // An earlier try of this very request may have gone through.
             Err(error) if is_condition(&error) => Ok(self.read(client).await?.as_ref() == Some(new)),
             Err(error) => Err(failure("write the store's position", error)),
-        }
-    }
-
-    /// Whether the store is still this session's.
-    pub(super) async fn ensure_owned(&self, client: &Client, session: &Session) -> Result<()> {
-        match self.read(client).await? {
-            Some(state) if state.held.epoch == session.epoch && state.session == session.number => Ok(()),
-            Some(state) => Err(state.held.lost_to(session.epoch)),
-            None => Err(Error::out_of_step("the store was emptied")),
         }
     }
 }

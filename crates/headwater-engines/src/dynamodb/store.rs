@@ -1,28 +1,28 @@
 //! The store: the client, who owns it, reads.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use headwater_model::file::StoreSection;
 use headwater_model::{
-    Answer, AnswerMoment, Apply, Astray, Consumed, Epoch, Error, ErrorKind, Held, Listed, Offset, Promise,
-    Read, Result, Standing, StoreFacts, Stored, View,
+    Answer, AnswerMoment, Apply, Astray, Consumed, Epoch, Error, Held, Listed, Offset, Promise, Read, Record,
+    Result, Standing, StoreFacts, Stored as Found, View,
 };
 use tokio::sync::OnceCell;
 
 use super::client::connect;
-use super::codec::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
+use super::codec::{self, ITEM_BYTES_MAX, KEY_BYTES_MAX};
 use super::config::Config;
+use super::flush::Writer;
+use super::item::{self, Item, Stored};
 use super::meter::Meter;
-use super::state::{ITEM, State, StateItem};
-use super::step::Step;
+use super::state::{ITEM, StateItem};
 use super::tables::{self, Table};
-use super::version::Session;
-use super::{answer, scan};
-
-/// Claims that others make at the same time, before we give up.
-const CLAIMS_MAX: usize = 16;
+use super::{answer, fetch, scan};
+use crate::entries::Entry;
+use crate::versioned::{As, Changes, Engine, Owner, Session, State, Step, What};
 
 /// Tables of one prefix in one region.
 pub struct Store(Arc<Shared>);
@@ -32,8 +32,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     client: OnceCell<Client>,
     pub(super) state: StateItem,
-    /// The newest of this value, whether it still holds or not.
-    session: Mutex<Option<Arc<Session>>>,
+    owner: Owner,
     pub(super) meter: Meter,
 }
 
@@ -46,7 +45,7 @@ impl Store {
             config,
             client: OnceCell::new(),
             state,
-            session: Mutex::default(),
+            owner: Owner::default(),
             meter: Meter::default(),
         })))
     }
@@ -72,25 +71,48 @@ impl Shared {
             .map(|state| state.held)
             .ok_or_else(|| Error::out_of_step("the store is empty: it has no position, or no tables"))
     }
+}
 
-    fn session(&self) -> Option<Arc<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+#[async_trait]
+impl Engine for Shared {
+    type Body = Item;
+
+    async fn state(&self) -> Result<Option<State>> {
+        self.state.read(self.client().await).await
     }
 
-    /// The state in which a session of its own owns the store: greater than what the store remembers, and than what this
-    /// value remembers of a store that was emptied since.
-    fn next(&self, before: Option<&State>, held: Held) -> Result<State> {
-        let known = before.map_or(0, |state| state.session);
-        let own = self.session().filter(|own| own.epoch == held.epoch).map_or(0, |own| own.number);
-        let session = known.max(own).checked_add(1);
-        let session = session.ok_or_else(|| Error::unsupported("the store was claimed too often"))?;
-        Ok(State { held, session })
+    async fn change(&self, old: Option<&State>, new: &State) -> Result<bool> {
+        self.state.change(self.client().await, old, new).await
     }
 
-    fn own(&self, state: &State) -> Arc<Session> {
-        let session = Arc::new(Session::new(state.held.epoch, state.session));
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&session));
-        session
+    async fn stored(
+        &self,
+        view: &View,
+        keys: HashSet<String>,
+        what: What,
+    ) -> Result<HashMap<String, Stored>> {
+        let items = fetch::items(self, &view.name, keys.into_iter().collect(), what).await?;
+        items.into_iter().map(|(key, item)| Ok((key, item::read(item)?))).collect()
+    }
+
+    fn encode(&self, view: &View, record: &Record, base: Option<&Item>) -> Item {
+        codec::encode(view.layout(), record, base)
+    }
+
+    fn size(&self, item: &Item) -> usize {
+        item::size(item)
+    }
+
+    fn refuse(&self, key: &str, size: usize, places: &[Entry]) -> Option<String> {
+        codec::refuse(key, size).or_else(|| codec::refuse_places(places))
+    }
+
+    fn takes(&self, key: &str) -> bool {
+        codec::refuse(key, 0).is_none()
+    }
+
+    async fn write(&self, changes: Changes<Item>, session: &Session, at: As) -> Result<()> {
+        Writer { shared: self, client: self.client().await, session, at }.write(changes).await
     }
 }
 
@@ -119,23 +141,7 @@ impl headwater_model::Store for Store {
     async fn claim(&self, epoch: Epoch) -> Result<Option<Held>> {
         let client = self.0.client().await;
         Table::of_state(&self.0.config.prefix).ensure(client, self.0.config.create).await?;
-        for _ in 0..CLAIMS_MAX {
-            let before = self.0.state.read(client).await?;
-            if let Some(state) = &before {
-                state.held.fence(epoch)?;
-            }
-            let held = match &before {
-                Some(state) => Held { epoch, ..state.held.clone() },
-                None => Held { epoch, offset: Offset::ZERO, position: None, committed_at: 0 },
-            };
-            let state = self.0.next(before.as_ref(), held)?;
-            // Somebody else claims or writes at the same time: look again who it was.
-            if self.0.state.change(client, before.as_ref(), &state).await? {
-                self.0.own(&state);
-                return Ok(before.map(|state| state.held));
-            }
-        }
-        Err(Error::transient("others claim the store all the time"))
+        self.0.owner.claim(&*self.0, epoch).await
     }
 
     async fn prepare(&self, view: &View) -> Result<()> {
@@ -147,28 +153,12 @@ impl headwater_model::Store for Store {
     }
 
     async fn held(&self) -> Result<Option<Held>> {
-        Ok(self.0.state.read(self.0.client().await).await?.map(|state| state.held))
+        Ok(self.0.state().await?.map(|state| state.held))
     }
 
     async fn begin(&self, epoch: Epoch, after: Offset) -> Result<Box<dyn Apply>> {
-        let client = self.0.client().await;
-        let Some(state) = self.0.state.read(client).await? else {
-            return Err(Error::out_of_step("the store is empty"));
-        };
-        state.held.admit(epoch, after)?;
-        let own = self.0.session().filter(|own| own.epoch == epoch && own.number == state.session);
-        let (session, before) = match own {
-            Some(session) => (session, state),
-            // Claimed by another value of this process' epoch, or before a restart: writes need a session of their own.
-            None => {
-                let next = self.0.next(Some(&state), state.held.clone())?;
-                if !self.0.state.change(client, Some(&state), &next).await? {
-                    return Err(Error::new(ErrorKind::OutOfStep, "the store was claimed again meanwhile"));
-                }
-                (self.0.own(&next), next)
-            }
-        };
-        Ok(Box::new(Step::new(Arc::clone(&self.0), client.clone(), session, before)))
+        let (session, before) = self.0.owner.begin(&*self.0, epoch, after).await?;
+        Ok(Box::new(Step::new(Arc::clone(&self.0), session, before)))
     }
 
     async fn answer(&self, read: &Read) -> Result<Answer> {
@@ -180,7 +170,7 @@ impl headwater_model::Store for Store {
         view: &View,
         cursor: Option<String>,
         limit: usize,
-    ) -> Result<(Vec<Stored>, Option<String>)> {
+    ) -> Result<(Vec<Found>, Option<String>)> {
         scan::page(&self.0, view, cursor, limit).await
     }
 

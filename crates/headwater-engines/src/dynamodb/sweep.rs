@@ -11,8 +11,9 @@ use headwater_model::{Error, ErrorKind, Result, View};
 
 use super::failure::{failure, is_condition, is_missing};
 use super::flush::{Writer, tombstone};
-use super::item::{AT, EXPIRES, Item, KEY, PART, SORT, Stored, WRITE, number};
+use super::item::{self, AT, EXPIRES, Item, KEY, PART, SORT, WRITE, number};
 use super::meter::Of;
+use crate::versioned::ensure_owned;
 
 /// Items in one request.
 const DELETES_MAX: usize = 25;
@@ -25,7 +26,7 @@ const TRIES: usize = 8;
 
 impl Writer<'_> {
     pub(super) async fn sweep(&self, view: &View) -> Result<()> {
-        self.shared.state.ensure_owned(self.client, self.session).await?;
+        ensure_owned(self.shared, self.session).await?;
         self.sweep_documents(view).await?;
         self.sweep_places(view).await
     }
@@ -59,13 +60,13 @@ impl Writer<'_> {
     /// Leaves a tombstone in place of an item.
     async fn bury(&self, view: &View, item: Item) -> Result<()> {
         let Some(key) = item.get(KEY).and_then(|key| key.as_s().ok()).cloned() else { return Ok(()) };
-        let mut found = Some(Stored::read(item)?);
+        let mut found = Some(item::read(item)?);
         for _ in 0..TRIES {
             let Some(stored) = found else { return Ok(()) };
             if let Some(write) = stored.write {
                 if self.session.is_later(write) {
                     // Whoever wrote it owns the store, or the store's state was lost since.
-                    self.shared.state.ensure_owned(self.client, self.session).await?;
+                    ensure_owned(self.shared, self.session).await?;
                 } else if stored.is_gone && stored.at <= self.at.offset() {
                     return Ok(());
                 }

@@ -10,70 +10,42 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::Client;
 use headwater_model::{Error, Held, Key, Listed, Record, Refusal, Result, View, ViewChange, ViewId};
 
-use super::codec::{self, KEY_BYTES_MAX, SORT_BYTES_MAX};
-use super::fetch::{self, What};
-use super::flush::Writer;
-use super::item::{self, Item, Stored, part_of};
-use super::state::State;
-use super::store::Shared;
+use super::Engine;
+use super::owner::State;
+use super::row::{Changes, Document, Row, Stored, What};
 use super::version::{As, Session};
 use crate::entries::{self, Entry};
 
 /// What rows may take while they wait.
 const BYTES_MAX: usize = 32 << 20;
 
-/// What a row takes beside its attributes.
+/// What a row takes beside its document.
 const ROW_BYTES: usize = 256;
 
-pub(super) struct Step {
-    shared: Arc<Shared>,
-    client: Client,
+pub(crate) struct Step<E: Engine> {
+    engine: Arc<E>,
     session: Arc<Session>,
     /// As of when the step was opened.
     before: State,
-    views: HashMap<ViewId, Changes>,
+    views: HashMap<ViewId, Changes<E::Body>>,
     bytes: usize,
     moves: usize,
 }
 
-/// Of one view.
-pub(super) struct Changes {
-    pub(super) view: Arc<View>,
-    /// All that the store has is to go first.
-    pub(super) cleared: bool,
-    pub(super) rows: HashMap<String, Row>,
-}
-
-/// What a key is to have.
-pub(super) struct Row {
-    /// `None`: nothing any more.
-    pub(super) document: Option<Document>,
-    /// What the store has under the key, where that matters.
-    pub(super) stored: Stored,
-    /// The document came from under another key, with fields that only that key's item has: it is written before that
-    /// item changes, in this order.
-    pub(super) moved: Option<usize>,
-    /// The step has deleted it, and put it again: what the store believes of its places is not relied on.
-    pub(super) again: bool,
-}
-
-pub(super) struct Document {
-    pub(super) attributes: Item,
-    pub(super) places: Vec<Entry>,
-}
+/// Keys of a view.
+type Wanted<'v> = (&'v View, HashSet<String>);
 
 /// What the store has, as far as it was read for one `write`.
-type Known = HashMap<(ViewId, String), Stored>;
+type Known<B> = HashMap<(ViewId, String), Stored<B>>;
 
-impl Step {
-    pub(super) fn new(shared: Arc<Shared>, client: Client, session: Arc<Session>, before: State) -> Step {
-        Step { shared, client, session, before, views: HashMap::new(), bytes: 0, moves: 0 }
+impl<E: Engine> Step<E> {
+    pub(crate) fn new(engine: Arc<E>, session: Arc<Session>, before: State) -> Step<E> {
+        Step { engine, session, before, views: HashMap::new(), bytes: 0, moves: 0 }
     }
 
-    fn changes(&mut self, view: &Arc<View>) -> &mut Changes {
+    fn changes(&mut self, view: &Arc<View>) -> &mut Changes<E::Body> {
         let changes = self.views.entry(view.name.clone()).or_insert_with(|| Changes {
             view: Arc::clone(view),
             cleared: false,
@@ -84,9 +56,9 @@ impl Step {
     }
 
     /// Reads what these changes are put over, and where that stands in indexes.
-    async fn look(&self, changes: &[ViewChange]) -> Result<Known> {
+    async fn look(&self, changes: &[ViewChange]) -> Result<Known<E::Body>> {
         let mut cleared: HashSet<&str> = HashSet::new();
-        let mut wanted: HashMap<(&ViewId, What), Vec<String>> = HashMap::new();
+        let mut wanted: HashMap<(&ViewId, What), Wanted<'_>> = HashMap::new();
         for change in changes {
             let view = change.view();
             let known = self.views.get(&view.name);
@@ -99,7 +71,8 @@ impl Step {
                 };
                 let key = key.to_text();
                 if !is_cleared && known.is_none_or(|known| !known.rows.contains_key(&key)) {
-                    wanted.entry((&view.name, what)).or_default().push(key);
+                    let wanted = wanted.entry((&view.name, what)).or_insert_with(|| (view, HashSet::new()));
+                    wanted.1.insert(key);
                 }
             };
             match change {
@@ -115,31 +88,36 @@ impl Step {
             }
         }
         let mut known = Known::new();
-        // Whole items last: where both are known, they are what counts.
+        // Whole rows last: where both are known, they are what counts.
         let mut wanted: Vec<_> = wanted.into_iter().collect();
         wanted.sort_by_key(|((_, what), _)| *what == What::All);
-        for ((view, what), keys) in wanted {
-            for (key, item) in fetch::items(&self.shared, view, keys, what).await? {
-                known.insert((view.clone(), key), Stored::read(item)?);
+        for ((name, what), (view, keys)) in wanted {
+            for (key, stored) in self.engine.stored(view, keys, what).await? {
+                known.insert((name.clone(), key), stored);
             }
         }
         Ok(known)
     }
 
     /// What a key has by now, if that is a document: in this step, or in the store.
-    fn found<'a>(&'a self, view: &View, key: &str, known: &'a Known) -> Option<(&'a Item, &'a [Entry])> {
+    fn found<'a>(
+        &'a self,
+        view: &View,
+        key: &str,
+        known: &'a Known<E::Body>,
+    ) -> Option<(&'a E::Body, &'a [Entry])> {
         let changes = self.views.get(&view.name);
         if let Some(row) = changes.and_then(|changes| changes.rows.get(key)) {
-            return row.document.as_ref().map(|document| (&document.attributes, &document.places[..]));
+            return row.document.as_ref().map(|document| (&document.body, &document.places[..]));
         }
         if changes.is_some_and(|changes| changes.cleared) {
             return None;
         }
         let stored = known.get(&(view.name.clone(), key.to_owned()))?;
-        (!stored.is_gone).then_some((&stored.attributes, &stored.places[..]))
+        (!stored.is_gone).then_some((&stored.body, &stored.places[..]))
     }
 
-    /// The document that a put makes. Where it takes fields along from another key, a replay may find that key's item
+    /// The document that a put makes. Where it takes fields along from another key, a replay may find that key's row
     /// written by the step that it replays: then the new key has them already.
     fn document(
         &self,
@@ -147,13 +125,13 @@ impl Step {
         key: &Key,
         (text, from): (&str, Option<&str>),
         record: &Record,
-        known: &Known,
-    ) -> Result<Document> {
+        known: &Known<E::Body>,
+    ) -> Result<Document<E::Body>> {
         let mut base = self.found(view, from.unwrap_or(text), known);
         if let Some(from) = from {
             let waits =
                 |key: &str| self.views.get(&view.name).is_some_and(|changes| changes.rows.contains_key(key));
-            let is_later = |stored: &Stored| stored.at > self.before.held.offset;
+            let is_later = |stored: &Stored<E::Body>| stored.at > self.before.held.offset;
             let was_written =
                 !waits(from) && known.get(&(view.name.clone(), from.to_owned())).is_some_and(is_later);
             if was_written && let Some(own) = self.found(view, text, known) {
@@ -161,7 +139,7 @@ impl Step {
             }
         }
         Ok(Document {
-            attributes: codec::encode(view.layout(), record, base.map(|(item, _)| item)),
+            body: self.engine.encode(view, record, base.map(|(body, _)| body)),
             places: entries::of(view, key, record, base.map_or(&[], |(_, places)| places))?,
         })
     }
@@ -172,14 +150,13 @@ impl Step {
         key: &Key,
         moved_from: Option<Key>,
         record: &Record,
-        known: &Known,
+        known: &Known<E::Body>,
     ) -> Result<Option<Refusal>> {
         let text = key.to_text();
         let from = moved_from.map(|from| from.to_text()).filter(|from| *from != text);
         let document = self.document(view, key, (&text, from.as_deref()), record, known)?;
-        let bytes = text.len() + item::size(&document.attributes) + ours(&document.places);
-        let refused = codec::refuse(&text, bytes).or_else(|| refuse_places(&document.places));
-        if let Some(reason) = refused {
+        let bytes = text.len() + self.engine.size(&document.body) + ours(&document.places);
+        if let Some(reason) = self.engine.refuse(&text, bytes, &document.places) {
             return Ok(Some(Refusal { view: view.name.clone(), key: text, reason }));
         }
         let mut moved = None;
@@ -199,12 +176,12 @@ impl Step {
         &mut self,
         view: &Arc<View>,
         key: String,
-        document: Option<Document>,
+        document: Option<Document<E::Body>>,
         moved: Option<usize>,
-        known: &Known,
+        known: &Known<E::Body>,
     ) {
-        // What the service could not hold it does not have.
-        if codec::refuse(&key, 0).is_some() {
+        // What the engine could not hold it does not have.
+        if !self.engine.takes(&key) {
             return;
         }
         let changes = self.changes(view);
@@ -225,16 +202,15 @@ impl Step {
 
     async fn flush(&mut self, at: As) -> Result<()> {
         self.bytes = 0;
-        let writer = Writer { shared: &self.shared, client: &self.client, session: &self.session, at };
         for (_, changes) in self.views.drain() {
-            writer.write(changes).await?;
+            self.engine.write(changes, &self.session, at).await?;
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl headwater_model::Apply for Step {
+impl<E: Engine> headwater_model::Apply for Step<E> {
     async fn write(&mut self, changes: Vec<ViewChange>) -> Result<Vec<Refusal>> {
         if self.bytes > BYTES_MAX {
             self.flush(As::Behind(self.before.held.offset)).await?;
@@ -268,32 +244,18 @@ impl headwater_model::Apply for Step {
     async fn commit(mut self: Box<Self>, held: &Held) -> Result<()> {
         self.flush(As::Of(held.offset)).await?;
         let now = State { held: held.clone(), session: self.before.session };
-        let state = &self.shared.state;
-        if state.change(&self.client, Some(&self.before), &now).await? {
+        if self.engine.change(Some(&self.before), &now).await? {
             return Ok(());
         }
-        match state.read(&self.client).await? {
+        match self.engine.state().await? {
             Some(found) => Err(found.held.lost_to(held.epoch)),
             None => Err(Error::out_of_step("the store was emptied")),
         }
     }
 }
 
-/// What an item has beside the document, at most: stamps, and its places now and before.
+/// What a row has beside the document, at most: stamps, and its places now and before.
 fn ours(places: &[Entry]) -> usize {
     let places: usize = places.iter().map(|entry| entry.bytes.len() + 10).sum();
     160 + 2 * places
-}
-
-fn refuse_places(places: &[Entry]) -> Option<String> {
-    places.iter().find_map(|entry| {
-        let (part, sort) = (part_of(entry.index, entry.part()).len(), entry.sort().len());
-        (part > KEY_BYTES_MAX || sort > SORT_BYTES_MAX).then(|| {
-            format!(
-                "its place in index {} of the view takes {part} and {sort} bytes; DynamoDB takes {KEY_BYTES_MAX} for what the \
-                 index is apart by and {SORT_BYTES_MAX} for what it sorts by, the key included",
-                entry.index
-            )
-        })
-    })
 }

@@ -1,6 +1,6 @@
 //! Who wrote an item, and as of which place in the log: what makes every write conditional.
 //!
-//! An item carries `hw_write`, the [`Stamp`] of its last write, and `hw_at`, the offset that this write shows at least.
+//! An item carries the [`Stamp`] of its last write, and the offset that this write shows at least.
 //!
 //! 1. Stamps only grow: by epoch, then by session (each claim takes the next one), then by a count. So a write that comes
 //!    late, be it of a former owner or a repetition of our own, finds a greater stamp and changes nothing.
@@ -20,41 +20,41 @@ use headwater_model::{Epoch, Offset};
 
 /// A time at which one owner writes to the store.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) epoch: Epoch,
-    pub(super) number: u32,
+pub(crate) struct Session {
+    pub(crate) epoch: Epoch,
+    pub(crate) number: u32,
     writes: AtomicU64,
 }
 
 impl Session {
-    pub(super) fn new(epoch: Epoch, number: u32) -> Session {
+    pub(crate) fn new(epoch: Epoch, number: u32) -> Session {
         Session { epoch, number, writes: AtomicU64::new(0) }
     }
 
-    pub(super) fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         let write = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
         Stamp { epoch: self.epoch.0, session: self.number, write }
     }
 
-    pub(super) fn is_later(&self, stamp: Stamp) -> bool {
+    pub(crate) fn is_later(&self, stamp: Stamp) -> bool {
         (stamp.epoch, stamp.session) > (self.epoch.0, self.number)
     }
 }
 
 /// Names one write. Sorts as its text does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stamp {
-    pub(super) epoch: u64,
-    pub(super) session: u32,
-    pub(super) write: u64,
+pub(crate) struct Stamp {
+    pub(crate) epoch: u64,
+    pub(crate) session: u32,
+    pub(crate) write: u64,
 }
 
 impl Stamp {
-    pub(super) fn to_text(self) -> String {
+    pub(crate) fn to_text(self) -> String {
         format!("{:016x}-{:08x}-{:016x}", self.epoch, self.session, self.write)
     }
 
-    pub(super) fn read(text: &str) -> Option<Stamp> {
+    pub(crate) fn read(text: &str) -> Option<Stamp> {
         let mut parts = text.split('-');
         let stamp = Stamp {
             epoch: u64::from_str_radix(parts.next()?, 16).ok()?,
@@ -67,7 +67,7 @@ impl Stamp {
 
 /// As of which place in the log rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum As {
+pub(crate) enum As {
     /// The step's end.
     Of(Offset),
     /// Of a transaction that is not read to its end yet, behind this place.
@@ -75,14 +75,14 @@ pub(super) enum As {
 }
 
 impl As {
-    pub(super) fn offset(self) -> Offset {
+    pub(crate) fn offset(self) -> Offset {
         match self {
             As::Of(offset) | As::Behind(offset) => offset,
         }
     }
 
     /// Whether a row as of `stored` must stay.
-    pub(super) fn yields_to(self, stored: Offset) -> bool {
+    pub(crate) fn yields_to(self, stored: Offset) -> bool {
         matches!(self, As::Of(offset) if stored > offset)
     }
 }
