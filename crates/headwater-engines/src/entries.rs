@@ -18,6 +18,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    #[cfg(feature = "mongodb")]
+    pub(crate) fn new(index: u16, part: &[u8], sort: &[u8]) -> Entry {
+        let part_len = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        Entry { index, part_len, bytes: [part, sort].concat().into() }
+    }
+
     pub(crate) fn part(&self) -> &[u8] {
         &self.bytes[..self.part_len as usize]
     }
@@ -92,6 +98,7 @@ pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
     feature = "dynamodb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mongodb",
     feature = "redis",
     feature = "sqlite"
 ))]

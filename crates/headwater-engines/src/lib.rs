@@ -24,6 +24,7 @@ pub mod engine;
     feature = "dynamodb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mongodb",
     feature = "mysql",
     feature = "neptune",
     feature = "postgres",
@@ -41,6 +42,8 @@ mod http;
 pub mod influxdb;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "neptune")]
@@ -57,6 +60,7 @@ mod settings;
     feature = "dynamodb",
     feature = "influxdb",
     feature = "memory",
+    feature = "mongodb",
     feature = "mysql",
     feature = "neptune",
     feature = "postgres",
@@ -78,11 +82,12 @@ pub mod sqlite;
     feature = "sqlite"
 ))]
 mod stored_json;
-#[cfg(feature = "dynamodb")]
+#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 mod versioned;
 #[cfg(any(
     feature = "dynamodb",
     feature = "memory",
+    feature = "mongodb",
     feature = "mysql",
     feature = "neptune",
     feature = "postgres",
@@ -100,6 +105,8 @@ mod declared_falkordb;
 mod declared_influxdb;
 #[path = "memory/engine.rs"]
 mod declared_memory;
+#[path = "mongodb/engine.rs"]
+mod declared_mongodb;
 #[path = "mysql/engine.rs"]
 mod declared_mysql;
 #[path = "neptune/engine.rs"]

@@ -43,6 +43,8 @@ pub fn store(section: &StoreSection) -> Result<Arc<dyn Store>> {
         "mysql" | "mariadb" => Ok(Arc::new(crate::mysql::Store::new(section)?)),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Arc::new(crate::dynamodb::Store::new(section)?)),
+        #[cfg(feature = "mongodb")]
+        "mongodb" | "mongodb+srv" => Ok(Arc::new(crate::mongodb::Store::new(section)?)),
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => crate::falkordb::store(section),
         #[cfg(feature = "neptune")]
@@ -88,6 +90,8 @@ pub fn store_reach(section: &StoreSection) -> Result<Option<Reach>> {
         "mysql" | "mariadb" => Some(crate::mysql::store_reach(section)?),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Some(crate::dynamodb::reach(section)?),
+        #[cfg(feature = "mongodb")]
+        "mongodb" | "mongodb+srv" => Some(crate::mongodb::reach(section)?),
         #[cfg(feature = "falkordb")]
         "falkordb" | "falkordbs" => Some(crate::falkordb::reach(section)?),
         #[cfg(feature = "neptune")]
@@ -182,6 +186,7 @@ pub fn engines() -> Vec<Engine> {
         crate::declared_sqlite::ENGINE,
         crate::declared_redis::ENGINE,
         crate::declared_dynamodb::ENGINE,
+        crate::declared_mongodb::ENGINE,
         crate::declared_falkordb::ENGINE,
         crate::declared_neptune::ENGINE,
         crate::declared_influxdb::ENGINE,

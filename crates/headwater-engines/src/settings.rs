@@ -62,7 +62,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Any text.
-    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune", feature = "postgres"))]
+    #[cfg(any(
+        feature = "dynamodb",
+        feature = "influxdb",
+        feature = "mongodb",
+        feature = "neptune",
+        feature = "postgres"
+    ))]
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>> {
         match self.take(name) {
             None => Ok(None),
@@ -111,7 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within bounds.
-    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune"))]
+    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "neptune"))]
     pub(crate) fn number(
         &mut self,
         name: &'static str,

@@ -27,6 +27,7 @@ pub use engines::folder::Folder;
 pub use engines::haproxy::Haproxy;
 pub use engines::influxdb::InfluxDb;
 pub use engines::mariadb::{Flavour, MariaDb, MariaDbBuilder, numbers};
+pub use engines::mongodb::MongoDb;
 pub use engines::patroni::Patroni;
 pub use engines::port::free_port;
 pub use engines::postgres::{Postgres, PostgresBuilder};

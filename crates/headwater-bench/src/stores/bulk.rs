@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use headwater_testkit::{Folder, InfluxDb, MariaDb, Postgres, Redis};
+use headwater_testkit::{Folder, InfluxDb, MariaDb, MongoDb, Postgres, Redis};
 use serde_json::json;
 
 use super::rows::{Rows, filler, nanoseconds};
@@ -197,6 +197,24 @@ impl Http {
         ensure!(status.contains(" 200 "), "{status}{answer}");
         Ok(answer)
     }
+}
+
+/// mongoimport, of a JSON document per line.
+pub fn mongodb(server: &MongoDb, rows: &Rows) -> anyhow::Result<Duration> {
+    let mut lines = String::new();
+    rows.each(|aid, bid, balance| {
+        let _ = writeln!(
+            lines,
+            "{{\"_id\":\"{aid}\",\"aid\":{aid},\"bid\":{bid},\"balance\":{balance},\"filler\":\"{}\"}}",
+            filler()
+        );
+    });
+    let folder = Folder::new("bulk");
+    let file = folder.path().join("rows.json");
+    std::fs::write(&file, lines)?;
+    let started = Instant::now();
+    server.import("bench", "bulk", &file);
+    Ok(started.elapsed())
 }
 
 /// The line protocol, as many lines to a request as its documentation recommends.

@@ -1,5 +1,5 @@
 //! Rows/s that each store takes, beside what its engine's own bulk loader takes of the same rows in the same run: `redis-cli --pipe`,
-//! COPY, LOAD DATA, BatchWriteItem, the line protocol, UNWIND.
+//! COPY, LOAD DATA, BatchWriteItem, mongoimport, the line protocol, UNWIND.
 //!
 //! The store is written to as `run` does it: steps of whole transactions with their position, none of them seen half.
 
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use headwater_model::file::{Setting, StoreSection};
 use headwater_model::{Epoch, Held, Offset, Position, Secret, Store, View, ViewChange};
-use headwater_testkit::{DynamoDb, FalkorDb, InfluxDb, MariaDb, Postgres, Redis};
+use headwater_testkit::{DynamoDb, FalkorDb, InfluxDb, MariaDb, MongoDb, Postgres, Redis};
 
 use self::rows::Rows;
 use crate::Size;
 use crate::report::{Report, median};
 
-const NAMES: [&str; 6] = ["redis", "postgres", "mariadb", "dynamodb", "influxdb", "falkordb"];
+const NAMES: [&str; 7] = ["redis", "postgres", "mariadb", "dynamodb", "mongodb", "influxdb", "falkordb"];
 
 /// Rows of one step: what `run` puts together of a table that is read for the first time.
 const STEP_ROWS: u64 = 10_000;
@@ -187,6 +187,17 @@ fn start(name: &str) -> anyhow::Result<Option<Bench>> {
                     other.launch();
                 }),
                 load: Box::new(move |rows| bulk::dynamodb(server.port(), rows)),
+            }
+        }
+        "mongodb" => {
+            let Some(server) = MongoDb::start().map(Arc::new) else { return Ok(None) };
+            let other = server.clone();
+            Bench {
+                bulk: "mongoimport",
+                url: server.url("bench"),
+                settings: Vec::new(),
+                empty: Box::new(move || other.run("bench", &serde_json::json!({ "dropDatabase": 1 }))),
+                load: Box::new(move |rows| bulk::mongodb(&server, rows)),
             }
         }
         "influxdb" => {

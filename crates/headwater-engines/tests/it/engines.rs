@@ -42,6 +42,8 @@ async fn what_engines_declare_is_what_they_say() {
     let influxdb = headwater_testkit::InfluxDb::start();
     #[cfg(feature = "influxdb")]
     urls.extend(influxdb.as_ref().map(|server| server.url("shop")));
+    #[cfg(feature = "mongodb")]
+    urls.extend(crate::mongodb_store::server().map(|server| server.url("shop")));
     for url in urls {
         let engine = named(url.split(':').next().unwrap_or_default());
         let section = StoreSection {

@@ -20,6 +20,8 @@ mod falkordb_store;
 mod influxdb_store;
 #[cfg(feature = "memory")]
 mod memory_store;
+#[cfg(feature = "mongodb")]
+mod mongodb_store;
 #[cfg(feature = "mysql")]
 mod mysql_doctor;
 #[cfg(feature = "mysql")]

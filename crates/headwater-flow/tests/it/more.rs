@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use headwater_model::{Store, View, ViewKind};
 use headwater_testkit::checker::Copy;
-use headwater_testkit::{FalkorDb, InfluxDb, MariaDb, Redis};
+use headwater_testkit::{FalkorDb, InfluxDb, MariaDb, MongoDb, Redis};
+use serde_json::json;
 
 use crate::support;
 use crate::writer::Writer;
@@ -27,6 +28,11 @@ pub enum More<'c> {
     Social {
         server: &'c Redis,
         graph: String,
+    },
+    /// A database of the case's own.
+    Documents {
+        server: &'c MongoDb,
+        database: String,
     },
     /// A database of the case's own.
     History {
@@ -59,6 +65,7 @@ impl<'c> More<'c> {
             More::Catalog { .. } => "catalog",
             More::Models { .. } => "models",
             More::Social { .. } => "social",
+            More::Documents { .. } => "documents",
             More::History { .. } => "history",
         })
     }
@@ -79,6 +86,7 @@ impl<'c> More<'c> {
             More::Catalog { port, prefix } => support::tables(*port, prefix),
             More::Models { server, database } => support::store(&server.url_of(database), &[]),
             More::Social { server, graph } => support::store(&FalkorDb::url(server, graph), &[]),
+            More::Documents { server, database } => support::store(&server.url(database), &[]),
             More::History { server, database } => support::store(&server.url(database), &[]),
         })
     }
@@ -92,6 +100,9 @@ impl<'c> More<'c> {
                 Copy::MariaDb { port: server.port(), database: database.clone() }
             }
             More::Social { server, graph } => Copy::FalkorDb { url: server.url(), graph: graph.clone() },
+            More::Documents { server, database } => {
+                Copy::MongoDb { port: server.port(), database: database.clone(), prefix: String::new() }
+            }
             More::History { server, database } => {
                 Copy::InfluxDb { port: server.port(), database: database.clone() }
             }
@@ -113,6 +124,7 @@ impl<'c> More<'c> {
             More::Social { server, graph } => {
                 server.cli(&["DEL", graph]);
             }
+            More::Documents { server, database } => server.run(database, &json!({ "dropDatabase": 1 })),
             More::History { server, database } => {
                 server.ask("", &format!("DROP DATABASE {database}"));
                 server.ask("", &format!("CREATE DATABASE {database}"));

@@ -20,7 +20,7 @@ use headwater_testkit::checker::{Copy, Truth, eventually_equal};
 use headwater_testkit::faults::{Call, Fault, FaultyStore};
 use headwater_testkit::workload::{Dialect, PairReader, PairStore, Workload};
 use headwater_testkit::{
-    Chance, DynamoDb, FalkorDb, Flavour, Folder, InfluxDb, MariaDb, Postgres, Redis, RedisCluster,
+    Chance, DynamoDb, FalkorDb, Flavour, Folder, InfluxDb, MariaDb, MongoDb, Postgres, Redis, RedisCluster,
 };
 
 use crate::cases::{self, SetOnDrop};
@@ -52,8 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const STORES: [&str; 3] = ["near", "local", "scratch"];
 
-/// A case has one more store, in turns: tables of PostgreSQL twice, tables of DynamoDB, where each request costs as much as a case's
-/// worth of the others', tables of MariaDB, a graph, or series of InfluxDB. No case has two of them, so none has more to do than
+/// A case has one more store, in turns: tables of PostgreSQL, tables of DynamoDB, where each request costs as much as a case's
+/// worth of the others', tables of MariaDB, documents of MongoDB, a graph, or series of InfluxDB. No case has two of them, so none has more to do than
 /// a slow machine does in time.
 const TURNS: u64 = 6;
 
@@ -62,11 +62,14 @@ fn every_store_equals_the_source_after_any_writes_and_any_crashes() {
     support::log();
     let (postgres, redis, dynamodb) = (Postgres::start(), Redis::start(), DynamoDb::start());
     let mariadb = (!MariaDb::is_left_out()).then(MariaDb::start);
-    let (graphs, influxdb) = (FalkorDb::start(), InfluxDb::start());
+    let (graphs, influxdb, mongodb) = (FalkorDb::start(), InfluxDb::start(), MongoDb::start());
     cases::run(CASES, AT_ONCE, |seed, worker| {
         let more = match seed % TURNS {
             1 => Some(More::Catalog { port: dynamodb.port(), prefix: format!("case{seed}_") }),
             2 => mariadb.as_ref().map(|server| More::models(server, seed)),
+            3 => mongodb
+                .as_ref()
+                .map(|server| More::Documents { server, database: format!("documents_{seed}") }),
             4 => graphs.as_ref().map(|server| More::social(server, seed)),
             5 => influxdb.as_ref().map(|server| More::history(server, seed)),
             _ => Some(More::Reports(postgres.url())),

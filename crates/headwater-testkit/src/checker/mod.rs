@@ -19,6 +19,7 @@ mod found;
 mod influxdb;
 mod key;
 mod mariadb;
+mod mongodb;
 mod number;
 mod page;
 mod postgres;
@@ -62,6 +63,8 @@ pub enum Copy {
     DynamoDb { port: u16, prefix: String },
     /// A graph, by the URL of its server as a Redis.
     FalkorDb { url: String, graph: String },
+    /// A database of MongoDB on this machine: collections, whose names are `prefix` and the view's.
+    MongoDb { port: u16, database: String, prefix: String },
     /// A database of InfluxDB on this machine.
     InfluxDb { port: u16, database: String },
     /// Through the store's own `scan`.
@@ -110,6 +113,7 @@ pub async fn found(copy: &Copy, views: &[View]) -> Found {
         Copy::MariaDb { port, database } => mariadb::found(*port, database, views).await,
         Copy::DynamoDb { port, prefix } => dynamodb::found(*port, prefix, views),
         Copy::FalkorDb { url, graph } => falkordb::found(url, graph, views).await,
+        Copy::MongoDb { port, database, prefix } => mongodb::found(*port, database, prefix, views),
         Copy::InfluxDb { port, database } => influxdb::found(*port, database, views),
         Copy::Store(store) => found::store(&**store, views).await,
     }

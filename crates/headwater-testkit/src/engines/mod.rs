@@ -1,6 +1,7 @@
 //! Real engines as child processes. One file per engine; what they share is the folder (removed whatever happens),
 //! the port and the process.
 
+mod aside;
 pub mod certificate;
 pub mod dynamodb;
 pub mod falkordb;
@@ -8,6 +9,7 @@ pub mod folder;
 pub mod haproxy;
 pub mod influxdb;
 pub mod mariadb;
+pub mod mongodb;
 pub mod patroni;
 pub mod port;
 pub mod postgres;

@@ -1,8 +1,7 @@
 //! Where each flavour's programs are, with what settings its servers run, and the template of their data.
 //!
 //! MariaDB's are the distribution's; run as root, the server runs as the operating system's user `mysql`, which the package
-//! makes. MySQL's are in `target/mysql`, where `cargo xtask test` puts them together with the libraries that they need: they are
-//! run by the loader that lies there.
+//! makes. MySQL's are in `target/mysql`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, User, chown};
 
 use super::{MariaDb, MariaDbBuilder};
+use crate::engines::aside::Aside;
 
 /// Which of the two servers, which share a protocol and most of their SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ const MYSQL_ROOT: &str =
 pub(super) struct Install {
     pub flavour: Flavour,
     /// Of MySQL: its folder.
-    home: Option<PathBuf>,
+    home: Option<Aside>,
     server: PathBuf,
     /// Who the server runs as, if not as ourselves.
     user: Option<(Uid, Gid)>,
@@ -146,11 +146,8 @@ impl Install {
     /// Beside the program that runs: in the target folder. `HEADWATER_MYSQL` is the folder of another version.
     #[track_caller]
     fn mysql() -> Install {
-        let home = std::env::var_os("HEADWATER_MYSQL").map(PathBuf::from).or_else(|| {
-            let program = std::env::current_exe().expect("the path of the running test");
-            let mut homes = program.ancestors().map(|folder| folder.join("mysql"));
-            homes.find(|home| home.join("installed").is_file())
-        });
+        let other = std::env::var_os("HEADWATER_MYSQL").map(|folder| Aside::at(folder.into()));
+        let home = other.or_else(|| Aside::find("mysql"));
         let home = home.expect("MySQL is not installed: run `cargo xtask test`");
         let server = home.join("usr/sbin/mysqld");
         Install { flavour: Flavour::MySql, home: Some(home), server, user: None }
@@ -193,7 +190,7 @@ impl Install {
 
     fn tool(&self, mariadb: &str, mysql: &str) -> Command {
         let mut command = match &self.home {
-            Some(home) => self.program(home.join("usr/bin").join(mysql)),
+            Some(home) => home.program(Path::new("usr/bin").join(mysql)),
             None => Command::new(mariadb),
         };
         command.arg("--no-defaults");
@@ -202,11 +199,10 @@ impl Install {
 
     /// With its own libraries, where it has some.
     fn program(&self, program: PathBuf) -> Command {
-        let Some(home) = &self.home else { return Command::new(program) };
-        let libraries = home.join("usr/lib/x86_64-linux-gnu");
-        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(libraries).arg(program);
-        command
+        match &self.home {
+            Some(home) => home.program(program),
+            None => Command::new(program),
+        }
     }
 
     /// Gives a folder of ours to the user the server runs as.

@@ -1,0 +1,59 @@
+//! The collections of a view: what they are called, and their indexes.
+//!
+//! | collection | content |
+//! |---|---|
+//! | the store's prefix and the view's name | the documents |
+//! | the prefix and `headwater_state` | the position: no view is called so |
+//!
+//! Index `hw_pN` holds where documents stand in the view's index N; `hw_gone` has the server remove what deleted documents
+//! leave, a day later.
+
+use headwater_model::{Result, View};
+use mongodb::bson::{Bson, Document, doc};
+
+use super::item::{GONE, place_field};
+use super::server::Server;
+
+/// What is left of a deleted document stays so long.
+const TOMBSTONE_SECONDS: i64 = 86_400;
+
+pub(super) fn of_documents(prefix: &str, view: &str) -> String {
+    format!("{prefix}{view}")
+}
+
+pub(super) fn of_state(prefix: &str) -> String {
+    format!("{prefix}headwater_state")
+}
+
+/// The collection and its indexes are there, and no index that the view has no more.
+pub(super) async fn prepare(server: &Server, collection: &str, view: &View) -> Result<()> {
+    let doing = format!("prepare the view \"{}\"", view.name);
+    let gone = doc! { "key": { GONE: 1 }, "name": "hw_gone", "sparse": true, "expireAfterSeconds": TOMBSTONE_SECONDS };
+    let places = (0..view.indexes.len()).map(|number| {
+        doc! { "key": { place_field(number): 1 }, "name": name_of(number), "sparse": true }
+    });
+    let indexes: Vec<Bson> = std::iter::once(gone).chain(places).map(Bson::Document).collect();
+    server.write(&doing, doc! { "createIndexes": collection, "indexes": indexes }).await?;
+    for name in names(server, &doing, collection).await? {
+        let number = name.strip_prefix("hw_p").and_then(|number| number.parse::<usize>().ok());
+        if number.is_some_and(|number| number >= view.indexes.len()) {
+            server.write(&doing, doc! { "dropIndexes": collection, "index": name }).await?;
+        }
+    }
+    Ok(())
+}
+
+fn name_of(number: usize) -> String {
+    format!("hw_p{number}")
+}
+
+async fn names(server: &Server, doing: &str, collection: &str) -> Result<Vec<String>> {
+    let found =
+        server.run(doing, doc! { "listIndexes": collection, "cursor": { "batchSize": 1000 } }).await?;
+    let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let indexes = batch
+        .map(|batch| batch.iter().filter_map(Bson::as_document).collect())
+        .unwrap_or_else(|_| Vec::new());
+    let name = |index: &Document| index.get_str("name").ok().map(str::to_owned);
+    Ok(indexes.into_iter().filter_map(name).collect())
+}
