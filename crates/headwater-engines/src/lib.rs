@@ -34,6 +34,8 @@ pub mod engine;
 mod entries;
 #[cfg(feature = "falkordb")]
 pub mod falkordb;
+#[cfg(any(feature = "influxdb", feature = "mysql", feature = "postgres"))]
+mod filter;
 #[cfg(any(feature = "falkordb", feature = "neptune"))]
 mod graph;
 #[cfg(any(feature = "influxdb", feature = "neptune"))]

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use headwater_model::{Error, ErrorKind, Result};
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,7 +24,10 @@ use crate::http::Connections;
 
 /// Bytes and points of one request for writing; the server takes 25 MB by default, and works best with some thousand points.
 const WRITE_BYTES_MAX: usize = 4 << 20;
-const WRITE_POINTS_MAX: usize = 5_000;
+const WRITE_POINTS_MAX: usize = 2_500;
+
+/// Requests that are under way at once, where their order means nothing.
+const TOGETHER: usize = 4;
 
 /// What is said of statements behind one that failed.
 const NOT_EXECUTED: &str = "not executed";
@@ -38,6 +43,9 @@ pub(super) struct Client {
 
 /// What one statement gave: rows of columns, the first of which is the time in nanoseconds.
 pub(super) type Rows = Vec<Vec<Json>>;
+
+/// Points, each a line without its end.
+pub(super) type Lines<'a> = dyn Iterator<Item = String> + Send + 'a;
 
 #[derive(Deserialize)]
 struct Reply {
@@ -94,24 +102,37 @@ impl Client {
         }
     }
 
-    /// Writes points, each a line without its end, in as many requests as it takes.
-    pub(super) async fn write(&self, lines: &[String]) -> Result<()> {
-        let mut body = String::new();
-        let mut points = 0;
-        for line in lines {
-            if points >= WRITE_POINTS_MAX || body.len() + line.len() > WRITE_BYTES_MAX {
-                self.write_body(&body).await?;
-                body.clear();
-                points = 0;
-            }
-            body.push_str(line);
-            body.push('\n');
-            points += 1;
+    /// Writes points, each a line without its end, in their order and in as many requests as it takes.
+    pub(super) async fn write(&self, lines: &mut Lines<'_>) -> Result<()> {
+        for body in bodies(lines) {
+            self.write_body(body).await?;
         }
-        if points > 0 { self.write_body(&body).await } else { Ok(()) }
+        Ok(())
     }
 
-    async fn write_body(&self, body: &str) -> Result<()> {
+    /// As [`Client::write`], in any order: several requests at once. Where one fails the others are waited for, so that none of them
+    /// comes late.
+    pub(super) async fn write_in_any_order(&self, lines: &mut Lines<'_>) -> Result<()> {
+        let (mut under_way, mut result) = (FuturesUnordered::new(), Ok(()));
+        for body in bodies(lines) {
+            under_way.push(self.write_body(body));
+            // Being looked at sends it off, before the next one is made.
+            let mut done = under_way.next().now_or_never().flatten();
+            if done.is_none() && under_way.len() >= TOGETHER {
+                done = under_way.next().await;
+            }
+            result = done.unwrap_or(Ok(()));
+            if result.is_err() {
+                break;
+            }
+        }
+        while let Some(done) = under_way.next().await {
+            result = result.and(done);
+        }
+        result
+    }
+
+    async fn write_body(&self, body: String) -> Result<()> {
         let database = encoded(&self.config.database);
         let path = match &self.config.org {
             Some(org) => format!("/api/v2/write?org={}&bucket={database}&precision=ns", encoded(org)),
@@ -125,7 +146,7 @@ impl Client {
             let packed = encoder.write_all(body.as_bytes()).and_then(|()| encoder.finish());
             packed.map_err(|e| Error::bug("compress points").with_cause(e))?
         } else {
-            body.as_bytes().to_vec()
+            body.into_bytes()
         };
         let (status, answer) =
             self.connections.send(Method::POST, &path, &headers, Bytes::from(body)).await?;
@@ -139,27 +160,37 @@ impl Client {
     pub(super) async fn ask(&self, statements: &[String]) -> Result<Vec<Rows>> {
         let mut all = Vec::with_capacity(statements.len());
         for part in statements.chunks(STATEMENTS_MAX) {
-            let rows = match self.ask_once(&part.join(";")).await {
-                // InfluxDB says this in place of what was wrong with an earlier one.
-                Err(error) if part.len() > 1 && error.to_string().contains(NOT_EXECUTED) => {
-                    let mut rows = Vec::with_capacity(part.len());
-                    for statement in part {
-                        rows.extend(self.ask_once(statement).await?);
-                    }
-                    rows
-                }
-                rows => rows?,
-            };
-            if rows.len() != part.len() {
-                return Err(Error::bug(format!(
-                    "{} statements were answered with {} results",
-                    part.len(),
-                    rows.len()
-                )));
-            }
-            all.extend(rows);
+            all.extend(self.ask_part(part).await?);
         }
         Ok(all)
+    }
+
+    /// As [`Client::ask`], of questions that may be answered in any order: several requests at once.
+    pub(super) async fn ask_in_any_order(&self, questions: &[String]) -> Result<Vec<Rows>> {
+        let parts: Vec<_> = questions.chunks(STATEMENTS_MAX).map(|part| self.ask_part(part)).collect();
+        stream::iter(parts).buffered(TOGETHER).try_concat().await
+    }
+
+    async fn ask_part(&self, part: &[String]) -> Result<Vec<Rows>> {
+        let rows = match self.ask_once(&part.join(";")).await {
+            // InfluxDB says this in place of what was wrong with an earlier one.
+            Err(error) if part.len() > 1 && error.to_string().contains(NOT_EXECUTED) => {
+                let mut rows = Vec::with_capacity(part.len());
+                for statement in part {
+                    rows.extend(self.ask_once(statement).await?);
+                }
+                rows
+            }
+            rows => rows?,
+        };
+        if rows.len() != part.len() {
+            return Err(Error::bug(format!(
+                "{} statements were answered with {} results",
+                part.len(),
+                rows.len()
+            )));
+        }
+        Ok(rows)
     }
 
     /// As [`Client::ask`], of one.
@@ -203,6 +234,23 @@ impl Client {
         }
         Ok(all)
     }
+}
+
+/// Lines as the bodies of requests, made while they are sent.
+fn bodies(lines: &mut Lines<'_>) -> impl Iterator<Item = String> {
+    let (mut lines, mut room) = (lines.peekable(), 0);
+    std::iter::from_fn(move || {
+        let (mut body, mut points) = (String::with_capacity(room), 0);
+        while let Some(line) = lines.next_if(|line| {
+            points == 0 || points < WRITE_POINTS_MAX && body.len() + line.len() <= WRITE_BYTES_MAX
+        }) {
+            body.push_str(&line);
+            body.push('\n');
+            points += 1;
+        }
+        room = body.len();
+        (points > 0).then_some(body)
+    })
 }
 
 fn failed(said: String, status: u16) -> Error {

@@ -72,18 +72,17 @@ impl Bucket {
     }
 }
 
-/// A point of the directory.
-pub(super) fn point(view: &str, time: i64, record: &Record) -> Result<String> {
-    let text = record.to_text()?;
-    let mut out = String::with_capacity(text.len() + text.len() / 4 + 80);
+/// A point of the directory, with a record's [`Record::field`].
+pub(super) fn point(view: &str, time: i64, record: &str, is_gone: bool) -> String {
+    let mut out = String::with_capacity(record.len() + view.len() + 80);
     line::push_measurement(&measurement(view), &mut out);
     out.push_str(",h=");
     out.push_str(&tag(time));
     out.push_str(" d=");
-    line::push_text(&text, &mut out);
-    out.push_str(if record.document.is_some() { ",n=1i " } else { ",n=0i " });
+    out.push_str(record);
+    out.push_str(if is_gone { ",n=0i " } else { ",n=1i " });
     out.push_str(&time.to_string());
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::directory::{self, Bucket, PROBES};
 use super::place::{self, FIELD, Place, SLOTS, series_of};
 use super::record::{Record, Version};
 use super::state::{self, Flight, Reach, State};
-use super::step::{Changes, Step};
+use super::step::{Changes, Spot, Step};
 use super::{failure, line, scan};
 
 /// Points that are looked at together.
@@ -27,16 +27,41 @@ const PAGE: usize = 500;
 struct Plan {
     view: Arc<View>,
     cleared: bool,
-    points: Vec<String>,
-    directory: Vec<String>,
+    rows: Vec<Ready>,
     removals: Vec<Place>,
     /// The earliest and the latest point that comes or goes.
     reach: Option<(i64, i64)>,
 }
 
+/// A row that is to be written.
+struct Ready {
+    order: Order,
+    /// What both of its points hold.
+    record: String,
+    /// In the directory.
+    time: i64,
+    spot: Option<Spot>,
+}
+
+/// When a row comes into the directory: what takes fields along from under another key before that key changes, in its order;
+/// what goes, last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    Moved(usize),
+    Stays,
+    Goes,
+}
+
+impl Ready {
+    fn point(&self) -> Option<String> {
+        let spot = self.spot.as_ref()?;
+        Some(place::point(&spot.series, &spot.natives, spot.time, &self.record))
+    }
+}
+
 pub(super) async fn write(step: &mut Step, views: Vec<Changes>, version: Version) -> Result<()> {
     let plans: Vec<Plan> = views.into_iter().map(|changes| plan(changes, version)).collect::<Result<_>>()?;
-    if plans.iter().all(|plan| !plan.cleared && plan.directory.is_empty()) {
+    if plans.iter().all(|plan| !plan.cleared && plan.rows.is_empty()) {
         return Ok(());
     }
     let shared = Arc::clone(&step.shared);
@@ -55,18 +80,27 @@ pub(super) async fn write(step: &mut Step, views: Vec<Changes>, version: Version
                 drop_measurement(client, &measurement).await?;
             }
         }
-        client.write(&plan.points).await?;
-        client.write(&plan.directory).await?;
+        client.write_in_any_order(&mut plan.rows.iter().filter_map(Ready::point)).await?;
+        write_directory(client, &plan).await?;
         remove(client, &plan.view, plan.removals).await?;
     }
     Ok(())
 }
 
+async fn write_directory(client: &Client, plan: &Plan) -> Result<()> {
+    let (moved, rest) = plan.rows.split_at(plan.rows.partition_point(|row| row.order < Order::Stays));
+    let (stays, goes) = rest.split_at(rest.partition_point(|row| row.order < Order::Goes));
+    let point =
+        |row: &Ready| directory::point(&plan.view.name, row.time, &row.record, row.order == Order::Goes);
+    client.write(&mut moved.iter().map(point)).await?;
+    client.write_in_any_order(&mut stays.iter().map(point)).await?;
+    client.write_in_any_order(&mut goes.iter().map(point)).await
+}
+
 fn plan(changes: Changes, version: Version) -> Result<Plan> {
     let Changes { view, cleared, rows, .. } = changes;
     let mut plan =
-        Plan { view, cleared, points: Vec::new(), directory: Vec::new(), removals: Vec::new(), reach: None };
-    let mut directory = Vec::with_capacity(rows.len());
+        Plan { view, cleared, rows: Vec::with_capacity(rows.len()), removals: Vec::new(), reach: None };
     for (key, row) in rows {
         let (is_gone, stored) = (row.document.is_none(), row.stored);
         if stored.as_ref().is_some_and(|stored| version.yields_to(stored.version))
@@ -82,7 +116,6 @@ fn plan(changes: Changes, version: Version) -> Result<Plan> {
             plan.reach = Some((from.min(time), to.max(time)));
         };
         if let Some(spot) = &spot {
-            plan.points.push(place::point(&spot.series, &spot.natives, spot.time, &record)?);
             reach(&mut plan, spot.time);
         }
         if let Some(old) = stored.and_then(|stored| stored.place)
@@ -91,12 +124,14 @@ fn plan(changes: Changes, version: Version) -> Result<Plan> {
             reach(&mut plan, old.time);
             plan.removals.push(old);
         }
-        // What takes fields along from under another key comes before that key changes; what goes, goes last.
-        let order = (is_gone, row.moved.unwrap_or(usize::MAX));
-        directory.push((order, directory::point(&plan.view.name, row.time, &record)?));
+        let order = match row.moved {
+            _ if is_gone => Order::Goes,
+            Some(number) => Order::Moved(number),
+            None => Order::Stays,
+        };
+        plan.rows.push(Ready { order, record: record.field()?, time: row.time, spot });
     }
-    directory.sort_by_key(|(order, _)| *order);
-    plan.directory = directory.into_iter().map(|(_, point)| point).collect();
+    plan.rows.sort_by_key(|row| row.order);
     Ok(plan)
 }
 
@@ -204,8 +239,12 @@ async fn tidy(
     }
     let questions: Vec<String> =
         found.iter().map(|((_, record), _)| directory::question(view, &record.key)).collect();
-    let buckets =
-        client.ask(&questions).await?.into_iter().map(Bucket::read).collect::<Result<Vec<Bucket>>>()?;
+    let buckets = client
+        .ask_in_any_order(&questions)
+        .await?
+        .into_iter()
+        .map(Bucket::read)
+        .collect::<Result<Vec<Bucket>>>()?;
     let mut newer: HashMap<String, (i64, Record)> = HashMap::new();
     let mut deletes = Vec::new();
     for (((time, record), row), bucket) in found.into_iter().zip(buckets) {
@@ -228,9 +267,11 @@ async fn tidy(
         let name = line::identifier(&place::measurement(view));
         deletes.push(format!("DELETE FROM {name} WHERE {}", scan::exactly(tags, row)));
     }
-    let points: Vec<String> =
-        newer.values().map(|(time, record)| directory::point(view, *time, record)).collect::<Result<_>>()?;
-    client.write(&points).await?;
+    let mut points = Vec::with_capacity(newer.len());
+    for (time, record) in newer.values() {
+        points.push(directory::point(view, *time, &record.field()?, record.document.is_none()));
+    }
+    client.write(&mut points.into_iter()).await?;
     client.ask(&deletes).await?;
     Ok(())
 }

@@ -43,12 +43,14 @@ pub(super) fn push_measurement(name: &str, out: &mut String) {
 /// A text as a field's value.
 pub(super) fn push_text(text: &str, out: &mut String) {
     out.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
+    let mut from = 0;
+    for (at, special) in text.match_indices(['"', '\\']) {
+        out.push_str(&text[from..at]);
+        out.push('\\');
+        out.push_str(special);
+        from = at + special.len();
     }
+    out.push_str(&text[from..]);
     out.push('"');
 }
 

@@ -9,7 +9,6 @@ use headwater_model::{Error, Record as Document, Result, Series, Value, View, Vi
 
 use super::guard::Guard;
 use super::line;
-use super::record::Record;
 use crate::entries::Entry;
 
 /// The field that holds all of a document.
@@ -238,10 +237,9 @@ pub(super) fn empties(stored: &str, natives: &[(String, Native)], series: &Serie
     })
 }
 
-/// A point of the series.
-pub(super) fn point(key: &str, natives: &[(String, Native)], time: i64, record: &Record) -> Result<String> {
-    let text = record.to_text()?;
-    let mut out = String::with_capacity(key.len() + text.len() + text.len() / 4 + 80);
+/// A point of the series, with a document's [`Record::field`](super::record::Record::field).
+pub(super) fn point(key: &str, natives: &[(String, Native)], time: i64, record: &str) -> String {
+    let mut out = String::with_capacity(key.len() + 2 * record.len() + 80);
     out.push_str(key);
     out.push(' ');
     for (name, native) in natives {
@@ -252,10 +250,10 @@ pub(super) fn point(key: &str, natives: &[(String, Native)], time: i64, record: 
     }
     out.push_str(FIELD);
     out.push('=');
-    line::push_text(&text, &mut out);
+    out.push_str(record);
     out.push(' ');
     out.push_str(&time.to_string());
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use headwater_model::{Error, Offset, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::line;
 use super::place::Place;
 use crate::entries::{self, Entry};
 
@@ -75,6 +76,14 @@ impl Record {
         Ok(text)
     }
 
+    /// As the value of a field.
+    pub(super) fn field(&self) -> Result<String> {
+        let text = self.to_text()?;
+        let mut out = String::with_capacity(text.len() + text.len() / 4);
+        line::push_text(&text, &mut out);
+        Ok(out)
+    }
+
     pub(super) fn read(text: &str) -> Result<Record> {
         let broken = || Error::corrupt("a record of the store cannot be read");
         let (head, document) = text.split_once('\n').ok_or_else(broken)?;
@@ -109,7 +118,9 @@ fn is_zero(part: &u32) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let pair = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    bytes.iter().flat_map(pair).map(char::from).collect()
 }
 
 #[cfg(test)]

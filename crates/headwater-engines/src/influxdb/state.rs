@@ -96,7 +96,7 @@ pub(super) async fn write(client: &Client, state: &State) -> Result<()> {
     point.push_str(" d=");
     line::push_text(&text, &mut point);
     point.push_str(" 0");
-    client.write(&[point]).await.map_err(|e| e.while_doing("write the store's position"))
+    client.write(&mut std::iter::once(point)).await.map_err(|e| e.while_doing("write the store's position"))
 }
 
 /// The state, if the store is still that session's and where it has left it.

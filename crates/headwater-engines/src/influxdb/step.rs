@@ -7,7 +7,6 @@
 //! partial document is put over, which tags and types the series has, and which nanoseconds are taken.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,6 +22,7 @@ use super::state::{self, State};
 use super::store::Shared;
 use super::{flush, line};
 use crate::entries::{self, Entry};
+use crate::filter::{Filter, VIEWS_MAX};
 use crate::stored_json;
 
 /// What rows may take while they wait.
@@ -32,9 +32,6 @@ const ROW_BYTES: usize = 512;
 
 pub(super) const KEY_BYTES_MAX: usize = 2_048;
 pub(super) const DOCUMENT_BYTES_MAX: usize = 48 << 10;
-
-/// Keys that a session remembers of a view which it has emptied.
-const FRESH_MAX: usize = 1 << 20;
 
 pub(super) struct Step {
     pub(super) shared: Arc<Shared>,
@@ -109,13 +106,20 @@ struct OfView {
 #[derive(Default)]
 struct Fresh {
     /// [`directory::time`]s.
-    keys: HashSet<i64>,
-    /// Hashes of [`Micro`]s.
-    micros: HashSet<u64>,
+    keys: Filter,
+    /// Of [`Micro`]s.
+    micros: Filter,
 }
 
 /// What the store has, as far as it was read for one `write`.
-type Known = HashMap<(ViewId, String), Bucket>;
+#[derive(Default)]
+struct Known(HashMap<ViewId, HashMap<String, Bucket>>);
+
+impl Known {
+    fn under(&self, view: &View, key: &str) -> Option<&Bucket> {
+        self.0.get(&view.name)?.get(key)
+    }
+}
 
 impl Step {
     pub(super) fn new(shared: Arc<Shared>, state: State, memory: Memory) -> Step {
@@ -147,7 +151,7 @@ impl Step {
             let mut want = |key: &Key| {
                 let key = key.to_text();
                 let is_known = here.is_some_and(|here| here.rows.contains_key(&key))
-                    || fresh.is_some_and(|fresh| !fresh.keys.contains(&directory::time(&key)));
+                    || fresh.is_some_and(|fresh| !fresh.keys.may_have(&directory::time(&key)));
                 if !is_empty && !is_known && asked.insert((&view.name, key.clone())) {
                     wanted.push((view.name.clone(), key));
                 }
@@ -165,8 +169,12 @@ impl Step {
         }
         let questions: Vec<String> =
             wanted.iter().map(|(view, key)| directory::question(view, key)).collect();
-        let answers = self.shared.client.ask(&questions).await?;
-        wanted.into_iter().zip(answers).map(|(wanted, rows)| Ok((wanted, Bucket::read(rows)?))).collect()
+        let answers = self.shared.client.ask_in_any_order(&questions).await?;
+        let mut known = Known::default();
+        for ((view, key), rows) in wanted.into_iter().zip(answers) {
+            known.0.entry(view).or_default().insert(key, Bucket::read(rows)?);
+        }
+        Ok(known)
     }
 
     /// Knows what the series of these changes take.
@@ -191,7 +199,7 @@ impl Step {
         if changes.is_some_and(|changes| changes.cleared) {
             return None;
         }
-        let (_, stored) = known.get(&(view.name.clone(), key.to_owned()))?.of(key)?;
+        let (_, stored) = known.under(view, key)?.of(key)?;
         Some((stored.document.as_deref()?, stored.place.as_ref().map(|place| &place.entry)))
     }
 
@@ -208,7 +216,7 @@ impl Step {
         let mut base = self.found(view, from.unwrap_or(text), known);
         if let Some(from) = from {
             let waits = self.views.get(&view.name).is_some_and(|changes| changes.rows.contains_key(from));
-            let bucket = known.get(&(view.name.clone(), from.to_owned()));
+            let bucket = known.under(view, from);
             let stored = bucket.and_then(|bucket| bucket.of(from));
             let was_written =
                 !waits && stored.is_some_and(|(_, stored)| stored.version.at > self.state.held.offset);
@@ -313,7 +321,7 @@ impl Step {
             row.moved = moved;
             return true;
         }
-        let bucket = known.get(&(view.name.clone(), key.clone())).filter(|_| !changes.cleared);
+        let bucket = known.under(view, &key).filter(|_| !changes.cleared);
         let found = bucket.and_then(|bucket| bucket.of(&key)).cloned();
         // What is not there need not go.
         if document.is_none() && found.as_ref().is_none_or(|(_, stored)| stored.document.is_none()) {
@@ -329,15 +337,16 @@ impl Step {
         let stored = found.map(|(_, stored)| stored);
         changes.rows.insert(key, Row { document, stored, time, moved, planned: None });
         let known = self.memory.views.entry(view.name.clone()).or_default();
-        known.remember(|fresh| {
-            fresh.keys.insert(first);
-        });
+        if let Some(fresh) = &mut known.fresh {
+            fresh.keys.add(&first);
+        }
         true
     }
 
     /// Finds a nanosecond for each of these documents. A document for which there is none stays as it was.
     async fn settle(&mut self, touched: Vec<(ViewId, String)>) -> Result<Vec<Refusal>> {
         let mut wanted: Vec<(Micro, String)> = Vec::new();
+        let mut asked: HashSet<Micro> = HashSet::new();
         let mut open = Vec::new();
         for (name, key) in touched {
             let Some(changes) = self.views.get_mut(&name) else { continue };
@@ -367,9 +376,8 @@ impl Step {
                 continue;
             }
             let fresh = self.memory.views.get(&name).and_then(|known| known.fresh.as_ref());
-            let is_empty =
-                changes.cleared || fresh.is_some_and(|fresh| !fresh.micros.contains(&hash(&micro)));
-            if !is_empty && !wanted.iter().any(|(wanted, _)| *wanted == micro) {
+            let is_empty = changes.cleared || fresh.is_some_and(|fresh| !fresh.micros.may_have(&micro));
+            if !is_empty && asked.insert(micro.clone()) {
                 let first = spot.micros * SLOTS;
                 let question = format!(
                     "SELECT {} FROM {} WHERE {}time >= {first} AND time < {}",
@@ -383,7 +391,7 @@ impl Step {
             open.push((name, key, micro));
         }
         let (micros, questions): (Vec<Micro>, Vec<String>) = wanted.into_iter().unzip();
-        let answers = self.shared.client.ask(&questions).await?;
+        let answers = self.shared.client.ask_in_any_order(&questions).await?;
         let mut taken: HashMap<Micro, HashSet<i64>> = HashMap::new();
         for (micro, rows) in micros.into_iter().zip(answers) {
             let times = rows.iter().filter_map(|row| row.first()?.as_i64());
@@ -411,9 +419,9 @@ impl Step {
                 row.planned = Some((micro.clone(), time));
             }
             let known = self.memory.views.entry(name).or_default();
-            known.remember(|fresh| {
-                fresh.micros.insert(hash(&micro));
-            });
+            if let Some(fresh) = &mut known.fresh {
+                fresh.micros.add(&micro);
+            }
         }
         Ok(refusals)
     }
@@ -476,27 +484,22 @@ impl headwater_model::Apply for Step {
         state::owned(client, &self.state).await?;
         let now = State { held: held.clone(), flight: None, ..self.state.clone() };
         state::write(client, &now).await?;
-        self.shared.remember(now.session, std::mem::take(&mut self.memory));
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.forget_some();
+        self.shared.remember(now.session, memory);
         Ok(())
     }
 }
 
-impl OfView {
-    /// Adds to what is known of an emptied view, unless that has become too much.
-    fn remember(&mut self, add: impl FnOnce(&mut Fresh)) {
-        if let Some(fresh) = &mut self.fresh {
-            add(fresh);
-            if fresh.keys.len() > FRESH_MAX || fresh.micros.len() > FRESH_MAX {
-                self.fresh = None;
-            }
-        }
+impl Memory {
+    /// What was put since views were emptied is remembered of [`VIEWS_MAX`] of them.
+    fn forget_some(&mut self) {
+        let mut fresh: Vec<&mut Option<Fresh>> =
+            self.views.values_mut().map(|known| &mut known.fresh).collect();
+        fresh.sort_by_key(|fresh| fresh.as_ref().is_none_or(|fresh| !fresh.keys.was_touched));
+        fresh.iter_mut().skip(VIEWS_MAX).for_each(|fresh| **fresh = None);
+        fresh.into_iter().flatten().for_each(|fresh| fresh.keys.was_touched = false);
     }
-}
-
-fn hash(micro: &Micro) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    micro.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn refuse(key: &str, json: &str, entry: Option<&Entry>) -> Option<String> {

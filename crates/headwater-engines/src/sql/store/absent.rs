@@ -1,26 +1,18 @@
 //! Keys that surely have no row, so that the server need not be asked which of them have one.
 //!
 //! A view is emptied before it is filled, and nobody else writes to its table: a key that was not written since has no row.
-//! Keys that were written are remembered in a Bloom filter (Burton H. Bloom, "Space/time trade-offs in hash coding with
-//! allowable errors", 1970): it takes the same room for any number of keys, and errs only by having the server asked.
+//! Keys that were written are remembered in a [`Filter`].
 //!
 //! Somebody may have put a row there all the same. What is to go is asked for always, so that what is extra can be removed; and
 //! where a new row meets one, the step fails, the memory is gone, and the next step asks for every key.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headwater_model::{Epoch, Error, Held, Offset, ViewId};
 
 use super::fold::Folded;
-
-/// 4 MiB. Of ten million keys it takes every seventh for one that may be there.
-const BITS: usize = 1 << 25;
-const PROBES: u64 = 4;
-
-/// Views of a store whose keys are remembered: those that the last step wrote to, if there are more.
-const VIEWS_MAX: usize = 4;
+use crate::filter::{Filter, VIEWS_MAX};
 
 /// What is known of the keys of one table. By default, that those of an empty table have no row.
 #[derive(Default)]
@@ -33,12 +25,12 @@ pub(crate) struct Absent {
 impl Absent {
     /// The table has no row any more.
     pub fn all(&mut self) {
-        self.written = Some(Filter::new());
+        self.written = Some(Filter::default());
     }
 
     /// Whether the change is of a key that surely has no row, in a table of so many.
     pub fn has(&self, change: &Folded, rows: u64) -> bool {
-        let is_unwritten = || self.written.as_ref().is_some_and(|written| !written.may_have(&change.text));
+        let is_unwritten = || self.written.as_ref().is_some_and(|written| !written.may_have(&*change.text));
         change.document.is_some() && !self.is_wary && (rows == 0 || is_unwritten())
     }
 
@@ -94,36 +86,6 @@ impl Memory {
     fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-struct Filter {
-    bits: Box<[u64]>,
-    /// By the open step.
-    was_touched: bool,
-}
-
-impl Filter {
-    fn new() -> Filter {
-        Filter { bits: vec![0; BITS / 64].into(), was_touched: true }
-    }
-
-    fn add(&mut self, key: &str) {
-        probes(key).for_each(|bit| self.bits[bit / 64] |= 1 << (bit % 64));
-        self.was_touched = true;
-    }
-
-    fn may_have(&self, key: &str) -> bool {
-        probes(key).all(|bit| self.bits[bit / 64] & (1 << (bit % 64)) != 0)
-    }
-}
-
-/// The bits of a key. Two hashes do for any number of them (Kirsch and Mitzenmacher, "Less Hashing, Same Performance", 2006).
-fn probes(key: &str) -> impl Iterator<Item = usize> + use<> {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    let hash = hasher.finish();
-    let (first, step) = (hash & 0xffff_ffff, (hash >> 32) | 1);
-    (0..PROBES).map(move |probe| ((first + probe * step) % BITS as u64) as usize)
 }
 
 #[cfg(test)]

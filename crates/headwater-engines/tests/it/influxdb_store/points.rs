@@ -15,6 +15,41 @@ fn rows(answer: &Json) -> Vec<Json> {
 
 const ALL: &str = "SELECT book, price, sold, note, sale FROM price ORDER BY time";
 
+/// Several are under way at once, but for what has to come in an order.
+#[tokio::test]
+async fn a_step_of_many_requests_arrives_as_a_whole() {
+    let Some(server) = server() else { return };
+    let (store, database) = claimed(server).await;
+    let view = prices();
+    let all = |price: &str| (0..6000).map(|id| put(&view, id, point(id, id, "m", price))).collect::<Vec<_>>();
+    let clear = ViewChange::Clear { view: view.clone() };
+    assert_eq!(step(&store, 1, 0, [vec![clear], all("1")].concat()).await.unwrap(), []);
+    // One takes its note along to another key, its own is put anew, and some go.
+    let mut moved = point(9000, 9000, "n", "2");
+    moved.values[5] = Value::Unchanged;
+    let mut changes = all("2");
+    changes[7] = put(&view, 7, {
+        let mut other = point(7, 7, "m", "2");
+        other.values[5] = Value::text("another");
+        other
+    });
+    changes.insert(
+        7,
+        ViewChange::Put { view: view.clone(), key: key(9000), moved_from: Some(key(7)), document: moved },
+    );
+    changes.extend((0..5).map(|id| delete(&view, id)));
+    assert_eq!(step(&store, 1, 1, changes).await.unwrap(), []);
+    assert_eq!(store.rows(&view).await.unwrap(), 5996);
+    let counted = server.ask(&database, "SELECT count(hw) FROM price WHERE price = 2");
+    assert_eq!(rows(&counted)[0][1], json!(5996));
+    for (id, micros, book, note) in [(9000, 9000, "n", "a \"note\""), (7, 7, "m", "another")] {
+        let mut expected = point(id, micros, book, "2");
+        expected.values[5] = Value::text(note);
+        let found = document(&*store, &view, &key(id)).await.unwrap().unwrap();
+        assert_eq!(found, StoredBody::Json(expected.to_json().into()));
+    }
+}
+
 #[tokio::test]
 async fn points_are_influxdbs_own_and_documents_are_exact() {
     let Some(server) = server() else { return };
