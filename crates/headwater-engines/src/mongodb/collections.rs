@@ -33,11 +33,11 @@ pub(super) async fn prepare(server: &Server, collection: &str, view: &View) -> R
         doc! { "key": { place_field(number): 1 }, "name": name_of(number), "sparse": true }
     });
     let indexes: Vec<Bson> = std::iter::once(gone).chain(places).map(Bson::Document).collect();
-    server.write(&doing, doc! { "createIndexes": collection, "indexes": indexes }).await?;
+    server.write(&doing, &doc! { "createIndexes": collection, "indexes": indexes }).await?;
     for name in names(server, &doing, collection).await? {
         let number = name.strip_prefix("hw_p").and_then(|number| number.parse::<usize>().ok());
         if number.is_some_and(|number| number >= view.indexes.len()) {
-            server.write(&doing, doc! { "dropIndexes": collection, "index": name }).await?;
+            server.write(&doing, &doc! { "dropIndexes": collection, "index": name }).await?;
         }
     }
     Ok(())
@@ -49,7 +49,7 @@ fn name_of(number: usize) -> String {
 
 async fn names(server: &Server, doing: &str, collection: &str) -> Result<Vec<String>> {
     let found =
-        server.run(doing, doc! { "listIndexes": collection, "cursor": { "batchSize": 1000 } }).await?;
+        server.run(doing, &doc! { "listIndexes": collection, "cursor": { "batchSize": 1000 } }).await?;
     let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     let indexes = batch
         .map(|batch| batch.iter().filter_map(Bson::as_document).collect())

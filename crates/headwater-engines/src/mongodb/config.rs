@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use headwater_model::file::StoreSection;
 use headwater_model::{Error, Result, Secret};
+use mongodb::error::ErrorKind;
 use mongodb::options::{Acknowledgment, ConnectionString, HostInfo, ServerAddress, Tls};
 
 use crate::settings;
@@ -38,9 +39,11 @@ impl Config {
         }
         let parsed = ConnectionString::parse(section.url.reveal()).map_err(|error| {
             // The driver quotes what it cannot read, which may be a part of the password.
-            match section.url.reveal().contains('@') {
-                true => wrong("the driver does not understand the URL"),
-                false => wrong(&format!("the driver does not understand the URL: {error}")),
+            match &*error.kind {
+                ErrorKind::InvalidArgument { message, .. } if !section.url.reveal().contains('@') => {
+                    wrong(&format!("the URL is not one of MongoDB's: {message}"))
+                }
+                _ => wrong("the URL is not one of MongoDB's"),
             }
         })?;
         let database = parsed.default_database.clone().filter(|name| !name.is_empty());
@@ -120,6 +123,11 @@ mod tests {
             assert!(error.remedy().is_some(), "{wrong}");
             assert!(!format!("{error} {error:?}").contains("hu"), "{error}");
         }
+        let error = config("mongodb://h/shop?directConection=true", &[]).unwrap_err();
+        assert!(
+            error.to_string().ends_with("An option with a similar name exists: directconnection"),
+            "{error}"
+        );
         let error = config("mongodb://h/shop", &[("prefx", Setting::Bool(true))]).unwrap_err();
         assert_eq!(error.remedy(), Some("did you mean \"prefix\"?"));
         assert!(config("mongodb://h/shop", &[("prefix", Setting::Text(Secret::new("a$")))]).is_err());

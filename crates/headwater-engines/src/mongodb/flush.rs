@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use futures::{TryStreamExt as _, stream};
 use headwater_model::{Error, Result, View};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use super::codec::{self, Body};
 use super::collections;
@@ -69,33 +69,32 @@ impl Writer<'_> {
             keys.push(key);
         }
         let collection = collections::of_documents(&self.shared.config.prefix, &view.name);
-        let command = doc! { "update": collection, "updates": &updates, "ordered": false };
+        let command = doc! { "update": collection, "updates": updates, "ordered": false };
         let doing = format!("write {} keys of the view \"{}\"", keys.len(), view.name);
-        let (_, failed) = self.server.write(doing, command).await?;
+        let (_, failed) = self.server.write(doing, &command).await?;
         for error in failed {
             let Some(key) = keys.get(error.index) else { continue };
             if error.code != DUPLICATE {
                 return Err(error.failure(doing_one(view, key)));
             }
-            if let Ok(document) = updates[error.index].get_document("u") {
-                self.alone(view, key, document.clone()).await?;
+            let update = command.get_array("updates").ok().and_then(|updates| updates.get(error.index));
+            if let Some(Ok(document)) = update.and_then(Bson::as_document).map(|it| it.get_document("u")) {
+                self.alone(view, key, document).await?;
             }
         }
         Ok(())
     }
 
     fn document(&self, key: &str, stamp: Stamp, row: Row<Body>) -> Document {
-        let row = row.document.map(|document| (document.body, document.places));
-        item::write(
-            key,
-            stamp,
-            self.at.offset(),
-            row.as_ref().map(|(body, places)| (body.clone(), &places[..])),
-        )
+        let at = self.at.offset();
+        match row.document {
+            Some(document) => item::write(key, stamp, at, Some((document.body, &document.places))),
+            None => item::write(key, stamp, at, None),
+        }
     }
 
     /// Writes a document unless what is there is newer.
-    pub(super) async fn alone(&self, view: &View, key: &str, document: Document) -> Result<()> {
+    async fn alone(&self, view: &View, key: &str, document: &Document) -> Result<()> {
         let collection = collections::of_documents(&self.shared.config.prefix, &view.name);
         let stamp = document.get_document("_hw").ok().and_then(|ours| Stamp::read(ours.get_str("w").ok()?));
         let stamp = stamp.ok_or_else(|| Error::bug("a document is written without a stamp"))?;
@@ -120,9 +119,9 @@ impl Writer<'_> {
                 }
             };
             let filter = condition.filter(key, stamp, self.at);
-            let update = doc! { "q": filter, "u": &document, "upsert": true };
+            let update = doc! { "q": filter, "u": document, "upsert": true };
             let command = doc! { "update": &*collection, "updates": [update] };
-            let (_, failed) = self.server.write(doing_one(view, key), command).await?;
+            let (_, failed) = self.server.write(doing_one(view, key), &command).await?;
             match failed.first() {
                 None => return Ok(()),
                 Some(error) if error.code == DUPLICATE => {}

@@ -10,8 +10,9 @@ use super::server::count as counted;
 use super::store::Shared;
 use super::{codec, collections};
 
-/// Documents of one request: each may be large.
+/// Documents of a page, and their bytes: each may be large.
 const PAGE_MAX: usize = 1_000;
+const BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn page(
     shared: &Shared,
@@ -54,8 +55,9 @@ async fn read(
     let filter = doc! { ID: behind, GONE: { "$exists": false } };
     let collection = collections::of_documents(&shared.config.prefix, &view.name);
     let doing = format!("scan the view \"{}\"", view.name);
-    let found = shared.server().await?.find(doing, &collection, filter, options).await?;
-    let is_end = found.len() < limit;
+    let server = shared.server().await?;
+    let (found, is_all) = server.find_up_to(BYTES_MAX, doing, &collection, filter, options).await?;
+    let is_end = is_all && found.len() < limit;
     let last = found.last().and_then(|document| document.get_str(ID).ok()).map(str::to_owned);
     Ok((found, last.filter(|_| !is_end)))
 }
@@ -65,7 +67,7 @@ pub(super) async fn count(shared: &Shared, view: &View) -> Result<u64> {
     let server = shared.server().await?;
     let collection = collections::of_documents(&shared.config.prefix, &view.name);
     let doing = format!("count the view \"{}\"", view.name);
-    let all = counted(&server.run(&doing, doc! { "count": &*collection }).await?);
+    let all = counted(&server.run(&doing, &doc! { "count": &*collection }).await?);
     let gone = doc! { "count": &*collection, "query": { GONE: { "$type": "date" } } };
-    Ok(all.saturating_sub(counted(&server.run(&doing, gone).await?)))
+    Ok(all.saturating_sub(counted(&server.run(&doing, &gone).await?)))
 }

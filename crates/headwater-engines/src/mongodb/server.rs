@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use headwater_model::{Error, Result};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::raw::cstr;
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::{Acknowledgment, ClientOptions};
 use mongodb::{Client, Database};
 
@@ -52,8 +52,8 @@ impl Server {
             place_bytes_max: OLD_PLACE_BYTES_MAX,
             write_concern: Document::new(),
         };
-        let build = server.run(doing, doc! { "buildInfo": 1 }).await?;
-        let hello = server.run(doing, doc! { "isMaster": 1 }).await?;
+        let build = server.run(doing, &doc! { "buildInfo": 1 }).await?;
+        let hello = server.run(doing, &doc! { "isMaster": 1 }).await?;
         let version = build.get_str("version").unwrap_or("of an unknown version");
         let set = hello.get_str("setName").ok();
         let is_router = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
@@ -79,9 +79,12 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) async fn run(&self, doing: impl Display, command: Document) -> Result<Document> {
-        let answer = tokio::time::timeout(self.within, self.database.run_command(command));
-        match answer.await {
+    pub(super) async fn run(&self, doing: impl Display, command: &Document) -> Result<Document> {
+        self.run_raw(doing, raw(command)?).await
+    }
+
+    async fn run_raw(&self, doing: impl Display, command: RawDocumentBuf) -> Result<Document> {
+        match tokio::time::timeout(self.within, self.database.run_raw_command(command)).await {
             Ok(answer) => answer.map_err(|e| failure(doing, e)),
             Err(_) => Err(self.late(doing)),
         }
@@ -91,12 +94,11 @@ impl Server {
     pub(super) async fn write(
         &self,
         doing: impl Display,
-        mut command: Document,
+        command: &Document,
     ) -> Result<(Document, Vec<WriteError>)> {
-        if !self.write_concern.is_empty() {
-            command.insert("writeConcern", self.write_concern.clone());
-        }
-        let answer = self.run(&doing, command).await?;
+        let mut command = raw(command)?;
+        command.append(cstr!("writeConcern"), raw(&self.write_concern)?);
+        let answer = self.run_raw(&doing, command).await?;
         if let Ok(concern) = answer.get_document("writeConcernError") {
             let said = concern.get_str("errmsg").unwrap_or("too few members have the write");
             return Err(Error::transient(format!("{doing}: {said}")));
@@ -116,12 +118,32 @@ impl Server {
         filter: Document,
         options: Document,
     ) -> Result<Vec<Document>> {
+        Ok(self.find_up_to(usize::MAX, doing, collection, filter, options).await?.0)
+    }
+
+    /// As [`Server::find`], but no more than these bytes and one document, and whether that is all.
+    pub(super) async fn find_up_to(
+        &self,
+        bytes_max: usize,
+        doing: impl Display,
+        collection: &str,
+        filter: Document,
+        options: Document,
+    ) -> Result<(Vec<Document>, bool)> {
         let level = if self.is_replicated { "majority" } else { "local" };
         let mut command = doc! { "find": collection, "filter": filter, "readConcern": { "level": level } };
         command.extend(options);
         let found = async {
-            let found = self.database.run_cursor_command(command).await?;
-            found.try_collect::<Vec<Document>>().await
+            let mut cursor = self.database.run_cursor_command(command).await?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while cursor.advance().await? {
+                bytes += cursor.current().as_bytes().len();
+                found.push(cursor.deserialize_current()?);
+                if bytes > bytes_max {
+                    return Ok((found, false));
+                }
+            }
+            Ok((found, true))
         };
         match tokio::time::timeout(self.within, found).await {
             Ok(found) => found.map_err(|e| failure(doing, e)),
@@ -132,6 +154,11 @@ impl Server {
     fn late(&self, doing: impl Display) -> Error {
         Error::transient(format!("{doing}: no answer within {} s", self.within.as_secs()))
     }
+}
+
+/// Without a copy of what it holds.
+fn raw(command: &Document) -> Result<RawDocumentBuf> {
+    RawDocumentBuf::try_from(command).map_err(|e| Error::bug("a command is no BSON").with_cause(e))
 }
 
 /// What one write of a command failed with.

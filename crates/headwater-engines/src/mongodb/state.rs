@@ -44,7 +44,7 @@ impl StateItem {
         let document = write(new, &self.item);
         let (answer, failed) = match old {
             None => {
-                server.write(DOING, doc! { "insert": &*self.collection, "documents": [document] }).await?
+                server.write(DOING, &doc! { "insert": &*self.collection, "documents": [document] }).await?
             }
             Some(old) => {
                 let filter = doc! {
@@ -54,7 +54,7 @@ impl StateItem {
                     "offset": old.held.offset.0.to_string(),
                 };
                 let update = doc! { "q": filter, "u": document };
-                server.write(DOING, doc! { "update": &*self.collection, "updates": [update] }).await?
+                server.write(DOING, &doc! { "update": &*self.collection, "updates": [update] }).await?
             }
         };
         match failed.first() {

@@ -47,12 +47,13 @@ impl Writer<'_> {
             if updates.is_empty() {
                 return Ok(());
             }
-            let command = doc! { "update": collection, "updates": &updates, "ordered": false };
-            let (answer, failed) = self.server.write(doing, command).await?;
+            let wanted = updates.len() as u64;
+            let command = doc! { "update": collection, "updates": updates, "ordered": false };
+            let (answer, failed) = self.server.write(doing, &command).await?;
             if let Some(error) = failed.first() {
                 return Err(error.failure(doing));
             }
-            if count(&answer) == updates.len() as u64 {
+            if count(&answer) == wanted {
                 return Ok(());
             }
             // Some changed meanwhile.
