@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{
-    Affinity, ColumnType, ErrorKind, Key, Lineage, Offset, Param, Position, Result, Source, TableName,
-};
+use headwater_model::{ErrorKind, Key, Lineage, Offset, Param, Position, Result, Source, TableName};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -167,12 +165,7 @@ pub(crate) async fn has_moved(
     }
 }
 
-/// Whether a key's text says which key it is: where values have kinds of their own, `42` may be a number or a text.
+/// Whether a key's text says which key it is.
 fn is_readable(key: &[Param]) -> bool {
-    !key.is_empty()
-        && key.iter().all(|param| match param.kind {
-            ColumnType::Json | ColumnType::List(_) => false,
-            ColumnType::Dynamic => !matches!(Affinity::of(&param.type_name), Affinity::None | Affinity::Blob),
-            _ => true,
-        })
+    !key.is_empty() && key.iter().all(Param::says_the_kind)
 }
