@@ -3,23 +3,39 @@
 #[cfg(any(
     feature = "dynamodb",
     feature = "influxdb",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgres",
     feature = "redis"
 ))]
 use std::collections::BTreeMap;
 
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "falkordb",
+    feature = "influxdb",
+    feature = "mongodb",
+    feature = "mysql",
+    feature = "postgres"
+))]
+use headwater_model::Result;
 use headwater_model::exam::Limit;
 #[cfg(any(
     feature = "dynamodb",
     feature = "influxdb",
+    feature = "mongodb",
     feature = "mysql",
     feature = "postgres",
     feature = "redis"
 ))]
 use headwater_model::exam::{Check, Diagnosis, Urgency};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-use headwater_model::{Error, Result, TableName};
+use headwater_model::{Error, TableName};
+#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
+use headwater_model::{
+    ErrorKind,
+    exam::{ExamBudget, Examination, Skipped},
+};
 
 pub(crate) const fn limit(name: &'static str, usual: f64) -> Limit {
     Limit { name, usual }
@@ -34,13 +50,13 @@ macro_rules! page {
 pub(crate) use page;
 
 /// The limits that are in force for a check.
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 pub(crate) struct Limits<'a> {
     pub(crate) check: &'a Check,
     pub(crate) set: &'a BTreeMap<String, f64>,
 }
 
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 impl Limits<'_> {
     pub(crate) fn of(&self, name: &str) -> f64 {
         let limit = self.check.limits.iter().find(|limit| limit.name == name);
@@ -49,7 +65,7 @@ impl Limits<'_> {
 }
 
 /// A finding without what the check itself knows.
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 pub(crate) struct Symptom {
     pub(crate) subject: String,
     pub(crate) urgency: Urgency,
@@ -58,7 +74,7 @@ pub(crate) struct Symptom {
     pub(crate) undo: Vec<String>,
 }
 
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis"))]
+#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 impl Symptom {
     pub(crate) fn new(
         subject: impl Into<String>,
@@ -100,6 +116,41 @@ impl Symptom {
             undo: self.undo,
         }
     }
+}
+
+/// What a check found: each with its evidence, names and values.
+#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
+pub(crate) type Found = Vec<(Symptom, BTreeMap<String, String>)>;
+
+/// Takes what a check has found into the examination. What the engine refused or does not know, errors of the kinds `refused`, and
+/// what took too long is skipped there; `remedy` is what would let it.
+#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
+pub(crate) fn record(
+    examination: &mut Examination,
+    check: &'static Check,
+    budget: &ExamBudget,
+    looked: std::result::Result<Result<Found>, tokio::time::error::Elapsed>,
+    (refused, remedy): (&[ErrorKind], String),
+) -> Result<()> {
+    let (why, remedy) = match looked {
+        Ok(Ok(found)) => {
+            examination.made += 1;
+            let asked = check.asks_within(&budget.limits);
+            let found = found.into_iter().take(budget.findings_max);
+            let found = found.map(|(symptom, answered)| symptom.diagnosis(check, &asked, answered));
+            examination.found.extend(found);
+            return Ok(());
+        }
+        Ok(Err(error)) if refused.contains(&error.kind()) => (error.to_string(), remedy),
+        Ok(Err(error)) => return Err(error),
+        Err(_) => (
+            format!("it took longer than {} s", budget.each.as_secs()),
+            "raise check_within under [doctor]".to_owned(),
+        ),
+    };
+    let title = check.title();
+    examination.skipped.push(Skipped { check: check.id, title, why, remedy: Some(remedy) });
+    Ok(())
 }
 
 /// The finding that a row of a check's query is: cells by the names of their columns, without those that are NULL. Columns with a

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::failure::failure;
 use super::item::{KEY, PART, STATE_KEY, size};
 use super::judge;
-use crate::checks::{Limits, Symptom, limit, page};
+use crate::checks::{Found, Limits, Symptom, limit, page, record};
 
 /// Tables that are looked at, at most.
 const TABLES_MAX: usize = 200;
@@ -56,6 +56,9 @@ const HOT: Check = Check {
     limits: judge::HOT_LIMITS,
 };
 
+/// What the role may not ask, and what DynamoDB Local does not know.
+const REFUSED: &[ErrorKind] = &[ErrorKind::Denied, ErrorKind::Unsupported];
+
 /// Every check, in the order of their ids.
 pub(crate) fn checks() -> Vec<&'static Check> {
     vec![&UNPROTECTED, &NO_RECOVERY, &LARGE_ITEMS, &FOREIGN_INDEX, &BOUGHT, &HOT]
@@ -94,29 +97,10 @@ impl Examine for Examiner {
                 examination.skipped.push(nobody_counts(check));
                 continue;
             }
-            match look(&client, &tables, &limits, budget).await {
-                Ok(found) => {
-                    examination.made += 1;
-                    let asked = check.asks_within(&budget.limits);
-                    examination.found.extend(
-                        found
-                            .into_iter()
-                            .take(budget.findings_max)
-                            .map(|(symptom, answered)| symptom.diagnosis(check, &asked, answered)),
-                    );
-                }
-                // What the role may not ask, and what DynamoDB Local does not know.
-                Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => {
-                    let action = check.asks.split(',').next().unwrap_or_default();
-                    examination.skipped.push(Skipped {
-                        check: check.id,
-                        title: check.title(),
-                        why: error.to_string(),
-                        remedy: Some(format!("allow dynamodb:{action} on the store's tables")),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
+            let looked = look(&client, &tables, &limits, budget).await;
+            let action = check.asks.split(',').next().unwrap_or_default();
+            let remedy = format!("allow dynamodb:{action} on the store's tables");
+            record(&mut examination, check, budget, Ok(looked), (REFUSED, remedy))?;
         }
         Ok(examination)
     }
@@ -154,8 +138,6 @@ impl Examiner {
         Ok(tables)
     }
 }
-
-type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 
 async fn look(
     client: &Client,

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Skipped, Urgency};
+use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
 use headwater_model::file::StoreSection;
 use headwater_model::{ErrorKind, Result};
 
 use super::config::Config;
 use super::failure;
-use crate::checks::{Limits, Symptom, limit, page};
+use crate::checks::{Found, Limits, Symptom, limit, page, record};
 use crate::graph::is_looked_up;
 use crate::redis;
 use crate::redis::connection::Connection;
@@ -43,6 +43,8 @@ const UNBOUNDED: Check = Check {
     asks: "GRAPH.CONFIG GET QUERY_MEM_CAPACITY\nGRAPH.CONFIG GET TIMEOUT_DEFAULT",
     limits: &[],
 };
+
+const REFUSED: &[ErrorKind] = &[ErrorKind::Denied, ErrorKind::Unsupported, ErrorKind::Bug];
 
 /// Every check, in the order of their ids; those of a Redis server are that engine's.
 pub(crate) fn checks() -> Vec<&'static Check> {
@@ -77,40 +79,16 @@ impl Examine for Examiner {
                 "HW6002" => graph.slow(&limits).await,
                 _ => graph.unbounded().await,
             };
-            match looked {
-                Ok(symptoms) => {
-                    examination.made += 1;
-                    examination.found.extend(symptoms.into_iter().take(budget.findings_max).map(
-                        |(symptom, answered)| {
-                            symptom.diagnosis(check, &check.asks_within(&budget.limits), answered)
-                        },
-                    ));
-                }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Bug
-                    ) =>
-                {
-                    let user = config.user.as_deref().unwrap_or("default");
-                    examination.skipped.push(Skipped {
-                        check: check.id,
-                        title: check.title(),
-                        why: error.to_string(),
-                        remedy: Some(format!(
-                            "ACL SETUSER {user} +graph.ro_query +graph.slowlog +graph.config ~{}",
-                            self.config.graph
-                        )),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
+            let user = config.user.as_deref().unwrap_or("default");
+            let remedy = format!(
+                "ACL SETUSER {user} +graph.ro_query +graph.slowlog +graph.config ~{}",
+                self.config.graph
+            );
+            record(&mut examination, check, budget, Ok(looked), (REFUSED, remedy))?;
         }
         Ok(examination)
     }
 }
-
-type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 
 struct Graph<'a> {
     connection: Connection,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Skipped, Urgency};
+use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
 use headwater_model::file::StoreSection;
 use headwater_model::{Error, ErrorKind, Result};
 use serde_json::Value as Json;
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::client::{Client, Rows};
 use super::config::Config;
 use super::line;
-use crate::checks::{Limits, Symptom, limit, page};
+use crate::checks::{Found, Limits, Symptom, limit, page, record};
 
 const NEARLY_FULL: Check = Check {
     id: "HW7001",
@@ -29,6 +29,9 @@ const SHARDS: Check = Check {
     asks: "SHOW SHARD GROUPS\nSHOW RETENTION POLICIES ON …",
     limits: &[limit("groups", 300.0)],
 };
+
+/// What only administrators may ask, and what version 2 does not know.
+const REFUSED: &[ErrorKind] = &[ErrorKind::Denied, ErrorKind::Unsupported, ErrorKind::Misconfigured];
 
 /// Every check, in the order of their ids.
 pub(crate) fn checks() -> Vec<&'static Check> {
@@ -60,40 +63,14 @@ impl Examine for Examiner {
                     _ => self.shards(&limits).await,
                 }
             };
-            let skipped = |why: String, remedy: Option<String>| Skipped {
-                check: check.id,
-                title: check.title(),
-                why,
-                remedy,
-            };
-            match tokio::time::timeout(budget.each, looking).await {
-                Ok(Ok(found)) => {
-                    examination.made += 1;
-                    let asked = check.asks_within(&budget.limits);
-                    let found = found.into_iter().take(budget.findings_max);
-                    examination
-                        .found
-                        .extend(found.map(|(symptom, answered)| symptom.diagnosis(check, &asked, answered)));
-                }
-                Ok(Err(error)) => match error.kind() {
-                    // What only administrators may ask, and what version 2 does not know.
-                    ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Misconfigured => {
-                        let remedy = "GRANT ALL PRIVILEGES TO the user of the store's URL: InfluxDB lets administrators alone ask";
-                        examination.skipped.push(skipped(error.to_string(), Some(remedy.to_owned())));
-                    }
-                    _ => return Err(error),
-                },
-                Err(_) => examination.skipped.push(skipped(
-                    format!("it took longer than {} s", budget.each.as_secs()),
-                    Some("raise check_within under [doctor]".to_owned()),
-                )),
-            }
+            let looked = tokio::time::timeout(budget.each, looking).await;
+            let remedy =
+                "GRANT ALL PRIVILEGES TO the user of the store's URL: InfluxDB lets administrators alone ask";
+            record(&mut examination, check, budget, looked, (REFUSED, remedy.to_owned()))?;
         }
         Ok(examination)
     }
 }
-
-type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 
 /// A retention policy.
 struct Policy {

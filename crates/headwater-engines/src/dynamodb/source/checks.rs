@@ -3,13 +3,12 @@
 //! instance hears of.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::Client as Streams;
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
 use futures::{StreamExt as _, TryStreamExt as _};
-use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Skipped, Urgency};
+use headwater_model::exam::{Check, ExamBudget, Examination, Examine, Urgency};
 use headwater_model::file::SourceSection;
 use headwater_model::{ErrorKind, Result};
 
@@ -17,7 +16,7 @@ use super::config::Options;
 use super::follow::{self, RECORDS_MAX, REQUESTS_MAX, Refusal};
 use super::shards::Place;
 use super::state::{Checkpoint, Join, State, now_ms};
-use crate::checks::{Limits, Symptom, limit, page};
+use crate::checks::{Found, Limits, Symptom, limit, page, record};
 use crate::dynamodb::checks::nobody_counts;
 use crate::dynamodb::client::{connect, connect_streams};
 use crate::dynamodb::judge;
@@ -52,8 +51,6 @@ pub(crate) fn checks() -> Vec<&'static Check> {
 pub(crate) struct Examiner {
     options: Options,
 }
-
-type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 
 impl Examiner {
     pub(crate) fn of_source(section: &SourceSection) -> Result<Examiner> {
@@ -136,32 +133,9 @@ impl Examine for Examiner {
 impl Examiner {
     async fn look_at_streams(&self, budget: &ExamBudget, examination: &mut Examination) -> Result<()> {
         let limits = Limits { check: &LATE, set: &budget.limits };
-        let skipped = |why: String, remedy: &str| Skipped {
-            check: LATE.id,
-            title: LATE.title(),
-            why,
-            remedy: Some(remedy.to_owned()),
-        };
-        match tokio::time::timeout(budget.each, self.late(&limits)).await {
-            Ok(Ok(found)) => {
-                examination.made += 1;
-                let asked = LATE.asks_within(&budget.limits);
-                let found = found.into_iter().take(budget.findings_max);
-                examination
-                    .found
-                    .extend(found.map(|(symptom, answered)| symptom.diagnosis(&LATE, &asked, answered)));
-            }
-            Ok(Err(error)) if error.kind() == ErrorKind::Denied => {
-                let remedy = "allow what following takes: docs/engines/dynamodb.md";
-                examination.skipped.push(skipped(error.to_string(), remedy));
-            }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {
-                let why = format!("not every shard answered within {}", seconds(budget.each));
-                examination.skipped.push(skipped(why, "[doctor] check_within = \"30s\""));
-            }
-        }
-        Ok(())
+        let looked = tokio::time::timeout(budget.each, self.late(&limits)).await;
+        let remedy = "allow what following takes: docs/engines/dynamodb.md";
+        record(examination, &LATE, budget, looked, (&[ErrorKind::Denied], remedy.to_owned()))
     }
 }
 
@@ -233,10 +207,6 @@ fn hours(ms: i64) -> String {
         0 => format!("{} minutes", ms / 60_000),
         hours => format!("{hours} hours"),
     }
-}
-
-fn seconds(of: Duration) -> String {
-    format!("{} s", of.as_secs())
 }
 
 fn evidence(of: &[(&str, i64)]) -> BTreeMap<String, String> {
