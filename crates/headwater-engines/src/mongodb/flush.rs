@@ -1,13 +1,13 @@
 //! Rows to the collections: each on the condition that nothing newer is there, a thousand to a request.
 //!
 //! A write whose condition does not hold finds its key there already, for it would insert otherwise: such rows are looked
-//! at and written one by one.
+//! at and written one by one. So are those that were thought to be new ([`super::fresh`]), and are not.
 
 use std::collections::HashSet;
 
 use futures::{TryStreamExt as _, stream};
 use headwater_model::{Error, Result, View};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 
 use super::codec::{self, Body};
 use super::collections;
@@ -43,12 +43,16 @@ impl Writer<'_> {
             self.sweep(&view).await?;
         }
         let rows = rows.into_iter().filter(|(_, row)| !self.is_passed(&row.stored));
-        let (mut moved, rest): (Vec<Keyed>, Vec<Keyed>) = rows.partition(|(_, row)| row.moved.is_some());
+        let (mut moved, mut rest): (Vec<Keyed>, Vec<Keyed>) = rows.partition(|(_, row)| row.moved.is_some());
         moved.sort_by_key(|(_, row)| row.moved);
         for row in moved {
-            self.together(&view, vec![row]).await?;
+            self.together(&view, Verb::Update, vec![row]).await?;
         }
-        let batches = batches(rest).into_iter().map(|rows| Ok(self.together(&view, rows)));
+        let new = self.shared.fresh.take(&view.name, &mut rest);
+        let batches = [(Verb::Insert, new), (Verb::Update, rest)]
+            .into_iter()
+            .flat_map(|(verb, rows)| batches(rows).into_iter().map(move |rows| (verb, rows)));
+        let batches = batches.map(|(verb, rows)| Ok(self.together(&view, verb, rows)));
         stream::iter(batches).try_for_each_concurrent(REQUESTS, |batch| batch).await
     }
 
@@ -58,18 +62,25 @@ impl Writer<'_> {
     }
 
     /// Writes rows with one request, and then those by themselves that found something unexpected.
-    async fn together(&self, view: &View, rows: Vec<Keyed>) -> Result<()> {
+    async fn together(&self, view: &View, verb: Verb, rows: Vec<Keyed>) -> Result<()> {
         let mut keys = Vec::with_capacity(rows.len());
-        let mut updates = Vec::with_capacity(rows.len());
+        let mut writes = Vec::with_capacity(rows.len());
         for (key, row) in rows {
             let stamp = self.session.stamp();
             let document = self.document(&key, stamp, row);
-            let filter = Condition::Newer.filter(&key, stamp, self.at);
-            updates.push(doc! { "q": filter, "u": document, "upsert": true });
+            writes.push(match verb {
+                Verb::Insert => document,
+                Verb::Update => {
+                    doc! { "q": Condition::Newer.filter(&key, stamp, self.at), "u": document, "upsert": true }
+                }
+            });
             keys.push(key);
         }
         let collection = collections::of_documents(&self.shared.config.prefix, &view.name);
-        let command = doc! { "update": collection, "updates": updates, "ordered": false };
+        let command = match verb {
+            Verb::Insert => doc! { "insert": collection, "documents": writes, "ordered": false },
+            Verb::Update => doc! { "update": collection, "updates": writes, "ordered": false },
+        };
         let doing = format!("write {} keys of the view \"{}\"", keys.len(), view.name);
         let (_, failed) = self.server.write(doing, &command).await?;
         for error in failed {
@@ -77,8 +88,7 @@ impl Writer<'_> {
             if error.code != DUPLICATE {
                 return Err(error.failure(doing_one(view, key)));
             }
-            let update = command.get_array("updates").ok().and_then(|updates| updates.get(error.index));
-            if let Some(Ok(document)) = update.and_then(Bson::as_document).map(|it| it.get_document("u")) {
+            if let Some(document) = verb.document(&command, error.index) {
                 self.alone(view, key, document).await?;
             }
         }
@@ -129,6 +139,27 @@ impl Writer<'_> {
             }
         }
         Err(Error::transient(format!("{}: it changes all the time", doing_one(view, key))))
+    }
+}
+
+/// How rows are written together.
+#[derive(Clone, Copy)]
+enum Verb {
+    /// There is nothing under the key.
+    Insert,
+    /// What is there is older, or there is nothing.
+    Update,
+}
+
+impl Verb {
+    /// The document of one write of a command.
+    fn document(self, command: &Document, index: usize) -> Option<&Document> {
+        let (writes, field) = match self {
+            Verb::Insert => ("documents", None),
+            Verb::Update => ("updates", Some("u")),
+        };
+        let write = command.get_array(writes).ok()?.get(index)?.as_document()?;
+        field.map_or(Some(write), |field| write.get_document(field).ok())
     }
 }
 

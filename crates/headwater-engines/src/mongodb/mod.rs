@@ -19,6 +19,7 @@
 //! | `collections` | names, indexes |
 //! | `state` | the position |
 //! | `flush`, `sweep` | how a step reaches the collections; how a view is emptied |
+//! | `fresh` | keys that surely have no document |
 //! | `codec`, `item` | values to BSON; what a document has beside its fields |
 //! | `answer`, `scan` | access patterns; all of a view |
 //! | `config`, `failure` | URL and settings; what the server says |
@@ -29,6 +30,7 @@ mod collections;
 mod config;
 mod failure;
 mod flush;
+mod fresh;
 mod item;
 mod scan;
 mod server;

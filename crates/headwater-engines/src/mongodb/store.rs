@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::codec::{self, Body, DOCUMENT_BYTES_MAX};
 use super::config::Config;
 use super::flush::Writer;
+use super::fresh::Fresh;
 use super::item::{self, ID, OURS, Stored};
 use super::server::Server;
 use super::state::{ITEM, StateItem};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     server: OnceCell<Server>,
     state: StateItem,
     owner: Owner,
+    pub(super) fresh: Fresh,
 }
 
 impl Store {
@@ -42,7 +44,8 @@ impl Store {
         let config = Config::new(section)?;
         let state =
             StateItem { collection: collections::of_state(&config.prefix), item: section.of_source(ITEM) };
-        Ok(Store(Arc::new(Shared { config, server: OnceCell::new(), state, owner: Owner::default() })))
+        let (server, owner, fresh) = (OnceCell::new(), Owner::default(), Fresh::default());
+        Ok(Store(Arc::new(Shared { config, server, state, owner, fresh })))
     }
 }
 

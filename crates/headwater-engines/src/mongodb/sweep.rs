@@ -12,6 +12,7 @@ use super::collections;
 use super::flush::{Condition, TRIES, WRITES_MAX, Writer};
 use super::item::{self, AT, GONE, ID, LONG_KEY, Stored, WRITE};
 use super::server::count;
+use crate::filter::Filter;
 use crate::versioned::{Engine as _, What, ensure_owned};
 
 impl Writer<'_> {
@@ -20,6 +21,7 @@ impl Writer<'_> {
         let collection = collections::of_documents(&self.shared.config.prefix, &view.name);
         let doing = format!("empty the view \"{}\"", view.name);
         let mut after = doc! { "$gte": "" };
+        let mut there = Filter::default();
         loop {
             let options = doc! {
                 "projection": { LONG_KEY: 1, WRITE: 1, AT: 1, GONE: 1 },
@@ -27,11 +29,14 @@ impl Writer<'_> {
                 "limit": WRITES_MAX as i64,
             };
             let found = self.server.find(&doing, &collection, doc! { ID: after }, options).await?;
-            let Some(last) = found.last().and_then(|last| last.get_str(ID).ok()) else { return Ok(()) };
+            let Some(last) = found.last().and_then(|last| last.get_str(ID).ok()) else { break };
             after = doc! { "$gt": last };
-            let found = found.into_iter().map(item::read).collect::<Result<_>>()?;
+            let found: HashMap<_, _> = found.into_iter().map(item::read).collect::<Result<_>>()?;
+            found.keys().for_each(|key| there.add(key.as_str()));
             self.bury(view, &doing, &collection, found).await?;
         }
+        self.shared.fresh.begin(&view.name, there);
+        Ok(())
     }
 
     /// Leaves tombstones in place of documents.

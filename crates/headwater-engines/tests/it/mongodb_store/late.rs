@@ -9,7 +9,10 @@ async fn what_a_former_owner_still_writes_changes_nothing() {
     let Some(server) = server() else { return };
     let database = database();
     let (former, books) = claimed(server, &database).await;
-    step(&former, 1, 0, vec![put(&books, 1, book(1, "old")), put(&books, 2, book(2, "old"))]).await.unwrap();
+    // It takes keys for new that it has not seen since.
+    let clear = ViewChange::Clear { view: books.clone() };
+    let old = vec![clear, put(&books, 1, book(1, "old")), put(&books, 2, book(2, "old"))];
+    step(&former, 1, 0, old).await.unwrap();
     let mut late = former.begin(Epoch(1), Offset(1)).await.unwrap();
     let late_changes = vec![
         put(&books, 1, book(1, "late")),
@@ -74,4 +77,21 @@ async fn a_view_that_is_emptied_takes_whatever_was_there() {
     assert_eq!(keys(&store, &books).await, [key(5).to_text()]);
     // The one that no key leads to is left alone, and counted.
     assert_eq!(store.rows(&books).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_somebody_puts_under_a_key_that_is_new_gives_way() {
+    let Some(server) = server() else { return };
+    let database = database();
+    let (store, books) = claimed(server, &database).await;
+    step(&store, 1, 0, vec![ViewChange::Clear { view: books.clone() }]).await.unwrap();
+    let (there, gone) = (key(3_000), key(3_001));
+    let foreign = [&there, &gone].map(|key| serde_json::json!({ "_id": key.to_text(), "title": "foreign" }));
+    server.run(&database, &serde_json::json!({ "insert": "book", "documents": foreign }));
+    let mut changes: Vec<ViewChange> = (0..3_001).map(|id| put(&books, id, book(id, "ours"))).collect();
+    changes.push(ViewChange::Delete { view: books.clone(), key: gone });
+    step(&store, 1, 1, changes).await.unwrap();
+    assert_eq!(store.rows(&books).await.unwrap(), 3_001);
+    let ours = Some(StoredBody::Json(book(3_000, "ours").to_json().into()));
+    assert_eq!(document(&store, &books, 3_000).await, ours);
 }
