@@ -45,9 +45,12 @@ impl Server {
         crate::target().join(self.folder)
     }
 
-    /// What the server calls itself, which is written down last: half an installation is made again.
+    /// What the server calls itself. It is written down last, and what was installed with it: half an installation is made again,
+    /// and one of other packages.
     fn installed(&self) -> Option<String> {
-        std::fs::read_to_string(self.path().join("installed")).ok()
+        let written = std::fs::read_to_string(self.path().join("installed")).ok()?;
+        let (version, packages) = written.split_once('\n')?;
+        (packages.trim_end() == self.packages.join(" ")).then(|| version.to_owned())
     }
 
     pub fn list(&self) {
@@ -87,7 +90,8 @@ impl Server {
         gather_libraries(&folder)?;
         let version = self.version(&folder)?;
         books.close()?;
-        std::fs::write(folder.join("installed"), version).context("write down what is installed")?;
+        let installed = format!("{version}\n{}\n", self.packages.join(" "));
+        std::fs::write(folder.join("installed"), installed).context("write down what is installed")?;
         Ok(folder)
     }
 

@@ -153,6 +153,8 @@ pub fn store_examiner(section: &StoreSection) -> Result<Option<Box<dyn Examine>>
         "falkordb" | "falkordbs" => Ok(Some(Box::new(crate::falkordb::Examiner::of_store(section)?))),
         #[cfg(feature = "influxdb")]
         "influx" | "influxs" => Ok(Some(Box::new(crate::influxdb::Examiner::of_store(section)?))),
+        #[cfg(feature = "mongodb")]
+        "mongodb" | "mongodb+srv" => Ok(Some(Box::new(crate::mongodb::Examiner::of_store(section)?))),
         #[cfg(feature = "dynamodb")]
         "dynamodb" => Ok(Some(Box::new(crate::dynamodb::Examiner::of_store(section)?))),
         _ => store(section).map(|_| None),
@@ -174,6 +176,8 @@ pub fn checks() -> Vec<&'static Check> {
     checks.extend(crate::falkordb::checks());
     #[cfg(feature = "influxdb")]
     checks.extend(crate::influxdb::checks());
+    #[cfg(feature = "mongodb")]
+    checks.extend(crate::mongodb::checks());
     checks.sort_by_key(|check| check.id);
     checks
 }

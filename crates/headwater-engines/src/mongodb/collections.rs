@@ -28,11 +28,8 @@ pub(super) fn of_state(prefix: &str) -> String {
 /// The collection and its indexes are there, and no index that the view has no more.
 pub(super) async fn prepare(server: &Server, collection: &str, view: &View) -> Result<()> {
     let doing = format!("prepare the view \"{}\"", view.name);
-    let gone = doc! { "key": { GONE: 1 }, "name": "hw_gone", "sparse": true, "expireAfterSeconds": TOMBSTONE_SECONDS };
-    let places = (0..view.indexes.len()).map(|number| {
-        doc! { "key": { place_field(number): 1 }, "name": name_of(number), "sparse": true }
-    });
-    let indexes: Vec<Bson> = std::iter::once(gone).chain(places).map(Bson::Document).collect();
+    let indexes: Vec<Bson> =
+        std::iter::once(gone()).chain((0..view.indexes.len()).map(place)).map(Bson::Document).collect();
     server.write(&doing, &doc! { "createIndexes": collection, "indexes": indexes }).await?;
     for name in names(server, &doing, collection).await? {
         let number = name.strip_prefix("hw_p").and_then(|number| number.parse::<usize>().ok());
@@ -43,8 +40,14 @@ pub(super) async fn prepare(server: &Server, collection: &str, view: &View) -> R
     Ok(())
 }
 
-fn name_of(number: usize) -> String {
-    format!("hw_p{number}")
+/// The index that has the server remove what deleted documents leave.
+pub(super) fn gone() -> Document {
+    doc! { "key": { GONE: 1 }, "name": "hw_gone", "sparse": true, "expireAfterSeconds": TOMBSTONE_SECONDS }
+}
+
+/// The index over where documents stand in the view's index `number`.
+pub(super) fn place(number: usize) -> Document {
+    doc! { "key": { place_field(number): 1 }, "name": format!("hw_p{number}"), "sparse": true }
 }
 
 async fn names(server: &Server, doing: &str, collection: &str) -> Result<Vec<String>> {

@@ -34,6 +34,8 @@ pub(super) fn from_code(doing: impl std::fmt::Display, code: i32, said: &str) ->
         14031 => Error::new(ErrorKind::Throttled, said).with_remedy("give the server's volume more room"),
         // What the server will say again: what a document, a key or a command is made of.
         2 | 9 | 14 | 15 | 52 | 57 | 10334 | 17280 | 17419 | 17420 => Error::unsupported(said),
+        // CommandNotFound, NoReplicationEnabled, CommandNotSupported, and Amazon DocumentDB's own.
+        59 | 76 | 115 | 303 => Error::unsupported(said),
         _ => Error::transient(said),
     }
 }

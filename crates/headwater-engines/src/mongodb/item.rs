@@ -39,6 +39,11 @@ pub(super) fn place_field(index: usize) -> String {
     format!("{OURS}.p{index}")
 }
 
+/// Which of the view's indexes a field under `_hw` is a place in.
+pub(super) fn index_of(field: &str) -> Option<usize> {
+    field.strip_prefix('p')?.parse().ok()
+}
+
 /// What a key is called as `_id`: its text; of a long one, which not every server can index, the beginning and a checksum. So
 /// many bytes no text has that is short enough to be itself.
 pub(super) fn id(key: &str) -> String {

@@ -23,8 +23,10 @@
 //! | `codec`, `item` | values to BSON; what a document has beside its fields |
 //! | `answer`, `scan` | access patterns; all of a view |
 //! | `config`, `failure` | URL and settings; what the server says |
+//! | `checks` | what `doctor` looks for |
 
 mod answer;
+mod checks;
 mod codec;
 mod collections;
 mod config;
@@ -42,6 +44,7 @@ use headwater_model::Result;
 use headwater_model::file::StoreSection;
 
 use crate::reach::Reach;
+pub(crate) use checks::{Examiner, checks};
 pub use store::Store;
 
 pub(crate) fn reach(section: &StoreSection) -> Result<Reach> {

@@ -22,6 +22,7 @@ const OLD_PLACE_BYTES_MAX: usize = 1_000;
 /// Amazon DocumentDB takes 2,048.
 const PLACE_BYTES_MAX: usize = 2_000;
 
+#[derive(Clone)]
 pub(super) struct Server {
     database: Database,
     within: Duration,
@@ -77,6 +78,15 @@ impl Server {
             _ => doc! { "w": 1, "j": true },
         };
         Ok(server)
+    }
+
+    /// The same server, and another of its databases.
+    pub(super) fn beside(&self, database: &str) -> Server {
+        Server { database: self.database.client().database(database), ..self.clone() }
+    }
+
+    pub(super) fn database(&self) -> &str {
+        self.database.name()
     }
 
     pub(super) async fn run(&self, doing: impl Display, command: &Document) -> Result<Document> {
@@ -195,7 +205,7 @@ pub(super) fn count(answer: &Document) -> u64 {
     }
 }
 
-fn at_least(version: &str, (major, minor): (u32, u32)) -> bool {
+pub(super) fn at_least(version: &str, (major, minor): (u32, u32)) -> bool {
     // `4.10-rc1`
     let number = |part: &str| part.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let mut parts = version.split('.').map(|part| number(part).unwrap_or(0));

@@ -114,7 +114,7 @@ impl MongoDb {
     /// Starts again on the same port. It must not run.
     #[track_caller]
     pub fn launch(&self) {
-        let home = Aside::find("mongodb").expect("MongoDB is not installed: run `cargo xtask test`");
+        let home = home();
         let data = self.folder.path().join("data");
         std::fs::create_dir_all(&data).expect("make the data folder");
         let mut command = home.program("usr/bin/mongod");
@@ -169,6 +169,21 @@ impl MongoDb {
         assert!(is_done && !has_failed, "{command}: {}", String::from_utf8_lossy(&answer));
     }
 
+    /// A statement in MongoDB's own shell, as a person pastes it. What it answers; panics if it throws, or answers that it failed.
+    #[track_caller]
+    pub fn paste(&self, statement: &str) -> String {
+        let home = home();
+        let mut command = home.program("usr/bin/mongo");
+        command.args(["--quiet", "--norc", "--host", "127.0.0.1", "--port", &self.port.to_string()]);
+        let script = format!(
+            "var answer = {statement}\nif (answer && answer.ok === 0) throw tojson(answer);\nprintjson(answer)"
+        );
+        let output = command.arg("--eval").arg(script).stdin(Stdio::null()).output().expect("start mongo");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{statement}: {said}");
+        said
+    }
+
     /// The documents of a collection: [`exported`].
     #[track_caller]
     pub fn export(&self, database: &str, collection: &str) -> Vec<Json> {
@@ -212,9 +227,12 @@ pub(crate) fn exported(port: u16, database: &str, collection: &str) -> Vec<Json>
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
+fn home() -> Aside {
+    Aside::find("mongodb").expect("MongoDB is not installed: run `cargo xtask test`")
+}
+
 fn tool(name: &str, port: u16, database: &str, collection: &str) -> Command {
-    let home = Aside::find("mongodb").expect("MongoDB is not installed: run `cargo xtask test`");
-    let mut command = home.program(Path::new("usr/bin").join(name));
+    let mut command = home().program(Path::new("usr/bin").join(name));
     command.args(["--quiet", "--host", "127.0.0.1", "--port", &port.to_string()]);
     command.args(["--db", database, "--collection", collection]);
     command

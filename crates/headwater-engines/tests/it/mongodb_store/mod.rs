@@ -1,6 +1,7 @@
 //! The MongoDB store against MongoDB: the contract first, then what only this engine can do wrong.
 
 mod contract;
+mod doctor;
 mod documents;
 mod late;
 mod server;
