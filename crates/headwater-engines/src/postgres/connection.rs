@@ -49,7 +49,7 @@ const SOURCE_SESSION: &[(&str, &str)] = &[("synchronous_commit", "local")];
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Rows of a COPY to the server travel in messages of this size.
-const COPY_PIECE_BYTES: usize = 128 * 1024;
+pub(super) const COPY_PIECE_BYTES: usize = 128 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -382,21 +382,29 @@ impl Connection {
         }
     }
 
-    /// Runs a `COPY … FROM STDIN` with these rows in its text form.
-    pub async fn copy_in(&mut self, sql: &str, rows: &[u8]) -> Result<()> {
+    /// Starts a `COPY … FROM STDIN`: its rows go by [`Connection::copy`], and [`Connection::end_copy`] ends it.
+    pub async fn begin_copy(&mut self, sql: &str) -> Result<()> {
         self.ready = false;
         frontend::query(sql, &mut self.wire.output).map_err(encode)?;
         self.wire.flush().await?;
         match self.answer().await?.tag {
-            b'G' => {}
-            other => return Err(unexpected(other, "a COPY to the server")),
+            b'G' => Ok(()),
+            other => Err(unexpected(other, "a COPY to the server")),
         }
+    }
+
+    /// Rows in COPY's text form, or a part of them.
+    pub async fn copy(&mut self, rows: &[u8]) -> Result<()> {
         for piece in rows.chunks(COPY_PIECE_BYTES) {
             let data = frontend::CopyData::new(piece).map_err(encode)?;
             data.write(&mut self.wire.output);
             // After an error the server reads on and drops what comes, so this never waits for a reader that is gone.
             self.wire.flush().await?;
         }
+        Ok(())
+    }
+
+    pub async fn end_copy(&mut self) -> Result<()> {
         frontend::copy_done(&mut self.wire.output);
         self.wire.flush().await?;
         loop {

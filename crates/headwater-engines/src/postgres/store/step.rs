@@ -1,7 +1,8 @@
 //! One step inside its SQL transaction: how changes become rows.
 //!
 //! A batch of changes is folded per view to one change per key. Which keys are there already is asked of all views in one go;
-//! then deletes, updates and new rows go to the server in another one, each a statement over arrays. Many new rows go by COPY.
+//! then deletes, updates and new rows go to the server in another one, each a statement over arrays. Many new rows go by COPY, and
+//! the server works on the first of them while the next are made.
 //! Nobody else writes to these tables, so what was asked stays true until the step ends.
 //!
 //! Invariant: `rows` of a view in memory is what its table has inside the open transaction; it is written with the
@@ -19,7 +20,7 @@ use super::cells::{Array, Lines, bytea};
 use super::schema::{self, ROWS_BYTES_MAX, Schema, held_params};
 use super::shape::{Shape, takes};
 use crate::postgres::codec::Decode;
-use crate::postgres::connection::{Bound, Connection, Row};
+use crate::postgres::connection::{Bound, COPY_PIECE_BYTES, Connection, Row};
 use crate::postgres::sql::identifier;
 use crate::sql::store::absent::{Absent, Memory};
 use crate::sql::store::fold::{Fold, Folded};
@@ -57,11 +58,6 @@ struct Table {
 struct Statement {
     sql: String,
     params: Vec<Option<String>>,
-}
-
-struct Copied {
-    sql: String,
-    rows: Lines,
 }
 
 /// So many new rows of a view are written by COPY: fewer are not worth a round trip of their own.
@@ -255,7 +251,7 @@ impl Table {
         asks
     }
 
-    /// The statements that write changes, and the COPY of many new rows.
+    /// The statements that write changes, but for [`Table::copy`].
     fn writes(
         &mut self,
         view: &View,
@@ -263,7 +259,7 @@ impl Table {
         there: &HashSet<String>,
         before: &HashMap<String, Before>,
         refusals: &mut Vec<Refusal>,
-    ) -> Result<(Vec<Statement>, Option<Copied>)> {
+    ) -> Result<Vec<Statement>> {
         let (mut deleted, mut inserted) = (Vec::new(), Vec::new());
         let mut updates: HashMap<Vec<bool>, Arrays> = HashMap::new();
         let mut fields = Fields::default();
@@ -301,18 +297,44 @@ impl Table {
         for (kept, rows) in updates {
             statements.push(self.update(view, &kept, rows));
         }
-        if inserted.len() < COPIED_ROWS {
-            if !inserted.is_empty() {
-                let mut rows = Arrays::default();
-                inserted.iter().for_each(|row| rows.push(row));
-                statements.push(self.insert(view, rows));
-            }
-            return Ok((statements, None));
+        if !inserted.is_empty() {
+            let mut rows = Arrays::default();
+            inserted.iter().for_each(|row| rows.push(row));
+            statements.push(self.insert(view, rows));
         }
+        Ok(statements)
+    }
+
+    /// Writes many new rows.
+    async fn copy(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        new: Vec<Folded>,
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<()> {
         let sql = format!("COPY {} ({}) FROM STDIN", self.sql, self.columns(view).join(", "));
-        let mut rows = Lines::default();
-        inserted.iter().for_each(|row| line(row, &mut rows));
-        Ok((statements, Some(Copied { sql, rows })))
+        connection.begin_copy(&sql).await?;
+        let (mut lines, mut fields) = (Lines::default(), Fields::default());
+        for Folded { text, key, document } in new {
+            let Some(document) = document else { continue };
+            match self.row(view, text, &key, &document, &HashMap::new(), &mut fields)? {
+                Ok(row) => {
+                    self.absent.not(&row.text);
+                    self.rows += 1;
+                    line(&row, &mut lines);
+                }
+                Err(refusal) => refusals.push(refusal),
+            }
+            if lines.bytes.len() >= COPY_PIECE_BYTES {
+                connection.copy(&lines.bytes).await?;
+                lines.bytes.clear();
+            }
+        }
+        connection.copy(&lines.bytes).await?;
+        connection.end_copy().await?;
+        self.changed = true;
+        Ok(())
     }
 
     /// Adds a column for each field that has a value for the first time.
@@ -498,13 +520,17 @@ async fn flush(
             (answer(0).unwrap_or_default().into_iter()).filter_map(|mut row| row.pop().flatten()).collect();
         let before = befores(answer(1).unwrap_or_default())?;
         table.grow(connection, &changes).await?;
-        let (more, copy) = table.writes(&view, changes, &there, &before, refusals)?;
-        statements.extend(more);
-        copies.extend(copy);
+        let is_new = |change: &Folded| change.document.is_some() && !there.contains(&change.text);
+        let (mut new, mut rest): (Vec<Folded>, Vec<Folded>) = changes.into_iter().partition(is_new);
+        if new.len() < COPIED_ROWS {
+            rest.append(&mut new);
+        }
+        statements.extend(table.writes(&view, rest, &there, &before, refusals)?);
+        copies.extend((!new.is_empty()).then_some((table, view, new)));
     }
     run(connection, &statements).await?;
-    for copy in copies {
-        let copied = connection.copy_in(&copy.sql, &copy.rows.bytes).await;
+    for (table, view, new) in copies {
+        let copied = table.copy(connection, &view, new, refusals).await;
         copied.map_err(|error| error.while_doing("write to the store"))?;
     }
     Ok(())
