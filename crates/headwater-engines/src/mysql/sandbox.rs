@@ -101,6 +101,8 @@ impl Server {
             .arg("--skip-name-resolve")
             .args(FILES)
             .arg(format!("--datadir={}", folder.join("data").display()))
+            // Whatever server starts on a folder for temporary tables removes those that another one has there.
+            .arg(format!("--tmpdir={}", folder.join("tmp").display()))
             .args(user.map(|_| "--user=mysql"));
         output(&mut install)?;
         let server = Server { process: Process::new(sandbox, name), folder, settings, port };

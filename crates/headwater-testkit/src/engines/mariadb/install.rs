@@ -230,34 +230,41 @@ impl Install {
         if !template.exists() {
             let unfinished = cache.join(format!("{name}-unfinished"));
             let _ = fs::remove_dir_all(&unfinished);
+            // Whatever server starts on a folder for temporary tables removes those that another one has there.
+            let temporary = cache.join(format!("{name}-temporary"));
+            fs::create_dir_all(&temporary).expect("make a folder for temporary tables");
+            self.own(&temporary);
             match self.flavour {
-                Flavour::MariaDb => self.make_mariadb(&unfinished),
-                Flavour::MySql => self.make_mysql(&unfinished),
+                Flavour::MariaDb => self.make_mariadb(&unfinished, &temporary),
+                Flavour::MySql => self.make_mysql(&unfinished, &temporary),
             }
+            let _ = fs::remove_dir_all(&temporary);
             fs::rename(&unfinished, &template).expect("keep the template");
         }
         template
     }
 
-    fn make_mariadb(&self, data: &Path) {
+    fn make_mariadb(&self, data: &Path, temporary: &Path) {
         let mut command = Command::new("mariadb-install-db");
         command
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(["--skip-name-resolve", "--innodb-log-file-size=16M", "--aria-log-file-size=8M"])
-            .arg(format!("--datadir={}", data.display()));
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", temporary.display()));
         if self.user.is_some() {
             command.arg("--user=mysql");
         }
         made(command);
     }
 
-    fn make_mysql(&self, data: &Path) {
+    fn make_mysql(&self, data: &Path, temporary: &Path) {
         let statements = data.with_extension("sql");
         fs::write(&statements, MYSQL_ROOT).expect("write the first statements");
         let mut command = self.server();
         command
             .args(["--initialize-insecure", "--innodb-redo-log-capacity=32M"])
             .arg(format!("--init-file={}", statements.display()))
+            .arg(format!("--tmpdir={}", temporary.display()))
             .arg(format!("--datadir={}", data.display()));
         made(command);
         // The server's name in every transaction: each copy gives itself another one.
