@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::View;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::sql::{literal, quote};
@@ -10,9 +11,20 @@ use super::{Body, Found};
 
 /// A table per view, as one moment. A table that is not there has no documents.
 pub async fn found(url: &str, schema: &str, views: &[View]) -> Found {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect to the store");
+    loop {
+        match read(url, schema, views).await {
+            Ok(found) => return found,
+            // Columns were added meanwhile, to one table that was read and to one that was to be: this reader had to give way.
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn read(url: &str, schema: &str, views: &[View]) -> Result<Found, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     let connection = tokio::spawn(connection);
-    rows(&client, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL timezone = 'UTC'").await;
+    rows(&client, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL timezone = 'UTC'").await?;
     let mut found = Found::new();
     for view in views {
         let documents = found.entry(view.name.to_string()).or_default();
@@ -25,7 +37,7 @@ pub async fn found(url: &str, schema: &str, views: &[View]) -> Found {
                 literal(&table)
             ),
         )
-        .await;
+        .await?;
         let columns: Vec<(String, String)> = columns
             .iter()
             .map(|row| (cell(row, 0).expect("a name"), cell(row, 1).expect("a type")))
@@ -40,7 +52,7 @@ pub async fn found(url: &str, schema: &str, views: &[View]) -> Found {
                 false => format!("{}::text", quote(name)),
             })
             .collect();
-        for row in rows(&client, &format!("SELECT {} FROM {table}", texts.join(", "))).await {
+        for row in rows(&client, &format!("SELECT {} FROM {table}", texts.join(", "))).await? {
             let mut key = None;
             let mut fields = BTreeMap::new();
             let mut document = None;
@@ -63,7 +75,7 @@ pub async fn found(url: &str, schema: &str, views: &[View]) -> Found {
     }
     drop(client);
     let _ = connection.await;
-    found
+    Ok(found)
 }
 
 /// Values that no column holds: each is a pair of its type and itself.
@@ -83,11 +95,11 @@ fn cell(row: &SimpleQueryRow, place: usize) -> Option<String> {
     row.get(place).map(str::to_owned)
 }
 
-async fn rows(client: &Client, sql: &str) -> Vec<SimpleQueryRow> {
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
+async fn rows(client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>, tokio_postgres::Error> {
+    let messages = client.simple_query(sql).await?;
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     };
-    messages.into_iter().filter_map(row).collect()
+    Ok(messages.into_iter().filter_map(row).collect())
 }
