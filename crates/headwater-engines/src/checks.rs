@@ -1,41 +1,9 @@
 //! What the definitions of checks share, whatever the engine.
 
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "influxdb",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "postgres",
-    feature = "redis"
-))]
 use std::collections::BTreeMap;
 
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "falkordb",
-    feature = "influxdb",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "postgres"
-))]
-use headwater_model::Result;
-use headwater_model::exam::Limit;
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "influxdb",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "postgres",
-    feature = "redis"
-))]
-use headwater_model::exam::{Check, Diagnosis, Urgency};
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use headwater_model::{Error, TableName};
-#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
-use headwater_model::{
-    ErrorKind,
-    exam::{ExamBudget, Examination, Skipped},
-};
+use headwater_model::exam::{Check, Diagnosis, ExamBudget, Examination, Limit, Skipped, Urgency};
+use headwater_model::{Error, ErrorKind, Result, TableName};
 
 pub(crate) const fn limit(name: &'static str, usual: f64) -> Limit {
     Limit { name, usual }
@@ -50,13 +18,11 @@ macro_rules! page {
 pub(crate) use page;
 
 /// The limits that are in force for a check.
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 pub(crate) struct Limits<'a> {
     pub(crate) check: &'a Check,
     pub(crate) set: &'a BTreeMap<String, f64>,
 }
 
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 impl Limits<'_> {
     pub(crate) fn of(&self, name: &str) -> f64 {
         let limit = self.check.limits.iter().find(|limit| limit.name == name);
@@ -65,7 +31,6 @@ impl Limits<'_> {
 }
 
 /// A finding without what the check itself knows.
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 pub(crate) struct Symptom {
     pub(crate) subject: String,
     pub(crate) urgency: Urgency,
@@ -74,7 +39,6 @@ pub(crate) struct Symptom {
     pub(crate) undo: Vec<String>,
 }
 
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "redis"))]
 impl Symptom {
     pub(crate) fn new(
         subject: impl Into<String>,
@@ -119,12 +83,10 @@ impl Symptom {
 }
 
 /// What a check found: each with its evidence, names and values.
-#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
 pub(crate) type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 
 /// Takes what a check has found into the examination. What the engine refused or does not know, errors of the kinds `refused`, and
 /// what took too long is skipped there; `remedy` is what would let it.
-#[cfg(any(feature = "dynamodb", feature = "falkordb", feature = "influxdb", feature = "mongodb"))]
 pub(crate) fn record(
     examination: &mut Examination,
     check: &'static Check,
@@ -156,7 +118,6 @@ pub(crate) fn record(
 /// The finding that a row of a check's query is: cells by the names of their columns, without those that are NULL. Columns with a
 /// meaning of their own are `subject`, `severity`, `what`, `remedy` and `undo` (statements, one per line), `table_schema` and
 /// `table_name`; every other one is evidence.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) fn diagnosis(
     check: &Check,
     asked: &str,

@@ -18,7 +18,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    #[cfg(feature = "mongodb")]
     pub(crate) fn new(index: u16, part: &[u8], sort: &[u8]) -> Entry {
         let part_len = u32::try_from(part.len()).unwrap_or(u32::MAX);
         Entry { index, part_len, bytes: [part, sort].concat().into() }
@@ -61,7 +60,6 @@ pub(crate) fn astray(
 }
 
 /// The place that these bytes of an entry are.
-#[cfg(any(feature = "memory", feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) fn cut(view: &View, index: u16, bytes: &[u8]) -> IndexPlace {
     match view.indexes.get(usize::from(index)) {
         Some(index) => index.cut(bytes),
@@ -70,13 +68,11 @@ pub(crate) fn cut(view: &View, index: u16, bytes: &[u8]) -> IndexPlace {
 }
 
 /// Where a page of entries ended, as text.
-#[cfg(any(feature = "memory", feature = "sqlite"))]
 pub(crate) fn cursor(index: u16, bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{index} {hex}")
 }
 
-#[cfg(any(feature = "memory", feature = "sqlite"))]
 pub(crate) fn read_cursor(text: &str) -> Result<(u16, Vec<u8>)> {
     let read = || {
         let (index, hex) = text.split_once(' ')?;
@@ -86,7 +82,6 @@ pub(crate) fn read_cursor(text: &str) -> Result<(u16, Vec<u8>)> {
 }
 
 /// Bytes that were written as two digits each.
-#[cfg(any(feature = "influxdb", feature = "memory", feature = "redis", feature = "sqlite"))]
 pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let pairs = text.as_bytes().chunks(2);
@@ -94,14 +89,6 @@ pub(crate) fn read_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The entries of a document that is put over one with the entries `stored`.
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "influxdb",
-    feature = "memory",
-    feature = "mongodb",
-    feature = "redis",
-    feature = "sqlite"
-))]
 pub(crate) fn of(view: &View, key: &Key, document: &Record, stored: &[Entry]) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(view.indexes.len());
     for (number, index) in view.indexes.iter().enumerate() {
@@ -124,7 +111,6 @@ pub(crate) fn without<'a>(these: &'a [Entry], others: &'a [Entry]) -> impl Itera
 }
 
 /// Entries as bytes, for stores that remember them so. Read back by [`unpack`].
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.iter().map(|entry| HEAD + entry.bytes.len()).sum());
     for entry in entries {
@@ -137,11 +123,9 @@ pub(crate) fn pack(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The number of the index, the length of the part, the length of all bytes.
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 const HEAD: usize = 2 + 4 + 4;
 
 /// `Corrupt` if these are not bytes of [`pack`].
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     while !packed.is_empty() {
@@ -153,7 +137,6 @@ pub(crate) fn unpack(mut packed: &[u8]) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-#[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "redis", feature = "sqlite"))]
 fn unpack_one(packed: &[u8]) -> Option<(Entry, &[u8])> {
     let (index, rest) = packed.split_first_chunk()?;
     let (part_len, rest) = rest.split_first_chunk()?;

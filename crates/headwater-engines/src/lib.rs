@@ -4,37 +4,32 @@
 //! decide when to read, write or retry: that is the data plane's job, which sees only the traits of
 //! `headwater-model`. [`registry`] is the only list of engines.
 
+// What engines share is there whichever of them are built in: each uses its part of it.
+#![cfg_attr(
+    not(all(
+        feature = "dynamodb",
+        feature = "falkordb",
+        feature = "influxdb",
+        feature = "memory",
+        feature = "mongodb",
+        feature = "mysql",
+        feature = "neptune",
+        feature = "postgres",
+        feature = "redis",
+        feature = "sqlite"
+    )),
+    allow(dead_code, unused_imports, unused_macros)
+)]
+
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-// Each engine's advice uses its part of it.
-#[cfg_attr(not(all(feature = "mysql", feature = "postgres")), allow(dead_code))]
 mod advice;
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "falkordb",
-    feature = "influxdb",
-    feature = "mysql",
-    feature = "postgres",
-    feature = "redis"
-))]
 mod checks;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod engine;
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "influxdb",
-    feature = "memory",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "neptune",
-    feature = "postgres",
-    feature = "redis",
-    feature = "sqlite"
-))]
 mod entries;
 #[cfg(feature = "falkordb")]
 pub mod falkordb;
-#[cfg(any(feature = "influxdb", feature = "mysql", feature = "postgres"))]
 mod filter;
 #[cfg(any(feature = "falkordb", feature = "neptune"))]
 mod graph;
@@ -58,17 +53,6 @@ pub mod redis;
 pub mod registry;
 pub mod sandbox;
 mod settings;
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "influxdb",
-    feature = "memory",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "neptune",
-    feature = "postgres",
-    feature = "redis",
-    feature = "sqlite"
-))]
 mod span;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
@@ -84,18 +68,7 @@ pub mod sqlite;
     feature = "sqlite"
 ))]
 mod stored_json;
-#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 mod versioned;
-#[cfg(any(
-    feature = "dynamodb",
-    feature = "memory",
-    feature = "mongodb",
-    feature = "mysql",
-    feature = "neptune",
-    feature = "postgres",
-    feature = "redis",
-    feature = "sqlite"
-))]
 mod walk;
 
 // What each engine says of itself is known whether it is built in or not.

@@ -21,14 +21,6 @@ enum Region {
 }
 
 impl Reach {
-    #[cfg(any(
-        feature = "dynamodb",
-        feature = "influxdb",
-        feature = "mysql",
-        feature = "neptune",
-        feature = "postgres",
-        feature = "redis"
-    ))]
     pub(crate) fn new(hosts: Vec<String>, encrypted: bool, region: Option<&str>) -> Reach {
         let said = region.map(|region| Region::Named(region.to_owned()));
         let region = said.or_else(|| hosts.iter().find_map(|host| of_host(host)));

@@ -28,7 +28,6 @@ impl<'a> Reader<'a> {
     }
 
     /// A setting that somebody else reads.
-    #[cfg(feature = "falkordb")]
     pub(crate) fn elsewhere(&mut self, name: &'static str) {
         self.known.push(name);
     }
@@ -62,13 +61,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Any text.
-    #[cfg(any(
-        feature = "dynamodb",
-        feature = "influxdb",
-        feature = "mongodb",
-        feature = "neptune",
-        feature = "postgres"
-    ))]
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>> {
         match self.take(name) {
             None => Ok(None),
@@ -78,7 +70,6 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "neptune"))]
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
@@ -88,7 +79,6 @@ impl<'a> Reader<'a> {
     }
 
     /// Settings of things by their own names, two deep: of each, texts by name.
-    #[cfg(feature = "dynamodb")]
     pub(crate) fn texts_by_name(
         &mut self,
         name: &'static str,
@@ -117,7 +107,6 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within bounds.
-    #[cfg(any(feature = "dynamodb", feature = "influxdb", feature = "mongodb", feature = "neptune"))]
     pub(crate) fn number(
         &mut self,
         name: &'static str,

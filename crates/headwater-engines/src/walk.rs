@@ -5,7 +5,6 @@
 //! and at the same time what names the part of the next hop, so no document is read.
 
 use std::collections::HashMap;
-#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 use std::collections::HashSet;
 
 use headwater_model::sort::{cut_sort, read_sort, write_sort};
@@ -45,7 +44,6 @@ pub(crate) fn walk(
 }
 
 /// A part of an index of a view.
-#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Part<'r> {
     pub(crate) view: &'r View,
@@ -55,7 +53,6 @@ pub(crate) struct Part<'r> {
 
 /// Walks where edges are far away, a hop at a time: which parts the next one needs is known when this one's edges are. `fetch`
 /// gives, of each part that it is asked for, by what its edges are sorted; more than the walk may read it need not give.
-#[cfg(any(feature = "dynamodb", feature = "mongodb"))]
 pub(crate) async fn walk_by_hops<'r, F>(
     read: &'r WalkRead,
     fetch: impl Fn(Vec<Part<'r>>) -> F,
