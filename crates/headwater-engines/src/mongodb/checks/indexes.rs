@@ -343,8 +343,12 @@ fn question(entry: &Document, database: &str) -> Option<(String, Question)> {
     question.equal.sort();
     question.between.sort();
     if let Ok(sort) = command.get_document("sort") {
-        let direction = |value: &Bson| if number(Some(value)) == Some(-1.0) { -1 } else { 1 };
-        question.sort = sort.iter().map(|(field, value)| (field.clone(), direction(value))).collect();
+        // Not `$natural`, nor by how well a text was found.
+        let plain = |(field, value): (&String, &Bson)| {
+            let direction = number(Some(value)).filter(|_| !field.starts_with('$'))?;
+            Some((field.clone(), if direction < 0.0 { -1 } else { 1 }))
+        };
+        question.sort = sort.iter().filter_map(plain).collect();
     }
     let asks_something = !filter.is_empty() && !collection.starts_with("system.");
     asks_something.then(|| (collection.to_owned(), question))
@@ -400,6 +404,11 @@ mod tests {
         ] {
             assert!(question(&none, "shop").is_none(), "{none}");
         }
+        let unsorted = doc! {
+            "ns": "shop.book",
+            "command": { "filter": { "a": 1 }, "sort": { "$natural": -1, "score": { "$meta": "textScore" } } },
+        };
+        assert_eq!(question(&unsorted, "shop").unwrap().1.index(), doc! { "a": 1 });
         let update = doc! { "ns": "shop.book", "command": { "q": { "a": 1 }, "u": { "b": 1 } } };
         assert_eq!(question(&update, "shop").unwrap().1.to_string(), "a");
     }
