@@ -11,11 +11,11 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use headwater_model::{Epoch, Error, Held, Offset, Position, Result};
+use headwater_model::Result;
 
 use super::failure::{failure, is_condition, is_missing};
 use super::item::{Item, STATE_KEY, number};
-use crate::versioned::State;
+use crate::versioned::{SYSTEM, State};
 
 /// What the item is called: [`headwater_model::file::StoreSection::of_source`] of it.
 pub(super) const ITEM: &str = "position";
@@ -69,50 +69,25 @@ impl StateItem {
 }
 
 fn read(item: &Item) -> Result<State> {
-    let wrong = |name: &str| Error::corrupt(format!("the store's own state has no {name} that can be read"));
-    let text = |name: &str| item.get(name).and_then(|value| value.as_n().ok()).ok_or_else(|| wrong(name));
-    let number = |name: &str| text(name)?.parse::<u64>().map_err(|_| wrong(name));
-    if text("format")? != "1" {
-        return Err(Error::unsupported(format!(
-            "the store was written by a newer Headwater (format {})",
-            text("format")?
-        ))
-        .with_remedy("use that version, or let this one start over with another prefix"));
-    }
-    let position = match item.get("system").and_then(|system| system.as_s().ok()) {
-        Some(system) => Some(Position::new(system.as_str(), number("sequence")?)),
-        None => None,
-    };
-    Ok(State {
-        held: Held {
-            epoch: Epoch(number("epoch")?),
-            offset: Offset(number("offset")?),
-            position,
-            committed_at: text("committed_at")?.parse().map_err(|_| wrong("committed_at"))?,
-        },
-        session: u32::try_from(number("session")?).map_err(|_| wrong("session"))?,
+    State::read(|name| {
+        let value = item.get(name)?;
+        let text = if name == SYSTEM { value.as_s() } else { value.as_n() };
+        text.ok().map(String::as_str)
     })
 }
 
 fn write(state: &State, key: (String, AttributeValue)) -> Item {
-    let State { held, session } = state;
-    let mut item = Item::from([
-        key,
-        ("format".to_owned(), number(1)),
-        ("epoch".to_owned(), number(held.epoch.0)),
-        ("session".to_owned(), number(session)),
-        ("offset".to_owned(), number(held.offset.0)),
-        ("committed_at".to_owned(), number(held.committed_at)),
-    ]);
-    if let Some(position) = &held.position {
-        item.insert("system".to_owned(), AttributeValue::S(position.system.to_string()));
-        item.insert("sequence".to_owned(), number(position.sequence));
-    }
-    item
+    let fields = state.fields().into_iter().map(|(name, text)| {
+        let value = if name == SYSTEM { AttributeValue::S(text) } else { AttributeValue::N(text) };
+        (name.to_owned(), value)
+    });
+    fields.chain([key]).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::{Epoch, Held, Offset, Position};
+
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! Numbers are texts: BSON has no integer of 64 bits without a sign.
 
-use headwater_model::{Epoch, Error, Held, Offset, Position, Result};
+use headwater_model::Result;
 use mongodb::bson::{Document, doc};
 
 use super::failure::DUPLICATE;
@@ -67,50 +67,19 @@ impl StateItem {
 }
 
 fn read(document: &Document) -> Result<State> {
-    let wrong = |name: &str| Error::corrupt(format!("the store's own state has no {name} that can be read"));
-    let text = |name: &str| document.get_str(name).map_err(|_| wrong(name));
-    let number = |name: &str| text(name)?.parse::<u64>().map_err(|_| wrong(name));
-    if text("format")? != "1" {
-        return Err(Error::unsupported(format!(
-            "the store was written by a newer Headwater (format {})",
-            text("format")?
-        ))
-        .with_remedy("use that version, or let this one start over with another prefix"));
-    }
-    let position = match document.get_str("system") {
-        Ok(system) => Some(Position::new(system, number("sequence")?)),
-        Err(_) => None,
-    };
-    Ok(State {
-        held: Held {
-            epoch: Epoch(number("epoch")?),
-            offset: Offset(number("offset")?),
-            position,
-            committed_at: text("committed_at")?.parse().map_err(|_| wrong("committed_at"))?,
-        },
-        session: u32::try_from(number("session")?).map_err(|_| wrong("session"))?,
-    })
+    State::read(|name| document.get_str(name).ok())
 }
 
 fn write(state: &State, item: &str) -> Document {
-    let State { held, session } = state;
-    let mut document = doc! {
-        "_id": item,
-        "format": "1",
-        "epoch": held.epoch.0.to_string(),
-        "session": session.to_string(),
-        "offset": held.offset.0.to_string(),
-        "committed_at": held.committed_at.to_string(),
-    };
-    if let Some(position) = &held.position {
-        document.insert("system", position.system.to_string());
-        document.insert("sequence", position.sequence.to_string());
-    }
+    let mut document = doc! { "_id": item };
+    document.extend(state.fields().into_iter().map(|(name, text)| (name.to_owned(), text.into())));
     document
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::{Epoch, Held, Offset, Position};
+
     use super::*;
 
     #[test]

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use headwater_model::{Record, Result, View};
 
 use crate::entries::Entry;
-pub(crate) use owner::{Owner, State, ensure_owned};
+pub(crate) use owner::{Owner, SYSTEM, State, ensure_owned};
 pub(crate) use row::{Changes, Document, Row, Stored, What};
 pub(crate) use step::Step;
 pub(crate) use version::{As, Session, Stamp};

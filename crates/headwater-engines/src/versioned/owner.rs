@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headwater_model::{Epoch, Error, Held, Offset, Result};
+use headwater_model::{Epoch, Error, Held, Offset, Position, Result};
 
 use super::Engine;
 use super::version::Session;
@@ -10,11 +10,61 @@ use super::version::Session;
 /// Claims that others make at the same time, before we give up.
 const CLAIMS_MAX: usize = 16;
 
+/// The field of a [`State`] that is no number.
+pub(crate) const SYSTEM: &str = "system";
+
 /// What a store says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) held: Held,
     pub(crate) session: u32,
+}
+
+impl State {
+    /// From what the store keeps of it: [`State::fields`], as texts.
+    pub(crate) fn read<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Result<State> {
+        let wrong =
+            |name: &str| Error::corrupt(format!("the store's own state has no {name} that can be read"));
+        let text = |name: &str| field(name).ok_or_else(|| wrong(name));
+        let number = |name: &str| text(name)?.parse::<u64>().map_err(|_| wrong(name));
+        if text("format")? != "1" {
+            return Err(Error::unsupported(format!(
+                "the store was written by a newer Headwater (format {})",
+                text("format")?
+            ))
+            .with_remedy("use that version, or let this one start over with another prefix"));
+        }
+        let position = match field(SYSTEM) {
+            Some(system) => Some(Position::new(system, number("sequence")?)),
+            None => None,
+        };
+        Ok(State {
+            held: Held {
+                epoch: Epoch(number("epoch")?),
+                offset: Offset(number("offset")?),
+                position,
+                committed_at: text("committed_at")?.parse().map_err(|_| wrong("committed_at"))?,
+            },
+            session: u32::try_from(number("session")?).map_err(|_| wrong("session"))?,
+        })
+    }
+
+    /// What a store keeps of it. All but `system` are numbers.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
+        let State { held, session } = self;
+        let mut fields = vec![
+            ("format", "1".to_owned()),
+            ("epoch", held.epoch.0.to_string()),
+            ("session", session.to_string()),
+            ("offset", held.offset.0.to_string()),
+            ("committed_at", held.committed_at.to_string()),
+        ];
+        if let Some(position) = &held.position {
+            fields.push((SYSTEM, position.system.to_string()));
+            fields.push(("sequence", position.sequence.to_string()));
+        }
+        fields
+    }
 }
 
 /// The newest session of one store's value, whether it still holds or not.
