@@ -82,6 +82,11 @@ impl Symptom {
     }
 }
 
+/// Names and values, as evidence.
+pub(crate) fn evidence(of: &[(&str, impl ToString)]) -> BTreeMap<String, String> {
+    of.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
+}
+
 /// What a check found: each with its evidence, names and values.
 pub(crate) type Found = Vec<(Symptom, BTreeMap<String, String>)>;
 

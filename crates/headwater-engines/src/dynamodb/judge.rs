@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::TableDescription;
 use headwater_model::Traffic;
 use headwater_model::exam::{Limit, Urgency};
 
-use crate::checks::{Limits, Symptom, limit};
+use crate::checks::{Limits, Symptom, evidence, limit};
 
 /// Write units per second of one partition, and so of one key: the service's own limit.
 const PARTITION_UNITS: f64 = 1000.0;
@@ -100,8 +100,4 @@ pub(super) fn hot(traffic: &Traffic, limits: &Limits<'_>, remedy: impl Fn(usize)
     );
     let symptom = Symptom::new(format!("table {name}"), urgency, what, &[&remedy(parts), &all]);
     Some((symptom, evidence(&answered)))
-}
-
-fn evidence(of: &[(&str, String)]) -> BTreeMap<String, String> {
-    of.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }

@@ -12,7 +12,7 @@ use headwater_model::{Result, View};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::item::{GONE, place_field};
-use super::server::Server;
+use super::server::{Server, batch};
 
 /// What is left of a deleted document stays so long.
 const TOMBSTONE_SECONDS: i64 = 86_400;
@@ -53,10 +53,6 @@ pub(super) fn place(number: usize) -> Document {
 async fn names(server: &Server, doing: &str, collection: &str) -> Result<Vec<String>> {
     let found =
         server.run(doing, &doc! { "listIndexes": collection, "cursor": { "batchSize": 1000 } }).await?;
-    let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let indexes = batch
-        .map(|batch| batch.iter().filter_map(Bson::as_document).collect())
-        .unwrap_or_else(|_| Vec::new());
     let name = |index: &Document| index.get_str("name").ok().map(str::to_owned);
-    Ok(indexes.into_iter().filter_map(name).collect())
+    Ok(batch(found).iter().filter_map(name).collect())
 }

@@ -154,12 +154,11 @@ enum Verb {
 impl Verb {
     /// The document of one write of a command.
     fn document(self, command: &Document, index: usize) -> Option<&Document> {
-        let (writes, field) = match self {
-            Verb::Insert => ("documents", None),
-            Verb::Update => ("updates", Some("u")),
-        };
-        let write = command.get_array(writes).ok()?.get(index)?.as_document()?;
-        field.map_or(Some(write), |field| write.get_document(field).ok())
+        let write = |of: &str| command.get_array(of).ok()?.get(index)?.as_document();
+        match self {
+            Verb::Insert => write("documents"),
+            Verb::Update => write("updates")?.get_document("u").ok(),
+        }
     }
 }
 

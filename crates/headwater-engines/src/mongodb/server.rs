@@ -195,6 +195,15 @@ impl WriteError {
     }
 }
 
+/// The documents of a command that answers with a cursor: those of its first batch, so many as were asked for.
+pub(super) fn batch(answer: Document) -> Vec<Document> {
+    let documents = |cursor: &Document| match cursor.get("firstBatch") {
+        Some(Bson::Array(found)) => found.iter().filter_map(Bson::as_document).cloned().collect(),
+        _ => Vec::new(),
+    };
+    answer.get_document("cursor").map_or_else(|_| Vec::new(), documents)
+}
+
 /// How many documents a command of updates or counts speaks of.
 pub(super) fn count(answer: &Document) -> u64 {
     match answer.get("n") {

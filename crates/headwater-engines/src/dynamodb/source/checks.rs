@@ -16,7 +16,7 @@ use super::config::Options;
 use super::follow::{self, RECORDS_MAX, REQUESTS_MAX, Refusal};
 use super::shards::Place;
 use super::state::{Checkpoint, Join, State, now_ms};
-use crate::checks::{Found, Limits, Symptom, limit, page, record};
+use crate::checks::{Found, Limits, Symptom, evidence, limit, page, record};
 use crate::dynamodb::checks::nobody_counts;
 use crate::dynamodb::client::{connect, connect_streams};
 use crate::dynamodb::judge;
@@ -207,8 +207,4 @@ fn hours(ms: i64) -> String {
         0 => format!("{} minutes", ms / 60_000),
         hours => format!("{hours} hours"),
     }
-}
-
-fn evidence(of: &[(&str, i64)]) -> BTreeMap<String, String> {
-    of.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
 }

@@ -7,10 +7,10 @@ use headwater_model::{Error, Result};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::super::item::{GONE, OURS};
-use super::super::server::at_least;
+use super::super::server::{at_least, batch};
 use super::super::{collections, item};
-use super::{Asks, batch, first, number, shown};
-use crate::checks::{Found, Limits, Symptom};
+use super::{Asks, first, number, shown};
+use crate::checks::{Found, Limits, Symptom, evidence};
 
 /// Collections that are looked at, at most.
 const COLLECTIONS_MAX: i64 = 1_000;
@@ -56,7 +56,7 @@ impl Asks<'_> {
                 !has.iter().any(|index| index.key.keys().next().is_some_and(|first| first == field))
             };
             let names: Vec<&str> = has.iter().map(|index| &*index.name).collect();
-            let answered = BTreeMap::from([("indexes".to_owned(), names.join(", "))]);
+            let answered = evidence(&[("indexes", names.join(", "))]);
             let collection = self.collection(&name);
             for number in wanted {
                 let field = item::place_field(number);

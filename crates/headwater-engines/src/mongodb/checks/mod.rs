@@ -183,15 +183,6 @@ impl Asks<'_> {
     }
 }
 
-/// The documents of a command that answers with a cursor: those of its first batch, so many as were asked for.
-fn batch(answer: Document) -> Vec<Document> {
-    let documents = |cursor: &Document| match cursor.get("firstBatch") {
-        Some(Bson::Array(found)) => found.iter().filter_map(Bson::as_document).cloned().collect(),
-        _ => Vec::new(),
-    };
-    answer.get_document("cursor").map_or_else(|_| Vec::new(), documents)
-}
-
 /// A number of any kind.
 fn number(value: Option<&Bson>) -> Option<f64> {
     match value? {

@@ -1,13 +1,11 @@
 //! Connections, memory, what is cleared away, access.
 
-use std::collections::BTreeMap;
-
 use headwater_model::Result;
 use headwater_model::exam::Urgency;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::{Asks, number};
-use crate::checks::{Found, Limits, Symptom};
+use crate::checks::{Found, Limits, Symptom, evidence};
 
 const MB: f64 = 1_048_576.0;
 
@@ -88,7 +86,7 @@ impl Asks<'_> {
             &[&set(true)],
         )
         .undo(set(false));
-        Ok(vec![(symptom, BTreeMap::from([("ttlMonitorEnabled".to_owned(), "false".to_owned())]))])
+        Ok(vec![(symptom, evidence(&[("ttlMonitorEnabled", false)]))])
     }
 
     pub(super) async fn open(&self) -> Result<Found> {
@@ -112,7 +110,7 @@ impl Asks<'_> {
                 "// and in the server's configuration: security.authorization: enabled",
             ],
         );
-        Ok(vec![(symptom, BTreeMap::from([("bindIp".to_owned(), hosts)]))])
+        Ok(vec![(symptom, evidence(&[("bindIp", hosts)]))])
     }
 }
 
@@ -125,8 +123,4 @@ fn listens(options: &Document) -> String {
         (_, Some(Bson::String(hosts))) => hosts.clone(),
         _ => "127.0.0.1".to_owned(),
     }
-}
-
-fn evidence(of: &[(&str, f64)]) -> BTreeMap<String, String> {
-    of.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
 }

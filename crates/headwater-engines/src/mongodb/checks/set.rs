@@ -6,8 +6,9 @@ use headwater_model::exam::Urgency;
 use headwater_model::{ErrorKind, Result};
 use mongodb::bson::{Document, doc};
 
-use super::{Asks, batch, number, quoted};
-use crate::checks::{Found, Limits, Symptom};
+use super::super::server::batch;
+use super::{Asks, number, quoted};
+use crate::checks::{Found, Limits, Symptom, evidence};
 
 /// `replSetResizeOplog` takes no less.
 const LOG_MB_MIN: f64 = 990.0;
@@ -70,7 +71,7 @@ impl Asks<'_> {
         .undo(resize(megabytes(max)));
         let answered =
             [("hours", format!("{hours:.4}")), ("size", size.to_string()), ("maxSize", max.to_string())];
-        Ok(vec![(symptom, answered.map(|(name, value)| (name.to_owned(), value)).into())])
+        Ok(vec![(symptom, evidence(&answered))])
     }
 
     pub(super) async fn members(&self, limits: &Limits<'_>) -> Result<Found> {
@@ -117,7 +118,7 @@ impl Asks<'_> {
                 ],
             );
             let answered = [("state", state), ("lag_seconds", format!("{lag:.0}"))];
-            found.push((symptom, answered.map(|(name, value)| (name.to_owned(), value)).into()));
+            found.push((symptom, evidence(&answered)));
         }
         Ok(found)
     }
@@ -139,7 +140,7 @@ impl Asks<'_> {
         let Some(what) = voters.stopped_by_one() else { return Ok(Found::new()) };
         let symptom = Symptom::new("replica set", Urgency::Medium, what, &[ADD]);
         let answered = [("voters", voters.all), ("with_data", voters.with_data)];
-        Ok(vec![(symptom, answered.map(|(name, count)| (name.to_owned(), count.to_string())).into())])
+        Ok(vec![(symptom, evidence(&answered))])
     }
 }
 
